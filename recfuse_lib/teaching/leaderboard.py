@@ -1,0 +1,269 @@
+"""The leaderboard: one table a protocol, filled by runs and never typed.
+
+A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The rows that the
+course itself publishes are committed as ``docs/leaderboard/<protocol>.csv`` and shown in
+``docs/leaderboard.md``; ``python -m recfuse_lib.teaching.leaderboard`` renders that page, and with
+``--accept`` takes over the rows of the latest run first. Used in every notebook that trains a model.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recfuse_lib import __version__
+
+REPOSITORY = Path(__file__).parents[2]
+COMMITTED = REPOSITORY / "docs" / "leaderboard"
+PAGE = REPOSITORY / "docs" / "leaderboard.md"
+
+PROTOCOLS = {
+    "warm": ("ndcg@10", "each user's last 20 % of positive ratings, ranked among all movies"),
+    "rolling": ("ndcg@10", "every positive rating after one cut in time, ranked among all movies"),
+    "cold": ("ndcg@10", "movies that no model has seen in training, ranked among one another"),
+    "rating": ("rmse", "ratings held out at random, predicted in stars"),
+    "last-one": (
+        "ndcg@10",
+        "each user's last positive rating: for comparison with papers, never for a claim",
+    ),
+}
+"""Protocol → the metric that sorts its table, and what it asks."""
+
+LOWER_IS_BETTER = ("rmse", "mae")
+PROVENANCE = ["seeds", "tuned", "command", "versions", "date"]
+
+
+def record(
+    protocol: str,
+    model: str,
+    metrics: Mapping[str, Any],
+    *,
+    seeds: int | list[int],
+    command: str,
+    tuned: str = "not tuned",
+) -> None:
+    """Keep the result of a run; it replaces an earlier row of the same model as a whole.
+
+    Args:
+        protocol: One of ``PROTOCOLS``.
+        model: The model's name as it stands in the table.
+        metrics: Metric → value, or → (value, low, high), or → an interval with ``mean``, ``low``, ``high``.
+        seeds: The seed or seeds that the value is the mean of.
+        command: The command or notebook that produces the row again.
+        tuned: How the settings were chosen, with the number of trials ("12 trials on validation").
+
+    Raises:
+        ValueError: If the protocol is unknown, its first metric is missing, or a value is not a number.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     os.environ["RECFUSE_LEADERBOARD"] = folder
+        ...     record("warm", "Example", {"ndcg@10": (0.5, 0.4, 0.6)}, seeds=0, command="doctest")
+        ...     rows = table("warm")
+        ...     del os.environ["RECFUSE_LEADERBOARD"]
+        >>> rows.loc["Example", "ndcg@10"], rows.loc["Example", "ndcg@10_low"]
+        (np.float64(0.5), np.float64(0.4))
+    """
+    main_metric = _main_metric(protocol)
+    if main_metric not in metrics:
+        raise ValueError(
+            f"the {protocol} table is sorted by {main_metric}; add it to metrics ({list(metrics)})"
+        )
+    row: dict[str, Any] = {"model": model}
+    for name, value in metrics.items():
+        row.update(_columns(name, value))
+    row |= {
+        "seeds": " ".join(str(seed) for seed in ([seeds] if isinstance(seeds, int) else seeds)),
+        "tuned": tuned,
+        "command": command,
+        "versions": _versions(),
+        "date": datetime.date.today().isoformat(),
+    }
+    folder = own_folder() / protocol
+    folder.mkdir(parents=True, exist_ok=True)
+    # One file a row: two notebooks that run at the same time never touch the same file.
+    _replace(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
+
+
+def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
+    """The table of a protocol, best first: the course's rows, and over them those of this machine.
+
+    Args:
+        protocol: One of ``PROTOCOLS``.
+        provenance: Also show seeds, tuning, command, versions and date.
+
+    Returns:
+        One row a model, indexed by its name; for a metric ``m`` the columns ``m`` and, where there is
+        an interval, ``m_low`` and ``m_high``; ``run`` says whether the row is the course's or yours.
+
+    Raises:
+        ValueError: If the protocol is unknown.
+    """
+    main_metric = _main_metric(protocol)
+    frames = [_committed(protocol).assign(run="course"), _own(protocol).assign(run="yours")]
+    rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1])
+    if rows.empty:
+        return pd.DataFrame(columns=[main_metric, "run"], index=pd.Index([], name="model"))
+    rows = rows.drop_duplicates("model", keep="last").set_index("model")
+    rows = rows.sort_values([main_metric], ascending=main_metric in LOWER_IS_BETTER, kind="stable")
+    behind = [*PROVENANCE, "run"] if provenance else ["run"]
+    return rows[[name for name in rows.columns if name not in (*PROVENANCE, "run")] + behind]
+
+
+def own_folder() -> Path:
+    """Where the rows of this machine's runs are kept."""
+    if "RECFUSE_LEADERBOARD" in os.environ:
+        return Path(os.environ["RECFUSE_LEADERBOARD"])
+    from recfuse_lib.pretrained import cache_dir
+
+    return cache_dir() / "leaderboard"
+
+
+def accept() -> list[str]:
+    """Take this machine's rows over into the committed tables; return the protocols that changed."""
+    changed = []
+    for protocol in PROTOCOLS:
+        if len(_own(protocol)):
+            COMMITTED.mkdir(parents=True, exist_ok=True)
+            rows = table(protocol, provenance=True).drop(columns="run")
+            _replace(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
+            changed.append(protocol)
+    return changed
+
+
+def render(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The leaderboard as Markdown.
+
+    Args:
+        tables: Protocol → its table with provenance.
+    """
+    lines = [
+        "# Leaderboard",
+        "",
+        "Every row was written by a run; none is typed. Intervals are 95 % bootstrap intervals over users.",
+        "Positives are ratings of at least 4; a user's history is masked.",
+    ]
+    for protocol, rows in tables.items():
+        if rows.empty:
+            continue
+        metrics = [
+            name
+            for name in rows.columns
+            if not name.endswith(("_low", "_high")) and name not in (*PROVENANCE, "run")
+        ]
+        heads = ["model", *metrics, "seeds", "tuned", "from"]
+        lines += ["", f"## `{protocol}`", "", f"Asks: {PROTOCOLS[protocol][1]}.", ""]
+        lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+        for model, row in rows.iterrows():
+            shown = [_shown(row, name) for name in metrics]
+            cells = [
+                str(model),
+                *shown,
+                str(row["seeds"]),
+                str(row["tuned"]),
+                f"`{row['command']}`, {row['date']}",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        versions = sorted({str(versions) for versions in rows["versions"]})
+        lines += ["", f"Versions: {'; '.join(versions)}."]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Render ``docs/leaderboard.md`` from the committed rows."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recfuse_lib.teaching.leaderboard", description=main.__doc__
+    )
+    parser.add_argument(
+        "--accept", action="store_true", help="first take over the rows of this machine's runs"
+    )
+    if parser.parse_args(arguments).accept:
+        print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {own_folder()}"))
+    _replace(PAGE, render(committed_tables()))
+    print(f"written: {PAGE.relative_to(REPOSITORY)}")
+    return 0
+
+
+def committed_tables() -> dict[str, pd.DataFrame]:
+    """Protocol → the rows that the course publishes, best first."""
+    tables = {}
+    for protocol in PROTOCOLS:
+        rows = _committed(protocol)
+        if len(rows):
+            tables[protocol] = rows.set_index("model")
+    return tables
+
+
+def _committed(protocol: str) -> pd.DataFrame:
+    path = COMMITTED / f"{protocol}.csv"
+    return pd.read_csv(path, dtype={"seeds": str}) if path.exists() else pd.DataFrame()
+
+
+def _own(protocol: str) -> pd.DataFrame:
+    files = sorted((own_folder() / protocol).glob("*.json"))
+    return pd.DataFrame([json.loads(path.read_text(encoding="utf-8")) for path in files])
+
+
+def _main_metric(protocol: str) -> str:
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[protocol][0]
+
+
+def _columns(name: str, value: Any) -> dict[str, float]:
+    if hasattr(value, "low"):
+        value = (value.mean, value.low, value.high)
+    numbers = [float(part) for part in value] if isinstance(value, (tuple, list)) else [float(value)]
+    if len(numbers) not in (1, 3) or not all(math.isfinite(part) for part in numbers):
+        raise ValueError(f"{name} is {value!r}; give a finite number, or (value, low, high)")
+    return dict(zip([name, f"{name}_low", f"{name}_high"], numbers, strict=False))
+
+
+def _shown(row: "pd.Series[Any]", name: str) -> str:
+    if pd.isna(row[name]):
+        return ""
+    value = f"{row[name]:.3f}"
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return value if low is None or pd.isna(low) else f"{value} [{low:.3f}, {high:.3f}]"
+
+
+def _versions() -> str:
+    packages = ("tensorflow", "keras", "numpy", "scipy")
+    return ", ".join(
+        [
+            f"Python {platform.python_version()}",
+            *[f"{name} {importlib.metadata.version(name)}" for name in packages],
+        ]
+    )
+
+
+def _slug(model: str) -> str:
+    return re.sub(r"\W+", "-", model.lower()).strip("-")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())
