@@ -1,0 +1,316 @@
+"""The frozen evaluation protocols: which past a model may see, which future it is asked about.
+
+Every protocol gives a validation fold for tuning and a test fold that is scored once. In both, nothing in the history
+is later than the first target of the same user (`warm`, `last_one`), than the global cut (`rolling`), or touches a
+held-out item (`cold`). A rating of 4 or more is a *positive*, the only kind of target; every rating may be history.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.data.schema import DataError, Dataset
+
+POSITIVE = 4.0
+MIN_POSITIVES = 5
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+ROLLING_TEST_QUANTILE, ROLLING_VALIDATION_QUANTILE = 0.8, 0.7
+COLD_SHARE = 0.1
+RATING_FOLDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Queries:
+    """Questions of the form "this person did these things; what next?".
+
+    Attributes:
+        user: User code of each query, (Q,).
+        indptr: Query q's history is at positions `indptr[q]:indptr[q + 1]` of the arrays below, (Q + 1,).
+        item: Item codes of all histories, oldest first, (H,).
+        rating: Their ratings, (H,).
+        timestamp: Their Unix seconds, (H,).
+        n_items: Size of the catalogue.
+
+    Example:
+        >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [4, 2, 3], "rating": [5.0, 3, 4], "timestamp": [1, 2, 3]})
+        >>> queries = Queries.of(history, np.array([0, 1]), n_items=5)
+        >>> queries.matrix().toarray()
+        array([[0., 0., 1., 0., 1.],
+               [0., 0., 0., 1., 0.]], dtype=float32)
+
+    Taught in notebook 01.
+    """
+
+    user: np.ndarray
+    indptr: np.ndarray
+    item: np.ndarray
+    rating: np.ndarray
+    timestamp: np.ndarray
+    n_items: int
+
+    @classmethod
+    def of(cls, history: pd.DataFrame, users: np.ndarray, n_items: int) -> Queries:
+        """One query for each of `users`, whose history is all that `history` holds of them (none is a history too).
+
+        Args:
+            history: Columns `user`, `item`, `rating`, `timestamp`.
+            users: User codes, sorted and distinct, (Q,).
+            n_items: Size of the catalogue.
+        """
+        history = in_order(history[history["user"].isin(users)])
+        indptr = np.concatenate([[0], np.searchsorted(history["user"], users, side="right")])
+        return cls(
+            np.asarray(users, "int32"),
+            indptr.astype("int64"),
+            history["item"].to_numpy("int32"),
+            history["rating"].to_numpy("float32"),
+            history["timestamp"].to_numpy("int64"),
+            n_items,
+        )
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __getitem__(self, part: slice) -> Queries:
+        start, stop, step = part.indices(len(self))
+        if step != 1:
+            raise ValueError(f"queries are sliced with step 1, not {step}")
+        low, high = self.indptr[start], self.indptr[max(stop, start)]
+        return Queries(
+            self.user[start:stop],
+            self.indptr[start : max(stop, start) + 1] - low,
+            self.item[low:high],
+            self.rating[low:high],
+            self.timestamp[low:high],
+            self.n_items,
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of interactions in each history, (Q,)."""
+        return np.diff(self.indptr)
+
+    def matrix(self, weights: np.ndarray | None = None) -> scipy.sparse.csr_array:
+        """The histories as a sparse matrix (Q, n_items): `weights` (H,) where there was an interaction, else 0."""
+        values = np.ones(len(self.item), "float32") if weights is None else np.asarray(weights, "float32")
+        return scipy.sparse.csr_array((values, self.item, self.indptr), shape=(len(self), self.n_items))
+
+    def steps_back(self) -> np.ndarray:
+        """How many interactions of the same history came after each one, (H,)."""
+        return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.item))
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """One round of fitting and scoring.
+
+    Attributes:
+        history: Everything that a model may be fitted on: `user`, `item`, `rating`, `timestamp`.
+        queries: The questions, (Q,).
+        targets: What each person went on to like, sparse bool (Q, n_items).
+        candidates: The items that may be recommended, bool (n_items,).
+        n_users: Number of users in the whole data set.
+
+    Taught in notebook 01.
+    """
+
+    history: pd.DataFrame
+    queries: Queries
+    targets: scipy.sparse.csr_array
+    candidates: np.ndarray
+    n_users: int
+
+    @property
+    def n_items(self) -> int:
+        return len(self.candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A protocol applied to a data set: tune on `validation`, refit on all that precedes the test, score `test` once.
+
+    Taught in notebook 01.
+    """
+
+    protocol: str
+    validation: Fold
+    test: Fold
+
+
+@dataclasses.dataclass(frozen=True)
+class RatingSplit:
+    """Events for rating prediction: fit on `train`, tune on `validation`, refit on both, score `test` once.
+
+    Taught in notebook 04.
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    test: pd.DataFrame
+
+
+def in_order(events: pd.DataFrame) -> pd.DataFrame:
+    """Events by user, then time; ties in time are broken by item code."""
+    return events.sort_values(["user", "timestamp", "item"], ignore_index=True)
+
+
+def warm(dataset: Dataset) -> Split:
+    """Each user's last 20 % of positives are the test, the 10 % before them the validation.
+
+    Users with fewer than five positives are history only. A person's history ends before their first target, whatever
+    the rating, so that nothing from a user's future is known.
+
+    Raises:
+        DataError: No user has five positives.
+
+    Taught in notebook 01.
+    """
+    events, place = _positives_from_the_end(dataset)
+    count = place["count"]
+    n_test = np.maximum(1, np.floor(count * TEST_SHARE + 1e-9))
+    n_validation = np.maximum(1, np.floor(count * VALIDATION_SHARE + 1e-9))
+    is_test = place["from_end"] < n_test
+    is_validation = ~is_test & (place["from_end"] < n_test + n_validation)
+    return _split_by_user("warm", dataset, events, place.index[is_validation], place.index[is_test])
+
+
+def last_one(dataset: Dataset) -> Split:
+    """Each user's last positive is the test, the one before it the validation: for comparison with papers only.
+
+    Raises:
+        DataError: No user has five positives.
+
+    Taught in notebook 10.
+    """
+    events, place = _positives_from_the_end(dataset)
+    return _split_by_user("last-one", dataset, events, place.index[place["from_end"] == 1], place.index[place["from_end"] == 0])
+
+
+def _positives_from_the_end(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+    events = in_order(dataset.events())
+    positives = events[events["rating"] >= POSITIVE].groupby("user")["item"]
+    place = pd.DataFrame({"count": positives.transform("size"), "from_end": positives.cumcount(ascending=False)})
+    place = place[place["count"] >= MIN_POSITIVES]
+    if place.empty:
+        raise DataError(
+            f"{dataset.name}: no user has {MIN_POSITIVES} ratings of {POSITIVE:g} or more; there is nobody to hold targets out from"
+        )
+    return events, place
+
+
+def _split_by_user(protocol: str, dataset: Dataset, events: pd.DataFrame, validation: pd.Index, test: pd.Index) -> Split:
+    everything = np.ones(dataset.n_items, bool)
+
+    def fold(targets: pd.DataFrame) -> Fold:
+        first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
+        end = events["user"].map(first).fillna(len(events))
+        return _fold(dataset, events[events.index < end], targets, everything)
+
+    return Split(protocol, fold(events.loc[validation]), fold(events.loc[test]))
+
+
+def _fold(dataset: Dataset, history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray) -> Fold:
+    users = np.unique(targets["user"])
+    rows = np.searchsorted(users, targets["user"])
+    shape = (len(users), dataset.n_items)
+    return Fold(
+        history.reset_index(drop=True),
+        Queries.of(history, users, dataset.n_items),
+        scipy.sparse.csr_array((np.ones(len(rows), bool), (rows, targets["item"])), shape=shape),
+        candidates,
+        dataset.n_users,
+    )
+
+
+def cold(dataset: Dataset, seed: int) -> Split:
+    """A random tenth of the items is unknown until the test; another tenth, taken from the rest, until the validation.
+
+    The held-out items alone are ranked. To rank them among the whole catalogue, replace `candidates`.
+
+    Args:
+        dataset: The data.
+        seed: The number of the split; the leaderboard uses 0 to 9.
+
+    Taught in notebook 01.
+    """
+    events = in_order(dataset.events())
+    order = np.random.default_rng(seed).permutation(dataset.n_items)
+    n_cold = max(1, round(dataset.n_items * COLD_SHARE))
+    test_items, validation_items = order[:n_cold], order[n_cold : 2 * n_cold]
+
+    def fold(held_out: np.ndarray, unknown: np.ndarray) -> Fold:
+        candidates = np.isin(np.arange(dataset.n_items), held_out)
+        is_target = candidates[events["item"]] & (events["rating"] >= POSITIVE)
+        return _fold(dataset, events[~np.isin(events["item"], unknown)], events[is_target], candidates)
+
+    return Split("cold", fold(validation_items, order[: 2 * n_cold]), fold(test_items, test_items))
+
+
+def rolling(dataset: Dataset) -> Split:
+    """Models are frozen at one moment for everybody; each later positive is a query with the history up to it.
+
+    The test is cut at the 80 % quantile of time, the validation at the 70 % quantile (and ends where the test starts).
+    Items that nobody had rated at the cut are neither candidates nor targets: a frozen catalogue cannot hold them.
+
+    Taught in notebook 01.
+    """
+    events = in_order(dataset.events())
+    validation_cut, test_cut = np.quantile(
+        events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
+    )
+    validation = _rolling_fold(dataset, events, int(validation_cut), int(test_cut))
+    return Split("rolling", validation, _rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1))
+
+
+def _rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:
+    history = events[events["timestamp"] < cut].reset_index(drop=True)
+    known = np.isin(np.arange(dataset.n_items), history["item"])
+    timestamps = events["timestamp"]
+    asked = (timestamps >= cut) & (timestamps < end) & (events["rating"] >= POSITIVE) & known[events["item"]]
+    position = np.flatnonzero(asked)
+    users = events["user"].to_numpy()
+    start = np.searchsorted(users, users[position])
+    lengths = position - start
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    taken = np.repeat(start - indptr[:-1], lengths) + np.arange(indptr[-1])
+    queries = Queries(
+        users[position],
+        indptr,
+        events["item"].to_numpy()[taken],
+        events["rating"].to_numpy()[taken],
+        timestamps.to_numpy()[taken],
+        dataset.n_items,
+    )
+    targets = scipy.sparse.csr_array(
+        (np.ones(len(position), bool), events["item"].to_numpy()[position], np.arange(len(position) + 1)),
+        shape=(len(position), dataset.n_items),
+    )
+    return Fold(history, queries, targets, known, dataset.n_users)
+
+
+def rating(dataset: Dataset, fold: int) -> RatingSplit:
+    """Five random folds of all ratings; a tenth of what is not the test is validation.
+
+    Args:
+        dataset: The data.
+        fold: 0 to 4.
+
+    Raises:
+        ValueError: There is no such fold.
+
+    Taught in notebook 04.
+    """
+    if fold not in range(RATING_FOLDS):
+        raise ValueError(f"fold {fold} does not exist; there are folds 0 to {RATING_FOLDS - 1}")
+    events = in_order(dataset.events())
+    place = np.random.default_rng(0).permutation(len(events))
+    is_test = place % RATING_FOLDS == fold
+    is_validation = ~is_test & (place // RATING_FOLDS % 10 == 0)
+    parts = (events[~is_test & ~is_validation], events[is_validation], events[is_test])
+    return RatingSplit(*(part.reset_index(drop=True) for part in parts))

@@ -1,0 +1,4 @@
+"""Evaluation: is it better, for whom, and are we sure?
+
+Taught in notebooks 01, 04 and 10.
+"""

@@ -1,0 +1,195 @@
+"""Full-ranking metrics over the whole catalogue, and errors of predicted ratings.
+
+Taught in notebook 04.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.splits import Fold, Queries
+
+BATCH = 512
+
+
+class Scorer(Protocol):
+    """Anything that gives every item a score for every query, (Q, n_items)."""
+
+    def score(self, queries: Queries) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """What an evaluation found.
+
+    Attributes:
+        k: The cut-off K.
+        per_query: One row a query: `user`, `ndcg`, `recall`, `mrr`, each at K.
+        coverage: Share of the candidates that were recommended to somebody.
+        items: The recommended item codes, best first, -1 where there were fewer than K candidates, (Q, K).
+
+    Taught in notebook 04.
+    """
+
+    k: int
+    per_query: pd.DataFrame
+    coverage: float
+    items: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """The mean of each metric over the queries, and the coverage."""
+        means = {f"{name}@{self.k}": float(self.per_query[name].mean()) for name in ("ndcg", "recall", "mrr")}
+        return {**means, f"coverage@{self.k}": self.coverage}
+
+
+def top_k(scores: np.ndarray, k: int) -> np.ndarray:
+    """The K best items of each row, best first; of equal scores the lower item code wins.
+
+    Args:
+        scores: (Q, n_items); `-inf` marks an item that may not be recommended.
+        k: Cut-off.
+
+    Returns:
+        Item codes, int32 (Q, k); -1 where a row has fewer than K items left.
+
+    Raises:
+        ValueError: A score is NaN.
+
+    Example:
+        >>> top_k(np.array([[0.1, 0.9, 0.9, -np.inf]]), k=4)
+        array([[ 1,  2,  0, -1]], dtype=int32)
+
+    Taught in notebook 04.
+    """
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).sum()):,} of {scores.size:,} scores are NaN; the model did not converge")
+    best = np.full((len(scores), k), -1, "int32")
+    threshold = np.partition(scores, -min(k, scores.shape[1]), axis=1)[:, -min(k, scores.shape[1])]
+    for row, (values, least) in enumerate(zip(scores, threshold, strict=True)):
+        found = np.flatnonzero((values >= least) & (values > -np.inf))
+        found = found[np.argsort(-values[found], kind="stable")][:k]
+        best[row, : len(found)] = found
+    return best
+
+
+def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+    """Share of a query's n relevant items that are among the K recommended: Σ_k hit_k / n.
+
+    Args:
+        hits: Whether each recommended item is relevant, best first, (Q, K).
+        n_relevant: How many relevant items each query has, at least 1, (Q,).
+
+    Returns:
+        (Q,), each in 0–1.
+
+    Example:
+        >>> recall_at_k(np.array([[True, False, True]]), np.array([4]))
+        array([0.5])
+
+    Taught in notebook 04.
+    """
+    return hits.sum(1) / n_relevant
+
+
+def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+    """Normalised discounted cumulative gain with binary gains: Σ_k hit_k / log₂(k + 1), over the best possible sum.
+
+    Args:
+        hits: Whether each recommended item is relevant, best first, (Q, K).
+        n_relevant: How many relevant items each query has, at least 1, (Q,).
+
+    Returns:
+        (Q,), each in 0–1.
+
+    Example:
+        >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
+        array([0.6309])
+
+    References:
+        Järvelin and Kekäläinen (2002), Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20(4).
+
+    Taught in notebook 04.
+    """
+    k = hits.shape[1]
+    discount = 1 / np.log2(np.arange(k) + 2)
+    ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
+    return hits @ discount / ideal
+
+
+def mrr_at_k(hits: np.ndarray) -> np.ndarray:
+    """Reciprocal rank of the first relevant item among the K recommended, 0 when there is none, (Q,).
+
+    Example:
+        >>> mrr_at_k(np.array([[False, True], [False, False]]))
+        array([0.5, 0. ])
+
+    Taught in notebook 04.
+    """
+    return hits.any(1) / (hits.argmax(1) + 1)
+
+
+def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
+    """Ranks the whole catalogue for every query of a fold, with the history masked.
+
+    Args:
+        scorer: A fitted recommender, or anything with its `score`.
+        fold: Queries, targets and candidates.
+        k: Cut-off.
+
+    Raises:
+        ValueError: The scores have the wrong shape or hold a NaN.
+
+    Taught in notebook 04.
+    """
+    recommended = np.empty((len(fold.queries), k), "int32")
+    hits = np.empty((len(fold.queries), k), bool)
+    for start in range(0, len(fold.queries), BATCH):
+        queries = fold.queries[start : start + BATCH]
+        scores = np.array(scorer.score(queries), "float32")
+        if scores.shape != (len(queries), fold.n_items):
+            raise ValueError(f"scores have shape {scores.shape}, expected {(len(queries), fold.n_items)}: queries × items")
+        scores[np.repeat(np.arange(len(queries)), queries.lengths), queries.item] = -np.inf
+        scores[:, ~fold.candidates] = -np.inf
+        best = top_k(scores, k)
+        relevant = fold.targets[start : start + len(queries)].toarray()
+        recommended[start : start + len(queries)] = best
+        hits[start : start + len(queries)] = np.take_along_axis(relevant, np.maximum(best, 0), axis=1) & (best >= 0)
+    n_relevant = np.diff(fold.targets.indptr)
+    per_query = pd.DataFrame(
+        {
+            "user": fold.queries.user,
+            "ndcg": ndcg_at_k(hits, n_relevant),
+            "recall": recall_at_k(hits, n_relevant),
+            "mrr": mrr_at_k(hits),
+        }
+    )
+    n_recommended = len(np.unique(recommended[recommended >= 0]))
+    return Ranking(k, per_query, n_recommended / int(fold.candidates.sum()), recommended)
+
+
+def rmse(ratings: np.ndarray, predictions: np.ndarray) -> float:
+    """Root mean squared error, in stars.
+
+    Example:
+        >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
+        1.0
+
+    Taught in notebook 04.
+    """
+    return float(np.sqrt(np.mean((np.asarray(ratings, "float64") - predictions) ** 2)))
+
+
+def mae(ratings: np.ndarray, predictions: np.ndarray) -> float:
+    """Mean absolute error, in stars.
+
+    Example:
+        >>> mae(np.array([3.0, 5.0]), np.array([4.0, 4.5]))
+        0.75
+
+    Taught in notebook 04.
+    """
+    return float(np.mean(np.abs(np.asarray(ratings, "float64") - predictions)))
