@@ -239,13 +239,9 @@ def _shown(row: "pd.Series[Any]", name: str) -> str:
 
 
 def _versions() -> str:
-    packages = ("tensorflow", "keras", "numpy", "scipy")
-    return ", ".join(
-        [
-            f"Python {platform.python_version()}",
-            *[f"{name} {importlib.metadata.version(name)}" for name in packages],
-        ]
-    )
+    names = ("tensorflow", "keras", "numpy", "scipy")
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return ", ".join([f"recfuse_lib {__version__}", f"Python {platform.python_version()}", *packages])
 
 
 def _slug(model: str) -> str:

@@ -1,0 +1,65 @@
+# make lab      set up everything and open the course
+# make test     set up everything, then lint, types, unit tests and every notebook
+# make check    lint, types, fast tests, notebook skeleton: about a minute
+# make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
+# make notebooks  re-execute the notebooks in place (NOTEBOOKS=notebooks/04_*.ipynb for some)
+# make clean    remove what make made
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The environment that is there already decides; otherwise the first suitable Python.
+PYTHON ?= $(shell for p in $(BIN)/python python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c "$(SUITABLE)" 2>/dev/null && echo "$$p" && break; done)
+VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+READY := $(VENV)/ready-$(VERSION)
+NOTEBOOKS ?=
+LAB_FLAGS ?=
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Steadier times, and two tests at once do not fight for the cores.
+test check course notebooks: export OMP_NUM_THREADS ?= 2
+test check course notebooks: export TF_NUM_INTRAOP_THREADS ?= 2
+test check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export JUPYTER_PREFER_ENV_PATH = 1
+
+.PHONY: lab test check course notebooks lint types weights clean
+
+lab: $(READY) weights
+	$(BIN)/python -m recfuse_lib.teaching.environment
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS) notebooks/00_tour.ipynb
+
+test: $(READY) weights lint types
+	$(PYTEST) tests recfuse_lib
+	$(PYTEST) -p no:doctest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 notebooks
+
+check: $(READY) lint types
+	$(PYTEST) -m "not slow" tests
+
+course: $(READY) weights
+	$(BIN)/python -m recfuse_lib.teaching.course $(NOTEBOOKS)
+
+notebooks: $(READY) weights
+	$(BIN)/python -m recfuse_lib.teaching.course --in-place $(NOTEBOOKS)
+
+lint: $(READY)
+	$(BIN)/ruff check --quiet .
+
+types: $(READY)
+	$(BIN)/mypy
+
+weights: $(READY)
+	$(BIN)/python -m recfuse_lib.pretrained minilm
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(VERSION)" || { echo "No Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c "$(SUITABLE)" || { echo "$(PYTHON) is Python $(VERSION); RecFuse needs 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c "import ensurepip, venv" 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt install python$(VERSION)-venv"; exit 1; }
+	@test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" || "$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@rm -f $(VENV)/ready-* && touch $@
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
