@@ -1,0 +1,104 @@
+"""The repository itself: what must be there, what must not, and what must agree."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+REQUIRED = [
+    "README.md", "CONTRIBUTING.md", "LICENSE", "LICENSE-CONTENT", "CITATION.cff", "Makefile", ".ci/run",
+    "pyproject.toml", "constraints.txt", "environment.yml", ".github/ISSUE_TEMPLATE/bug.yml",
+    "data/movielens/README.md", "docs/images/system.svg",
+]  # fmt: skip
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def tracked_texts() -> list[tuple[str, str]]:
+    texts = []
+    for path in tracked_files():
+        try:
+            texts.append((str(path.relative_to(ROOT)), path.read_text("utf-8")))
+        except UnicodeDecodeError:
+            continue
+    return texts
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_required_file_is_there(name: str) -> None:
+    assert (ROOT / name).exists()
+
+
+def test_no_package_index_is_named() -> None:
+    """The index is the reader's own choice: pip's settings decide."""
+    pattern = re.compile(r"(?:extra-)?index-" + r"url|--find-" + r"links|/simple/\S")
+    assert [name for name, text in tracked_texts() if pattern.search(text)] == []
+
+
+def test_no_path_of_a_machine_is_tracked() -> None:
+    pattern = re.compile(r"(?<![\w./:])/(?:home|root|tmp|work|farm|Users)/[\w.-]+")
+    allowed = {"tests/test_notebooks.py"}  # plants such paths as faults
+    found = [(name, match) for name, text in tracked_texts() for match in pattern.findall(text)]
+    assert [entry for entry in found if entry[0] not in allowed] == []
+
+
+def test_environment_yml_says_what_pyproject_says() -> None:
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    assert f"- python{PROJECT['requires-python']}" in text.replace(" ", "").replace("-python", "- python")
+    assert "- -e .[dev]" in text and "- -c constraints.txt" in text
+    packages = re.findall(r"^\s+- ([a-z][\w-]*)", text, re.M)
+    assert set(packages) <= {"python", "pip", "conda-forge"}, "name packages in pyproject.toml only"
+
+
+def test_every_dependency_has_one_exact_version() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if line[:1] != "#"]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+(\s*;.*)?", line) for line in lines)
+    pins = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2].split(";")[0].strip() for line in lines}
+    for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+        requirement = Requirement(text)
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version, f"{requirement.name} has no version in constraints.txt"
+        assert requirement.specifier.contains(version), f"{text}, but constraints.txt says {version}"
+
+
+def test_ci_runs_make_test_and_nothing_else() -> None:
+    lines = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
+    assert lines[1] == "set -euo pipefail" and lines[-1] == "make test" and len(lines) == 4
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_import_is_quick_and_light() -> None:
+    code = """
+import sys, time
+begun = time.perf_counter()
+import recfuse_lib
+heavy = {"tensorflow", "keras", "keras_hub", "sklearn", "matplotlib", "pandera"} & set(sys.modules)
+print(f"{time.perf_counter() - begun:.3f}", *heavy)
+"""
+    times = []
+    for _ in range(3):  # the best of three: a busy machine is no fault of the import
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        seconds, *heavy = done.stdout.split()
+        assert heavy == [], "heavy frameworks are imported when they are used"
+        times.append(float(seconds))
+    assert min(times) < 0.5
+
+
+def test_rooms_stay_small() -> None:
+    """A module that grows past 450 lines is two modules."""
+    long = {path.name: path.read_text("utf-8").count("\n") for path in (ROOT / "recfuse_lib").rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > 450} == {}
+    assert not {"utils.py", "helpers.py", "common.py", "misc.py"} & set(long)

@@ -1,0 +1,229 @@
+"""The teaching kit: figures, checks, environment, leaderboard, and the runner of notebooks."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+
+from recfuse_lib.teaching import checks, course, environment, figures, leaderboard
+
+
+@pytest.fixture
+def figure() -> Iterator[Any]:
+    figure, axes = plt.subplots()
+    axes.plot([1, 2])
+    axes.set(xlabel="epoch", ylabel="loss (nats)")
+    yield figure
+    plt.close(figure)
+
+
+@pytest.fixture
+def own_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECFUSE_LEADERBOARD", str(tmp_path / "own"))
+    monkeypatch.setattr(leaderboard, "COMMITTED", tmp_path / "committed")
+    return tmp_path
+
+
+# ----------------------------------------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_a_figure_needs_alternative_text_and_caption(figure: Any, empty: str) -> None:
+    with pytest.raises(ValueError, match="alt is empty"):
+        figures.show(figure, alt=empty, caption="c")
+    with pytest.raises(ValueError, match="caption is empty"):
+        figures.show(figure, alt="a", caption=empty)
+
+
+def test_an_axis_without_label_is_refused_by_name(figure: Any) -> None:
+    figure.axes[0].set(ylabel="", title="Loss")
+    with pytest.raises(ValueError, match=r"axes 1 \('Loss'\) has no label on its y axis"):
+        figures.show(figure, alt="a", caption="c")
+
+
+def test_shared_axes_pictures_and_colour_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    figure, (left, right) = plt.subplots(1, 2, sharey=True)
+    left.set(xlabel="x", ylabel="y")
+    right.set(xlabel="x")
+    figures.show(figure, alt="a", caption="c")
+    figure, axes = plt.subplots()
+    bar = figure.colorbar(axes.imshow([[1, 2]]))
+    axes.axis("off")
+    with pytest.raises(ValueError, match="colour bar"):
+        figures.show(figure, alt="a", caption="c")
+    bar.set_label("ratings")
+    figures.show(figure, alt="a", caption="c")
+    assert plt.get_fignums() == [], "a shown figure is closed"
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def test_an_error_in_the_learners_function_becomes_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    @checks.exercise("96.1", start="Begin.", right="Doubling.")
+    def _(answer: Any) -> str | None:
+        return None if answer(2) == 4 else "Try it on 2."
+
+    checks.check("96.1", lambda number: number / 0)
+    checks.check("96.1", lambda number: number)
+    checks.check("96.1", 3)
+    checks.check("96.1", lambda number: 2 * number)
+    checks.check("96.7", 1)
+    first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
+    assert first.startswith("Not yet: your answer raised ZeroDivisionError: division by zero")
+    assert "number / 0" in first
+    assert second == "Not yet: Try it on 2."
+    assert "TypeError" in third
+    assert fourth == "Right: Doubling."
+    assert "no exercise '96.7'" in fifth and "96.1" in fifth
+
+
+@pytest.mark.parametrize("name", ["4.1", "04", "04.x", ""])
+def test_an_exercise_name_is_notebook_and_number(name: str) -> None:
+    with pytest.raises(ValueError, match="notebook and number"):
+        checks.exercise(name, start="s", right="r")
+
+
+# ------------------------------------------------------------------------------------------- leaderboard
+
+
+def test_a_row_replaces_that_of_the_same_model(own_rows: Path) -> None:
+    leaderboard.record("warm", "EASE", {"ndcg@10": 0.1, "recall@10": 0.2}, seeds=0, command="a")
+    leaderboard.record("warm", "EASE", {"ndcg@10": (0.138, 0.12, 0.15)}, seeds=[0, 1], command="b")
+    leaderboard.record("warm", "Popularity", {"ndcg@10": 0.068}, seeds=0, command="b")
+    leaderboard.record("warm", "iALS", {"ndcg@10": 0.2}, seeds=0, command="b")
+    rows = leaderboard.table("warm", provenance=True)
+    assert list(rows.index) == ["iALS", "EASE", "Popularity"]
+    assert "recall@10" not in rows and rows.loc["EASE", "seeds"] == "0 1"
+    assert not list(own_rows.rglob("tmp*")), "nothing half-written stays behind"
+
+
+def test_rmse_sorts_upwards(own_rows: Path) -> None:
+    for model, value in {"worse": 0.9, "better": 0.8}.items():
+        leaderboard.record("rating", model, {"rmse": value}, seeds=0, command="c")
+    assert list(leaderboard.table("rating").index) == ["better", "worse"]
+
+
+def test_own_rows_stand_over_the_committed_ones_and_can_be_accepted(own_rows: Path) -> None:
+    leaderboard.record("warm", "EASE", {"ndcg@10": (0.13, 0.12, 0.14)}, seeds=0, command="c")
+    assert leaderboard.accept() == ["warm"]
+    leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
+    leaderboard.record("warm", "Other", {"ndcg@10": 0.4}, seeds=0, command="c")
+    assert leaderboard.table("warm")["run"].to_dict() == {"EASE": "yours", "Other": "yours"}
+    page = leaderboard.render(leaderboard.committed_tables())
+    assert "0.130 [0.120, 0.140]" in page and "Other" not in page
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), (0.1, 0.2), "high"])
+def test_a_metric_that_is_no_number_is_refused(own_rows: Path, value: Any) -> None:
+    with pytest.raises(ValueError):
+        leaderboard.record("warm", "EASE", {"ndcg@10": value}, seeds=0, command="c")
+    assert leaderboard.table("warm").empty
+
+
+def test_an_unknown_protocol_and_a_missing_metric_are_named(own_rows: Path) -> None:
+    with pytest.raises(ValueError, match="unknown protocol 'hot'; there are warm"):
+        leaderboard.table("hot")
+    with pytest.raises(ValueError, match=r"sorted by ndcg@10"):
+        leaderboard.record("warm", "EASE", {"recall@10": 0.1}, seeds=0, command="c")
+
+
+def test_the_committed_page_equals_the_committed_rows() -> None:
+    tables = leaderboard.committed_tables()
+    if not tables:
+        pytest.skip("no rows have been accepted yet")
+    assert leaderboard.PAGE.read_text("utf-8") == leaderboard.render(tables), (
+        "run: python -m recfuse_lib.teaching.leaderboard"
+    )
+    for protocol, rows in tables.items():
+        assert rows.index.is_unique and isinstance(rows, pd.DataFrame), protocol
+
+
+# ------------------------------------------------------------------------------------------- environment
+
+
+def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECFUSE_PROFILE", "huge")
+    with pytest.raises(ValueError, match="RECFUSE_PROFILE is 'huge'; set it to one of laptop, full"):
+        environment.profile()
+
+
+def test_the_check_reports_what_is_wrong_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> environment.Finding:
+        raise RuntimeError("unforeseen")
+
+    old = environment.Finding("python", "wrong", "3.9", "use Python 3.11")
+    monkeypatch.setattr(environment, "_check_python", lambda: old)
+    monkeypatch.setattr(environment, "_check_memory", broken)
+    monkeypatch.setattr(environment, "_check_device", lambda: environment.Finding("device", "ok", "2 CPU cores"))
+    assert environment.main() == 1
+    report = capsys.readouterr().out
+    assert "→ use Python 3.11" in report and "RuntimeError: unforeseen" in report and "2 CPU cores" in report
+
+
+@pytest.mark.parametrize(
+    ("requirement", "state", "text"),
+    [("numpy>=99", "wrong", "needed >=99"), ("no-such-thing", "wrong", "is missing"), ("numpy>=1", "ok", "as tested")],
+)
+def test_packages_are_held_to_the_requirements(
+    monkeypatch: pytest.MonkeyPatch, requirement: str, state: str, text: str
+) -> None:
+    monkeypatch.setattr(environment.importlib.metadata, "requires", lambda _: [requirement, 'ray; extra == "scale"'])
+    monkeypatch.setattr(environment, "_constraints", lambda: {})
+    finding = environment._check_packages()
+    assert finding.state == state and text in finding.text
+
+
+def test_another_version_than_the_tested_one_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.importlib.metadata, "requires", lambda _: ["numpy>=1"])
+    monkeypatch.setattr(environment, "_constraints", lambda: {"numpy": "1.0"})
+    assert environment._check_packages().state == "note"
+
+
+@pytest.mark.slow
+def test_start_leaves_standard_error_empty() -> None:
+    code = "from recfuse_lib.teaching import environment; environment.start(seed=0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == "" and "profile laptop, seed 0" in done.stdout
+
+
+# ------------------------------------------------------------------------------------ running notebooks
+
+
+def notebook_of(*sources: str) -> Any:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+@pytest.mark.slow
+def test_the_runner_goes_on_after_a_failure_and_leaves_no_time_stamp(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nbformat.write(notebook_of("1 / 0"), tmp_path / "01_fail.ipynb")
+    nbformat.write(notebook_of("import sys\nprint(sys.executable)", "print('x')"), tmp_path / "02_work.ipynb")
+    paths = [str(tmp_path / "01_fail.ipynb"), str(tmp_path / "02_work.ipynb")]
+    assert course.main([*paths, "--output", str(tmp_path / "out")]) == 1
+    report = capsys.readouterr().out
+    assert "ZeroDivisionError" in report and "1 of 2 notebooks ran; failed: 01_fail" in report
+    done = json.loads((tmp_path / "out" / "notebooks" / "02_work.ipynb").read_text("utf-8"))
+    assert done["cells"][0]["outputs"][0]["text"] == [f"{sys.executable}\n"]
+    assert [cell["metadata"] for cell in done["cells"]] == [{}, {}]
+    assert (tmp_path / "out" / "html" / "02_work.html").exists()
+    assert "01_fail" not in (tmp_path / "out" / "timings.csv").read_text("utf-8")
+    assert course.main([paths[1], "--in-place"]) == 0
+    assert json.loads(Path(paths[1]).read_text("utf-8"))["cells"][1]["execution_count"] == 2
+
+
+def test_readme_holds_the_measured_table() -> None:
+    readme = course.README.read_text("utf-8")
+    assert readme == course.with_table(readme, course.notebook_table()), (
+        "run: python -m recfuse_lib.teaching.course --readme"
+    )
