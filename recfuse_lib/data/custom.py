@@ -86,13 +86,14 @@ def _read(
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Header, rows and the line on which each row ends, as the csv module counts them (quoted fields may span lines)."""
+    """Header, rows and the line on which each row ends (quoted fields may span lines)."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
+        byte = f"byte 0x{error.object[error.start]:02x}"
         raise DataError(
-            f"{path.name} line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8 (CSV UTF-8 in a spreadsheet)"
+            f"{path.name} line {line}: {byte} is not UTF-8; save the file as UTF-8 (CSV UTF-8 in a spreadsheet)"
         ) from error
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
     rows: list[list[str]] = []
@@ -122,7 +123,7 @@ def _typed(texts: pd.Series, origin: Origin) -> pd.Series:
     empty = texts == ""
     wrong = numbers.isna() & ~empty
     if NUMERIC[column] is int:
-        wrong |= numbers.notna() & (numbers % 1 != 0)
+        wrong |= numbers.notna() & ((numbers % 1 != 0) | (numbers.abs() > 2**53))
     if column not in MAY_BE_EMPTY:
         wrong |= empty
     kind = "a number" if NUMERIC[column] is float else "a whole number"

@@ -56,5 +56,7 @@ def _read_verified(folder: Path, name: str) -> pd.DataFrame:
         raise DataError(f"{error.filename}: file is missing; {advice}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != pinned["file_sha256"]:
-        raise DataError(f"{path}: sha256 is {digest[:12]}…, expected {pinned['file_sha256'][:12]}…: the file was altered; {advice}")
+        raise DataError(
+            f"{path}: sha256 is {digest[:12]}…, expected {pinned['file_sha256'][:12]}…: the file was altered; {advice}"
+        )
     return pd.read_parquet(io.BytesIO(content))

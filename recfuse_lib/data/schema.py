@@ -101,7 +101,9 @@ def check_columns(columns: list[str], required: tuple[str, ...], optional: tuple
         if column not in known
     ]
     problems += [f"{origin}: column {column!r} is missing" for column in required if column not in columns]
-    problems += [f"{origin}: column {column!r} is there twice" for column in dict.fromkeys(columns) if columns.count(column) > 1]
+    problems += [
+        f"{origin}: column {column!r} is there twice" for column in dict.fromkeys(columns) if columns.count(column) > 1
+    ]
     raise_problems(problems)
 
 
@@ -110,7 +112,7 @@ def _validate(table: pd.DataFrame, schema: pandera.DataFrameSchema, origin: Orig
 
     table = table.reset_index(drop=True)
     try:
-        return schema.validate(table, lazy=True)
+        return pd.DataFrame(schema.validate(table, lazy=True))
     except pandera.errors.SchemaErrors as errors:
         raise_problems(_describe(errors.failure_cases, table, origin))
         raise
@@ -120,7 +122,9 @@ def _describe(failures: pd.DataFrame, table: pd.DataFrame, origin: Origin) -> li
     """One sentence a bad value, in the order of the rows."""
     problems: dict[tuple[int, str], str] = {}
     for failure in failures.itertuples():
-        row, column, check, value = failure.index, failure.column, str(failure.check), failure.failure_case
+        place: Any = failure.index
+        row = -1 if place is None or pd.isna(place) else int(place)
+        column, check, value = str(failure.column), str(failure.check), failure.failure_case
         if check == "multiple_fields_uniqueness":
             user, item = table.loc[row, "user_id"], table.loc[row, "item_id"]
             text = f"user {user!s} rated item {item!s} more than once; keep the newest rating of each pair"
@@ -134,14 +138,13 @@ def _describe(failures: pd.DataFrame, table: pd.DataFrame, origin: Origin) -> li
         else:
             shown = f"{value:g}" if isinstance(value, float) else str(value)
             text = f"{column} {shown} {check}".replace("  ", " ")
-        if row is None or pd.isna(row):
-            problems.setdefault((-1, str(column)), f"{origin.name}: {text}")
-        else:
-            problems.setdefault((int(row), str(column)), f"{origin.at(int(row))}: {text}")
+        problems.setdefault((row, column), f"{origin.name if row < 0 else origin.at(row)}: {text}")
     return [problems[key] for key in sorted(problems)]
 
 
-_ARTICLE = re.compile(r"^(?P<title>[^(]+?), (?P<article>The|A|An|Les|Le|La|L'|Il|El|Los|Las|Das|Der|Die)(?P<rest>$| \()")
+_ARTICLE = re.compile(
+    r"^(?P<title>[^(]+?), (?P<article>The|A|An|Les|Le|La|L'|Il|El|Los|Las|Das|Der|Die)(?P<rest>$| \()"
+)
 
 
 def natural_title(title: str) -> str:
@@ -152,7 +155,9 @@ def natural_title(title: str) -> str:
 
     Taught in notebook 01.
     """
-    return _ARTICLE.sub(lambda match: f"{match['article']} {match['title']}{match['rest']}".replace("' ", "'", 1), title)
+    return _ARTICLE.sub(
+        lambda match: f"{match['article']} {match['title']}{match['rest']}".replace("' ", "'", 1), title
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,9 +221,10 @@ class Dataset:
         catalogue = _validate(catalogue, schemas["catalogue"], catalogue_origin)
         interactions = _validate(interactions, schemas["interactions"], interactions_origin)
         known = interactions["item_id"].isin(catalogue["item_id"])
+        items = interactions["item_id"].to_numpy()
         raise_problems(
             [
-                f"{interactions_origin.at(int(row))}: item {interactions.loc[row, 'item_id']} is not in {catalogue_origin.name}"
+                f"{interactions_origin.at(int(row))}: item {items[row]} is not in {catalogue_origin.name}"
                 for row in np.flatnonzero(~known)
             ]
         )
@@ -239,15 +245,16 @@ class Dataset:
         return len(self.catalogue)
 
     @functools.cached_property
-    def _item_index(self) -> pd.Index:
-        return pd.Index(self.catalogue["item_id"])
+    def _item_index(self) -> pd.Index:  # type: ignore[type-arg]
+        index: pd.Index = pd.Index(self.catalogue["item_id"].to_numpy())  # type: ignore[type-arg]
+        return index
 
     def events(self) -> pd.DataFrame:
         """The interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64)."""
         return pd.DataFrame(
             {
                 "user": np.searchsorted(self.user_ids, self.interactions["user_id"].to_numpy()).astype("int32"),
-                "item": self._item_index.get_indexer(self.interactions["item_id"]).astype("int32"),
+                "item": self._item_index.get_indexer(pd.Index(self.interactions["item_id"].to_numpy())).astype("int32"),
                 "rating": self.interactions["rating"].to_numpy("float32"),
                 "timestamp": self.interactions["timestamp"].to_numpy("int64"),
             }
@@ -273,9 +280,12 @@ class Dataset:
         Raises:
             DataError: The item is not in the catalogue.
         """
-        code = int(self._item_index.get_indexer([item_id])[0])
+        code = int(self._item_index.get_indexer(pd.Index([item_id]))[0])
         if code < 0:
-            raise DataError(f"item {item_id!r} is not among the {self.n_items:,} items of {self.name}; add it to the catalogue first")
+            raise DataError(
+                f"item {item_id!r} is not among the {self.n_items:,} items of {self.name}; "
+                "add it to the catalogue first"
+            )
         return code
 
     def texts(self) -> list[str]:

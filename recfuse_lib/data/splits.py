@@ -38,7 +38,7 @@ class Queries:
         n_items: Size of the catalogue.
 
     Example:
-        >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [4, 2, 3], "rating": [5.0, 3, 4], "timestamp": [1, 2, 3]})
+        >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [4, 2, 3], "rating": 4.0, "timestamp": [1, 2, 3]})
         >>> queries = Queries.of(history, np.array([0, 1]), n_items=5)
         >>> queries.matrix().toarray()
         array([[0., 0., 1., 0., 1.],
@@ -189,7 +189,9 @@ def last_one(dataset: Dataset) -> Split:
     Taught in notebook 10.
     """
     events, place = _positives_from_the_end(dataset)
-    return _split_by_user("last-one", dataset, events, place.index[place["from_end"] == 1], place.index[place["from_end"] == 0])
+    return _split_by_user(
+        "last-one", dataset, events, place.index[place["from_end"] == 1], place.index[place["from_end"] == 0]
+    )
 
 
 def _positives_from_the_end(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -199,12 +201,15 @@ def _positives_from_the_end(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFram
     place = place[place["count"] >= MIN_POSITIVES]
     if place.empty:
         raise DataError(
-            f"{dataset.name}: no user has {MIN_POSITIVES} ratings of {POSITIVE:g} or more; there is nobody to hold targets out from"
+            f"{dataset.name}: no user has {MIN_POSITIVES} ratings of {POSITIVE:g} or more; "
+            "there is nobody to hold targets out from"
         )
     return events, place
 
 
-def _split_by_user(protocol: str, dataset: Dataset, events: pd.DataFrame, validation: pd.Index, test: pd.Index) -> Split:
+def _split_by_user(
+    protocol: str, dataset: Dataset, events: pd.DataFrame, validation: pd.Index, test: pd.Index
+) -> Split:
     everything = np.ones(dataset.n_items, bool)
 
     def fold(targets: pd.DataFrame) -> Fold:
@@ -265,7 +270,9 @@ def rolling(dataset: Dataset) -> Split:
         events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
     )
     validation = _rolling_fold(dataset, events, int(validation_cut), int(test_cut))
-    return Split("rolling", validation, _rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1))
+    return Split(
+        "rolling", validation, _rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1)
+    )
 
 
 def _rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:

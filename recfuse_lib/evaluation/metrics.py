@@ -66,7 +66,9 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     Taught in notebook 04.
     """
     if np.isnan(scores).any():
-        raise ValueError(f"{int(np.isnan(scores).sum()):,} of {scores.size:,} scores are NaN; the model did not converge")
+        raise ValueError(
+            f"{int(np.isnan(scores).sum()):,} of {scores.size:,} scores are NaN; the model did not converge"
+        )
     best = np.full((len(scores), k), -1, "int32")
     threshold = np.partition(scores, -min(k, scores.shape[1]), axis=1)[:, -min(k, scores.shape[1])]
     for row, (values, least) in enumerate(zip(scores, threshold, strict=True)):
@@ -92,7 +94,7 @@ def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
     Taught in notebook 04.
     """
-    return hits.sum(1) / n_relevant
+    return np.asarray(hits.sum(1) / n_relevant)
 
 
 def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
@@ -117,7 +119,7 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     k = hits.shape[1]
     discount = 1 / np.log2(np.arange(k) + 2)
     ideal = np.cumsum(discount)[np.minimum(n_relevant, k) - 1]
-    return hits @ discount / ideal
+    return np.asarray(hits @ discount / ideal)
 
 
 def mrr_at_k(hits: np.ndarray) -> np.ndarray:
@@ -129,7 +131,7 @@ def mrr_at_k(hits: np.ndarray) -> np.ndarray:
 
     Taught in notebook 04.
     """
-    return hits.any(1) / (hits.argmax(1) + 1)
+    return np.asarray(hits.any(1) / (hits.argmax(1) + 1))
 
 
 def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
@@ -151,7 +153,9 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
         queries = fold.queries[start : start + BATCH]
         scores = np.array(scorer.score(queries), "float32")
         if scores.shape != (len(queries), fold.n_items):
-            raise ValueError(f"scores have shape {scores.shape}, expected {(len(queries), fold.n_items)}: queries × items")
+            raise ValueError(
+                f"scores have shape {scores.shape}, expected {(len(queries), fold.n_items)}: queries × items"
+            )
         scores[np.repeat(np.arange(len(queries)), queries.lengths), queries.item] = -np.inf
         scores[:, ~fold.candidates] = -np.inf
         best = top_k(scores, k)

@@ -60,7 +60,9 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
     """
     values = np.asarray(values, "float64")
     if not len(values) or len(values) != len(groups):
-        raise ValueError(f"{len(values)} values and {len(groups)} groups; a bootstrap needs as many of each, and at least one")
+        raise ValueError(
+            f"{len(values)} values and {len(groups)} groups; a bootstrap needs as many of each, and at least one"
+        )
     _, group = np.unique(groups, return_inverse=True)
     total, count = np.bincount(group, values), np.bincount(group)
     generator = np.random.default_rng(seed)
@@ -72,7 +74,9 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def paired_bootstrap(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0) -> Interval:
+def paired_bootstrap(
+    a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0
+) -> Interval:
     """A 95 % interval for the mean of `a - b`, for two models that answered the same queries.
 
     Args:
