@@ -32,7 +32,7 @@ lab: $(READY) weights
 
 test: $(READY) weights lint types
 	$(PYTEST) tests recfuse_lib
-	$(PYTEST) -p no:doctest --nbval-lax --nbval-current-env --nbval-cell-timeout=900 notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 notebooks
 
 check: $(READY) lint types
 	$(PYTEST) -m "not slow" tests

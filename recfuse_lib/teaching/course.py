@@ -54,12 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.teaching.course", description=main.__doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: build/course")
-    parser.add_argument(
-        "--in-place", action="store_true", help="write the executed notebooks back, nothing else"
-    )
-    parser.add_argument(
-        "--accept", action="store_true", help="take the last run's timings over; executes nothing"
-    )
+    parser.add_argument("--in-place", action="store_true", help="write the executed notebooks back, nothing else")
+    parser.add_argument("--accept", action="store_true", help="take the last run's timings over; executes nothing")
     parser.add_argument("--readme", action="store_true", help="renew README's table; executes nothing")
     options = parser.parse_args(arguments)
     if options.accept:
@@ -71,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not paths:
         print(f"there is no notebook in {NOTEBOOKS.name}/")
         return 1
-    output = options.output.resolve()
+    output = (REPOSITORY / "build" / "notebooks" if options.in_place else options.output).resolve()
     # Rows of an earlier run must not pass for rows of this one.
     shutil.rmtree(output / "leaderboard", ignore_errors=True)
     os.environ["RECFUSE_LEADERBOARD"] = str(output / "leaderboard")
@@ -88,8 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         _write_summary(runs, output)
     failed = [run.name for run in runs if run.error]
     print(
-        f"{len(runs) - len(failed)} of {len(runs)} notebooks ran"
-        + (f"; failed: {', '.join(failed)}" if failed else "")
+        f"{len(runs) - len(failed)} of {len(runs)} notebooks ran" + (f"; failed: {', '.join(failed)}" if failed else "")
     )
     return 1 if failed else 0
 
@@ -211,9 +206,7 @@ def _run_one(path: Path, output: Path | None) -> Run:
             execute(notebook, path.resolve().parent)
         except CellExecutionError as error:
             source = error.traceback.splitlines()
-            run.error = (
-                f"{error.ename}: {error.evalue}\n      in the cell that begins {_first_line(source)!r}"
-            )
+            run.error = f"{error.ename}: {error.evalue}\n      in the cell that begins {_first_line(source)!r}"
         except (CellTimeoutError, DeadKernelError) as error:
             run.error = str(error).splitlines()[0]
     run.seconds = time.perf_counter() - begun

@@ -131,9 +131,7 @@ def check() -> Iterator[Finding]:
             yield one()
         except Exception as error:
             name = getattr(one, "__name__", "check").replace("_check_", "")
-            yield Finding(
-                name, "wrong", f"{type(error).__name__}: {error}", "send this report with a bug report"
-            )
+            yield Finding(name, "wrong", f"{type(error).__name__}: {error}", "send this report with a bug report")
 
 
 def main() -> int:
@@ -148,9 +146,7 @@ def main() -> int:
         if finding.advice:
             print(f"{'':17}→ {finding.advice}", flush=True)
     seconds = time.perf_counter() - begun
-    verdict = (
-        f"{wrong} wrong, {notes} to note" if wrong else "ready" + (f", {notes} to note" if notes else "")
-    )
+    verdict = f"{wrong} wrong, {notes} to note" if wrong else "ready" + (f", {notes} to note" if notes else "")
     print(f"{verdict} ({seconds:.0f} s)")
     return 1 if wrong else 0
 
@@ -180,9 +176,7 @@ def _check_packages() -> Finding:
         if not requirement.specifier.contains(installed, prereleases=True):
             broken.append(f"{requirement.name} is {installed}, needed {requirement.specifier}")
         elif constraints.get(requirement.name.lower(), installed) != installed:
-            differing.append(
-                f"{requirement.name} {installed} (tested {constraints[requirement.name.lower()]})"
-            )
+            differing.append(f"{requirement.name} {installed} (tested {constraints[requirement.name.lower()]})")
     if broken:
         return Finding("packages", "wrong", "; ".join(broken), "run: pip install -c constraints.txt -e .")
     if differing:
@@ -207,9 +201,7 @@ def _check_disk() -> Finding:
     text = f"{free:.1f} GB free where the cache lies"
     if free >= DISK_NEEDED_GB:
         return Finding("disk", "ok", text)
-    return Finding(
-        "disk", "note", text, f"free {DISK_NEEDED_GB:.0f} GB, or set RECFUSE_CACHE to a larger disk"
-    )
+    return Finding("disk", "note", text, f"free {DISK_NEEDED_GB:.0f} GB, or set RECFUSE_CACHE to a larger disk")
 
 
 def _check_cache() -> Finding:

@@ -3,7 +3,8 @@
 A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The rows that the
 course itself publishes are committed as ``docs/leaderboard/<protocol>.csv`` and shown in
 ``docs/leaderboard.md``; ``python -m recfuse_lib.teaching.leaderboard`` renders that page, and with
-``--accept`` takes over the rows of the latest run first. Used in every notebook that trains a model.
+``--accept`` first takes over the rows of the last ``make course`` (or of ``$RECFUSE_LEADERBOARD``).
+Used in every notebook that trains a model.
 """
 
 import argparse
@@ -77,9 +78,7 @@ def record(
     """
     main_metric = _main_metric(protocol)
     if main_metric not in metrics:
-        raise ValueError(
-            f"the {protocol} table is sorted by {main_metric}; add it to metrics ({list(metrics)})"
-        )
+        raise ValueError(f"the {protocol} table is sorted by {main_metric}; add it to metrics ({list(metrics)})")
     row: dict[str, Any] = {"model": model}
     for name, value in metrics.items():
         row.update(_columns(name, value))
@@ -158,9 +157,7 @@ def render(tables: Mapping[str, pd.DataFrame]) -> str:
         if rows.empty:
             continue
         metrics = [
-            name
-            for name in rows.columns
-            if not name.endswith(("_low", "_high")) and name not in (*PROVENANCE, "run")
+            name for name in rows.columns if not name.endswith(("_low", "_high")) and name not in (*PROVENANCE, "run")
         ]
         heads = ["model", *metrics, "seeds", "tuned", "from"]
         lines += ["", f"## `{protocol}`", "", f"Asks: {PROTOCOLS[protocol][1]}.", ""]
@@ -182,12 +179,8 @@ def render(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Render ``docs/leaderboard.md`` from the committed rows."""
-    parser = argparse.ArgumentParser(
-        prog="python -m recfuse_lib.teaching.leaderboard", description=main.__doc__
-    )
-    parser.add_argument(
-        "--accept", action="store_true", help="first take over the rows of this machine's runs"
-    )
+    parser = argparse.ArgumentParser(prog="python -m recfuse_lib.teaching.leaderboard", description=main.__doc__)
+    parser.add_argument("--accept", action="store_true", help="first take over the rows of this machine's runs")
     if parser.parse_args(arguments).accept:
         print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {own_folder()}"))
     _replace(PAGE, render(committed_tables()))
