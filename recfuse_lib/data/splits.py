@@ -99,7 +99,8 @@ class Queries:
     def matrix(self, weights: np.ndarray | None = None) -> scipy.sparse.csr_array:
         """The histories as a sparse matrix (Q, n_items): `weights` (H,) where there was an interaction, else 0."""
         values = np.ones(len(self.item), "float32") if weights is None else np.asarray(weights, "float32")
-        return scipy.sparse.csr_array((values, self.item, self.indptr), shape=(len(self), self.n_items))
+        shape = (len(self), self.n_items)
+        return scipy.sparse.csr_array((values, self.item, self.indptr), shape=shape, copy=True)
 
     def steps_back(self) -> np.ndarray:
         """How many interactions of the same history came after each one, (H,)."""

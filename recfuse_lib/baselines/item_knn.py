@@ -1,0 +1,62 @@
+"""Recommend what is liked together with what this person liked.
+
+Taught in notebook 04.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.baselines.weighting import Weighting, by_user
+from recfuse_lib.data.splits import Queries
+
+BLOCK = 1_024
+
+
+class ItemKNN:
+    """Item-based nearest neighbours with a shrunk cosine.
+
+        s(j, i) = x_jᵀ x_i / (‖x_j‖ ‖x_i‖ + `shrinkage`),   score(u, i) = Σ_{j ∈ h_u} w_j s(j, i)
+
+    x_i is item i's column of the users × items matrix; of each item's similarities the `neighbours` largest are kept.
+
+    Args:
+        neighbours: How many similar items each item keeps.
+        shrinkage: Pulls similarities that rest on few people towards 0.
+        weighting: How much each interaction of a query's history counts.
+
+    References:
+        Sarwar, Karypis, Konstan and Riedl (2001), Item-Based Collaborative Filtering Recommendation Algorithms, WWW.
+
+    Taught in notebook 04.
+    """
+
+    def __init__(self, neighbours: int = 100, shrinkage: float = 10.0, weighting: Weighting | None = None) -> None:
+        self.neighbours = neighbours
+        self.shrinkage = shrinkage
+        self.weighting = weighting or Weighting()
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> ItemKNN:
+        """Computes the similarities of the items of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        x = self.weighting.without_recency().matrix(by_user(history, n_items))
+        norms = np.sqrt(np.asarray(x.multiply(x).sum(0)))
+        transposed = x.T.tocsr()
+        keep = min(self.neighbours, n_items - 1)
+        blocks = []
+        for start in range(0, n_items, BLOCK):
+            rows = np.arange(start, min(start + BLOCK, n_items))
+            similarity = (transposed[rows] @ x).toarray()
+            similarity /= norms[rows, None] * norms + self.shrinkage + 1e-9
+            similarity[np.arange(len(rows)), rows] = 0
+            kept = np.argpartition(-similarity, keep - 1, axis=1)[:, :keep]
+            values = np.take_along_axis(similarity, kept, axis=1)
+            indptr = np.arange(len(rows) + 1) * keep
+            blocks.append(scipy.sparse.csr_array((values.ravel(), kept.ravel(), indptr), (len(rows), n_items)))
+        self.similarity = scipy.sparse.vstack(blocks, format="csr")
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """Weighted sums of similarities, float32 (Q, n_items)."""
+        return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")

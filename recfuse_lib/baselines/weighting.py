@@ -1,0 +1,55 @@
+"""How much each interaction of a history counts: by its rating and by how recent it is.
+
+Taught in notebook 04.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.data.splits import POSITIVE, Queries
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighting:
+    """Weight of an interaction with rating r that lies n interactions before the end of its history:
+
+        w = (1 if r ≥ 4 else `low_rating`) · (`floor` + (1 − `floor`) · 2^(−n / `half_life`))
+
+    Args:
+        low_rating: Weight of a rating below 4, relative to a positive.
+        half_life: Number of interactions after which the decaying part is halved; infinite for no recency.
+        floor: The share of the weight that never decays, 0–1.
+
+    Example:
+        >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": [5.0, 2, 5], "timestamp": [1, 2, 3]})
+        >>> Weighting(low_rating=0.5, half_life=1.0).matrix(Queries.of(history, np.array([0]), n_items=3)).toarray()
+        array([[0.25, 0.25, 1.  ]], dtype=float32)
+
+    Taught in notebook 04.
+    """
+
+    low_rating: float = 0.0
+    half_life: float = np.inf
+    floor: float = 0.0
+
+    def matrix(self, queries: Queries) -> scipy.sparse.csr_array:
+        """The weighted histories, sparse (Q, n_items); what weighs nothing is not stored."""
+        weights = np.where(queries.rating >= POSITIVE, 1.0, self.low_rating)
+        recency = np.exp2(-queries.steps_back() / self.half_life)
+        matrix = queries.matrix(weights * (self.floor + (1 - self.floor) * recency))
+        matrix.eliminate_zeros()
+        return matrix
+
+    def without_recency(self) -> Weighting:
+        """The same, every interaction counting alike whenever it was: what models are fitted on."""
+        return Weighting(self.low_rating)
+
+
+def by_user(history: pd.DataFrame, n_items: int) -> Queries:
+    """The history of every person in it, as queries in the order of their codes."""
+    return Queries.of(history, np.unique(history["user"]), n_items)
