@@ -219,10 +219,13 @@ def _check_cache() -> Finding:
 def _check_weights(name: str) -> Finding:
     from recfuse_lib import pretrained
 
-    try:
-        pretrained.load(name, progress=False)
-    except pretrained.PretrainedError as error:
-        return Finding("weights", "wrong", f"{name}: {error}")
+    # An empty folder as the only source: the check verifies what is there and fetches nothing.
+    with tempfile.TemporaryDirectory() as empty:
+        try:
+            pretrained.load(name, source=empty, progress=False)
+        except pretrained.PretrainedError:
+            text = f"{name} is not in the cache, or not as it should be"
+            return Finding("weights", "wrong", text, f"run: python -m recfuse_lib.pretrained {name}")
     size = pretrained.MODELS[name].size / 1e6
     return Finding("weights", "ok", f"{name} present and verified ({size:.0f} MB)")
 
