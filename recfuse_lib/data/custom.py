@@ -6,6 +6,7 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise DataError(
             f"{path.name} line {line}: {byte} is not UTF-8; save the file as UTF-8 (CSV UTF-8 in a spreadsheet)"
         ) from error
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    # Not text.splitlines(): it also breaks lines at characters that a title may hold, such as U+2028.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
