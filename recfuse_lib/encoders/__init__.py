@@ -1,0 +1,1 @@
+"""Encoders: what an item says, shows or sounds like, as a vector."""

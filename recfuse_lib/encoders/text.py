@@ -1,0 +1,423 @@
+"""A sentence encoder in KerasHub: texts in, unit vectors out, and the steps that make them fit for recommending.
+
+The vectors equal those of sentence-transformers on the same weights (a test holds them to 1e-4). Two things make the
+encoder fast on a CPU. Texts of exactly the same number of tokens form a batch, so nothing is padded and no mask is
+computed. And batches are small enough to stay in the processor's cache and run two at a time. The forward pass
+calls KerasHub's own layers.
+
+Taught in notebook 02.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recfuse_lib import pretrained
+from recfuse_lib.encoders import cache
+
+TOKENS_PER_BATCH = 1536
+BATCHES_AT_ONCE = 2
+SECONDS_BETWEEN_REPORTS = 5.0
+
+Encodings = npt.NDArray[np.float32]
+
+
+class TextEncoder:
+    """A BERT-type encoder with its tokenizer, mean pooling and L2 normalisation.
+
+        e = m / ‖m‖,   m = (1/T) Σ_t h_t
+
+    with h_t the last hidden state of token t, [CLS] and [SEP] included.
+
+    Args:
+        backbone: A `keras_hub.models.BertBackbone`.
+        tokenizer: A `tokenizers.Tokenizer` that adds [CLS] and [SEP].
+        max_tokens: Longer texts lose their end; [SEP] stays last. The weights were trained with 256.
+
+    Attributes:
+        backbone: The KerasHub model; its layers may be frozen, trained or looked into.
+        dimensions: Length of an encoding.
+
+    Example:
+        >>> encoder = TextEncoder.from_pretrained("minilm")
+        >>> wish, comedy, horror = encoder.encode(["something funny", "A hilarious comedy.", "A cruel slasher film."])
+        >>> bool(wish @ comedy > wish @ horror)
+        True
+
+    References:
+        Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling).
+
+    Taught in notebook 02.
+    """
+
+    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int) -> None:
+        import keras
+
+        self.backbone = backbone
+        self.dimensions = int(backbone.hidden_dim)
+        self.max_tokens = max_tokens
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        for layer in backbone.transformer_layers:
+            # The weights were trained with the exact GELU; KerasHub's BERT takes the tanh approximation.
+            layer._feedforward_intermediate_dense.activation = keras.activations.gelu
+        self._forward = _compiled(self.forward)
+
+    @classmethod
+    def from_pretrained(cls, name: str = "minilm", *, source: str | Path | None = None, progress: bool = True) -> Self:
+        """The encoder with the verified weights called `name`.
+
+        Args:
+            name: A text encoder of `recfuse_lib.pretrained.MODELS`.
+            source: See `recfuse_lib.pretrained.load`.
+            progress: Print what is being fetched, if anything is.
+
+        Raises:
+            recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
+        """
+        import json
+
+        folder = pretrained.load(name, source=source, progress=progress)
+        import keras_hub
+        from tokenizers import Tokenizer
+
+        backbone = keras_hub.models.BertBackbone.from_preset(str(folder), dtype="float32")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        settings = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
+        return cls(backbone, tokenizer, int(settings["max_seq_length"]))
+
+    def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
+        """Token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
+
+        Args:
+            texts: Any number of strings; an empty one has the two special tokens only.
+
+        Raises:
+            TypeError: `texts` is one string, or something in it is not a string.
+
+        Example:
+            >>> TextEncoder.from_pretrained().tokenize(["Heat", ""])
+            [[101, 3684, 102], [101, 102]]
+        """
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(_checked(texts))]
+        return [
+            tokens if len(tokens) <= self.max_tokens else [*tokens[: self.max_tokens - 1], tokens[-1]] for tokens in ids
+        ]
+
+    def count_tokens(self, texts: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Number of tokens of each text before anything is cut, with [CLS] and [SEP].
+
+        Example:
+            >>> TextEncoder.from_pretrained().count_tokens(["Heat", "word " * 300])
+            array([  3, 302])
+        """
+        encodings = self._tokenizer.encode_batch_fast(_checked(texts))
+        return np.array([len(encoding.ids) for encoding in encodings], dtype=np.int64)
+
+    def forward(self, token_ids: Any, mask: Any = None) -> Any:
+        """The encodings as a tensor, without dropout: the backbone, pooling and normalisation.
+
+        Args:
+            token_ids: int32 (B, T).
+            mask: (B, T), 1 for a token and 0 for padding; None when nothing is padded.
+
+        Returns:
+            Tensor (B, D) of unit vectors.
+        """
+        from keras import ops
+
+        backbone = self.backbone
+        states = backbone.token_embedding(token_ids)
+        states = states + backbone.position_embedding(states) + backbone.segment_embedding(ops.zeros_like(token_ids))
+        states = backbone.embeddings_layer_norm(states)
+        batch, length = ops.shape(token_ids)
+        allowed = None if mask is None else ops.expand_dims(ops.cast(mask, "bool"), 1)
+        for layer in backbone.transformer_layers:
+            attended = layer._self_attention_layer(states, states, attention_mask=allowed)
+            # TensorFlow fuses a dense layer's product, bias and activation on a matrix, but not on (B, T, D).
+            rows = layer._self_attention_layer_norm(ops.reshape(states + attended, (-1, self.dimensions)))
+            fed = layer._feedforward_output_dense(layer._feedforward_intermediate_dense(rows))
+            rows = layer._feedforward_layer_norm(rows + fed)
+            states = ops.reshape(rows, (batch, length, self.dimensions))
+        return ops.normalize(masked_mean(states, mask), axis=-1)
+
+    def encode(self, texts: Iterable[str], progress: bool = False) -> Encodings:
+        """Encode texts.
+
+        Args:
+            texts: N strings.
+            progress: Print a line every five seconds.
+
+        Returns:
+            float32 (N, D), every row of length 1.
+
+        Raises:
+            TypeError: `texts` is one string, or something in it is not a string.
+        """
+        tokens = self.tokenize(texts)
+        encodings = np.empty((len(tokens), self.dimensions), np.float32)
+        batches = _equal_length_batches(tokens)
+        started = reported = time.monotonic()
+        done = 0
+
+        def encode_batch(rows: list[int]) -> int:
+            encodings[rows] = self._forward(np.array([tokens[row] for row in rows], np.int32))
+            return len(rows)
+
+        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+            for batch in as_completed([pool.submit(encode_batch, rows) for rows in batches]):
+                done += batch.result()
+                now = time.monotonic()
+                if progress and now - reported > SECONDS_BETWEEN_REPORTS:
+                    reported = now
+                    print(f"encoded {done:,} of {len(tokens):,} texts in {now - started:.0f} s", flush=True)
+        return encodings
+
+
+def masked_mean(states: Any, mask: Any = None) -> Any:
+    """The mean over the tokens of a text, padding left out:  m = Σ_t a_t h_t / Σ_t a_t.
+
+    Args:
+        states: Hidden states h, (B, T, D).
+        mask: a, (B, T), 1 for a token and 0 for padding; None when nothing is padded.
+
+    Returns:
+        Tensor (B, D).
+
+    Example:
+        >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
+        >>> np.asarray(masked_mean(states, np.array([[1, 1, 0]])))
+        array([[2., 3.]], dtype=float32)
+
+    Taught in notebook 02.
+    """
+    from keras import ops
+
+    if mask is None:
+        return ops.mean(states, axis=1)
+    weights = ops.cast(ops.expand_dims(mask, -1), states.dtype)
+    return ops.sum(states * weights, axis=1) / ops.sum(weights, axis=1)
+
+
+def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = True) -> Encodings:
+    """Encodings of texts, from the cache on disk when the same texts were encoded before with the same weights.
+
+    Args:
+        texts: N strings.
+        model: A text encoder of `recfuse_lib.pretrained.MODELS`.
+        progress: Print what is done where it takes more than five seconds.
+
+    Returns:
+        float32 (N, D), every row of length 1.
+
+    Raises:
+        TypeError: `texts` is one string, or something in it is not a string.
+        recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
+
+    Example:
+        >>> encode_texts(["The Hangover (2009). Comedy, Crime.", "Heat (1995). Action, Crime."]).shape
+        (2, 384)
+
+    Taught in notebook 02.
+    """
+    texts = _checked(texts)
+    files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}
+    key = cache.content_key(
+        texts,
+        {
+            "files": {path: pinned.sha256 for path, pinned in files.items()},
+            "pooling": "mean, L2-normalised",
+            "activation": "exact GELU",
+            "precision": "float32",
+        },
+    )
+    encodings = cache.fetch(key) if files else None
+    if encodings is None:
+        encodings = TextEncoder.from_pretrained(model, progress=progress).encode(texts, progress=progress)
+        cache.store(key, encodings)
+    return encodings
+
+
+class Centring:
+    """Take away what all items have in common:  e′ = (e − μ) / ‖e − μ‖.
+
+    Sentence encodings lie in a narrow cone, so their cosines are all alike; around their mean they differ. μ comes from
+    the training items alone: an item that is held out must not have a say in it.
+
+    Example:
+        >>> training = np.array([[1.0, 0.1], [1.0, -0.1]], "float32")
+        >>> Centring().fit(training).transform(training)
+        array([[ 0.,  1.],
+               [ 0., -1.]], dtype=float32)
+
+    References:
+        Mu and Viswanath (2018), All-but-the-Top, ICLR.
+
+    Taught in notebook 02.
+    """
+
+    mean: Encodings | None = None
+
+    def fit(self, encodings: Encodings) -> Self:
+        """Learn μ from the training items.
+
+        Args:
+            encodings: (N, D), training items only.
+
+        Raises:
+            ValueError: Not a matrix of at least two finite rows.
+        """
+        self.mean = _matrix(encodings).mean(axis=0).astype(np.float32)
+        return self
+
+    def transform(self, encodings: Encodings) -> Encodings:
+        """Centre encodings of any items, seen or not.
+
+        Args:
+            encodings: (N, D).
+
+        Returns:
+            float32 (N, D), rows of length 1 (a row that equals μ becomes zero).
+
+        Raises:
+            ValueError: Not fitted, or another width than the training items have.
+        """
+        return _unit(_less_mean(encodings, self.mean))
+
+
+class Whitening:
+    """Make all directions equally wide:  e′ = Λ^(−1/2) Uᵀ (e − μ), divided by its length.
+
+    U and Λ are eigenvectors and eigenvalues of the training items' covariance, widest first. Directions with next to
+    no width hold mostly noise: a share of the mean eigenvalue is added to Λ, and `dimensions` drops the narrowest.
+
+    Args:
+        dimensions: Directions that are kept. Defaults to all.
+        shrinkage: The share of the mean eigenvalue that is added to each eigenvalue. Defaults to 0.1.
+
+    Example:
+        >>> random = np.random.default_rng(0)
+        >>> training = (random.normal(size=(500, 3)) * [5.0, 1.0, 0.2]).astype("float32")
+        >>> whitened = Whitening(shrinkage=0.0).fit(training).transform(training)
+        >>> bool(np.abs(np.cov(whitened.T) - np.eye(3) / 3).max() < 0.03)
+        True
+
+    References:
+        Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.
+
+    Taught in notebook 02.
+    """
+
+    mean: Encodings | None = None
+    projection: Encodings | None = None
+
+    def __init__(self, dimensions: int | None = None, shrinkage: float = 0.1) -> None:
+        self.dimensions = dimensions
+        self.shrinkage = shrinkage
+
+    def fit(self, encodings: Encodings) -> Self:
+        """Learn μ, U and Λ from the training items.
+
+        Args:
+            encodings: (N, D), training items only.
+
+        Raises:
+            ValueError: Not a matrix of at least two finite rows.
+        """
+        matrix = _matrix(encodings)
+        values, vectors = np.linalg.eigh(np.cov(matrix.T))
+        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+        floor = max(self.shrinkage * values.mean(), np.finfo(np.float32).tiny)
+        self.mean = matrix.mean(axis=0).astype(np.float32)
+        self.projection = (vectors / np.sqrt(values + floor))[:, : self.dimensions].astype(np.float32)
+        return self
+
+    def transform(self, encodings: Encodings) -> Encodings:
+        """Whiten encodings of any items, seen or not.
+
+        Args:
+            encodings: (N, D).
+
+        Returns:
+            float32 (N, `dimensions`), rows of length 1.
+
+        Raises:
+            ValueError: Not fitted, or another width than the training items have.
+        """
+        centred = _less_mean(encodings, self.mean)
+        assert self.projection is not None
+        return _unit(centred @ self.projection)
+
+
+def _checked(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; put it into a list: [text]")
+    texts = list(texts)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"text {row} is {text!r} ({type(text).__name__}), not a string; "
+                'replace a missing text by "" or leave its item out'
+            )
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise TypeError(f"text {row} holds half of a surrogate pair, which is no character: {text!r}")
+    return texts
+
+
+def _equal_length_batches(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows whose texts have the same number of tokens, about `TOKENS_PER_BATCH` tokens at a time, longest first."""
+    batches: list[list[int]] = []
+    width = -1
+    for row in sorted(range(len(tokens)), key=lambda row: -len(tokens[row])):
+        if len(tokens[row]) != width or (len(batches[-1]) + 1) * width > TOKENS_PER_BATCH:
+            width = len(tokens[row])
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def _compiled(forward: Any) -> Any:
+    """`forward` from NumPy to NumPy, the quickest way that the backend has without compiling every shape anew."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        signature = [tensorflow.TensorSpec([None, None], "int32")]
+        graph = tensorflow.function(forward, input_signature=signature, autograph=False)
+        return lambda token_ids: graph(token_ids).numpy()
+    if backend == "torch":
+        import torch
+
+        forward = torch.inference_mode()(forward)
+    return lambda token_ids: keras.ops.convert_to_numpy(forward(keras.ops.convert_to_tensor(token_ids)))
+
+
+def _matrix(encodings: Encodings) -> npt.NDArray[np.float64]:
+    matrix = np.asarray(encodings, np.float64)
+    if matrix.ndim != 2 or len(matrix) < 2 or not np.isfinite(matrix).all():
+        raise ValueError(f"expected a matrix of at least two finite encodings, got shape {matrix.shape}")
+    return matrix
+
+
+def _less_mean(encodings: Encodings, mean: Encodings | None) -> Encodings:
+    if mean is None:
+        raise ValueError("not fitted yet: call fit() with the encodings of the training items first")
+    encodings = np.asarray(encodings, np.float32)
+    if encodings.ndim != 2 or encodings.shape[1] != len(mean):
+        raise ValueError(f"expected encodings of shape (N, {len(mean)}), got {encodings.shape}")
+    return encodings - mean
+
+
+def _unit(rows: npt.NDArray[Any]) -> Encodings:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
