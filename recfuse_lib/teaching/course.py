@@ -124,6 +124,7 @@ def execute(notebook: Any, folder: Path, *, timeout: int = CELL_TIMEOUT_SECONDS)
         km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython()),
         resources={"metadata": {"path": str(folder)}},
         timeout=timeout,
+        extra_arguments=["--log-level=ERROR"],
         record_timing=False,
         coalesce_streams=True,
         on_cell_executed=progress,
@@ -196,7 +197,7 @@ def accept_timings(measured: Path) -> None:
 def _run_one(path: Path, output: Path | None) -> Run:
     """Execute a notebook in place (``output`` is None), or into a copy and an HTML page."""
     import nbformat
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError
 
     run = Run(path.stem)
     notebook = nbformat.read(path, as_version=4)
@@ -207,8 +208,8 @@ def _run_one(path: Path, output: Path | None) -> Run:
         except CellExecutionError as error:
             source = error.traceback.splitlines()
             run.error = f"{error.ename}: {error.evalue}\n      in the cell that begins {_first_line(source)!r}"
-        except (CellTimeoutError, DeadKernelError) as error:
-            run.error = str(error).splitlines()[0]
+        except Exception as error:  # a dead kernel, a cell that takes too long: the others still run
+            run.error = f"{type(error).__name__}: {error}".splitlines()[0]
     run.seconds = time.perf_counter() - begun
     if output is None:
         if not run.error:
