@@ -12,7 +12,9 @@ RATINGS = "user_id,item_id,rating,timestamp\nann,1,4.5,1700000000\nbob,2,3,17000
 ITEMS = 'item_id,title,year,genres\n1,"Alien, The",1979,Horror|Sci-Fi\n2,Heat,,\n'
 
 
-def read(folder: Path, ratings: str | bytes = RATINGS, items: str | bytes = ITEMS, **options: dict[str, str]) -> Dataset:
+def read(
+    folder: Path, ratings: str | bytes = RATINGS, items: str | bytes = ITEMS, **options: dict[str, str]
+) -> Dataset:
     for name, content in (("ratings.csv", ratings), ("items.csv", items)):
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_csv(folder / "ratings.csv", folder / "items.csv", **options)  # type: ignore[arg-type]
