@@ -1,0 +1,56 @@
+"""Random search: the same number of trials for everybody, on the validation fold, repeatable."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recfuse_lib.data.splits import Fold, Queries
+from recfuse_lib.training.tuning import search
+
+
+class Constant:
+    """Puts `item` first for everybody."""
+
+    def __init__(self, item: int, noise: str = "") -> None:
+        self.item = item
+
+    def score(self, queries: Queries) -> np.ndarray:
+        scores = np.zeros((len(queries), queries.n_items), "float32")
+        scores[:, self.item] = 1
+        return scores
+
+
+@pytest.fixture
+def fold() -> Fold:
+    import scipy.sparse
+
+    history = pd.DataFrame({"user": [0, 1], "item": [0, 0], "rating": 5.0, "timestamp": 1})
+    targets = scipy.sparse.csr_array(np.eye(8, dtype=bool)[[3, 3]])
+    return Fold(history, Queries.of(history, np.array([0, 1]), 8), targets, np.ones(8, bool), n_users=2)
+
+
+def test_the_best_point_of_the_whole_grid_is_found(fold: Fold) -> None:
+    found = search(Constant, {"item": [1, 2, 3, 4]}, fold, budget=10, k=1)
+    assert found.best == {"item": 3}
+    assert len(found.trials) == 4
+    assert found.trials["ndcg"].tolist() == [1, 0, 0, 0]
+    assert (found.trials["seconds"] > 0).all()
+
+
+def test_the_budget_is_kept_and_no_point_is_tried_twice(fold: Fold) -> None:
+    space = {"item": list(range(8)), "noise": ["a", "b", "c"]}
+    found = search(Constant, space, fold, budget=9, seed=1)
+    assert len(found.trials) == 9
+    assert not found.trials[["item", "noise"]].duplicated().any()
+    again = search(Constant, space, fold, budget=9, seed=1)
+    pd.testing.assert_frame_equal(found.trials.drop(columns="seconds"), again.trials.drop(columns="seconds"))
+    other = search(Constant, space, fold, budget=9, seed=2)
+    assert set(map(tuple, found.trials[["item", "noise"]].to_numpy())) != set(
+        map(tuple, other.trials[["item", "noise"]].to_numpy())
+    )
+
+
+@pytest.mark.parametrize(("space", "budget"), [({"item": []}, 3), ({"item": [1]}, 0)])
+def test_nothing_to_try_is_said(space: dict[str, list[int]], budget: int, fold: Fold) -> None:
+    with pytest.raises(ValueError, match="nothing to try"):
+        search(Constant, space, fold, budget=budget)
