@@ -28,7 +28,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 
 lab: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.environment
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS) notebooks/00_tour.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
 
 test: $(READY) weights lint types
 	$(PYTEST) tests recfuse_lib
