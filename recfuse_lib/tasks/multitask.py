@@ -1,0 +1,175 @@
+"""The joint model: retrieval and ranking trained together over shared towers.
+
+Taught in notebook 00; notebook 08 goes further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from recfuse_lib.data import pipeline
+from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.tasks.ranking import Ranking
+from recfuse_lib.tasks.retrieval import Retrieval
+from recfuse_lib.towers.interest import ItemTower, UserTower
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class JointModel(keras.Model):
+    """Two towers, two tasks, one loss (article §4.1):
+
+        L(θ, φ) = ℓ_idx + λ · ℓ_item        (8)
+
+    Args:
+        n_users: U.
+        n_items: I.
+        encoding_dimension: Width of the text encodings.
+        dimension: D, width of the vectors that both towers share.
+        history_length: L, how many past interactions the user tower reads.
+        task_weight: λ.
+        mean_rating: μ, in stars.
+        item_dropout: See `ItemTower`.
+        user_dropout: See `UserTower`.
+
+    Example:
+        >>> model = JointModel(n_users=2, n_items=3, encoding_dimension=4, dimension=8)
+        >>> model.item_tower.set_items(np.eye(3, 4), seen=np.ones(3, bool))
+        >>> queries = Queries(np.array([0]), np.array([0, 1]), np.array([2]), np.array([5.0]), np.array([9]), n_items=3)
+        >>> model.score(queries).shape
+        (1, 3)
+
+    References:
+        Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
+
+    Taught in notebook 00.
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        encoding_dimension: int,
+        dimension: int = 64,
+        history_length: int = 50,
+        task_weight: float = 1.0,
+        mean_rating: float = 3.5,
+        item_dropout: float = 0.2,
+        user_dropout: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_users, self.n_items, self.encoding_dimension = n_users, n_items, encoding_dimension
+        self.dimension, self.history_length, self.task_weight = dimension, history_length, task_weight
+        self.mean_rating, self.item_dropout, self.user_dropout = mean_rating, item_dropout, user_dropout
+        self.item_tower = ItemTower(n_items, encoding_dimension, dimension, item_dropout, name="item_tower")
+        self.user_tower = UserTower(n_users, dimension, user_dropout, name="user_tower")
+        self.retrieval = Retrieval(n_items, name="retrieval")
+        self.ranking = Ranking(n_users, n_items, dimension, mean_rating, name="ranking")
+        self.retrieval_loss = keras.metrics.Mean(name="retrieval_loss")
+        self.ranking_loss = keras.metrics.Mean(name="ranking_loss")
+        self.built = True
+
+    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Both tasks' answers for a batch of `recfuse_lib.data.pipeline.Examples`.
+
+        Returns:
+            `scores` of all items (B, I) and `rating` in stars (B,).
+        """
+        items = self.item_tower(training=training)
+        interests = self._interests(inputs, items, training)
+        item_vectors = ops.take(items, inputs["item"], axis=0)
+        return {
+            "scores": self.retrieval(interests, items),
+            "rating": self.ranking(interests, item_vectors, inputs["user"], inputs["item"]),
+        }
+
+    def _interests(self, inputs: Mapping[str, Any], items: Any, training: bool) -> Any:
+        return self.user_tower(inputs["user"], inputs["history"], inputs["history_rating"], items, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Equation (8); each task's own loss is tracked as a metric."""
+        positive = ops.cast(x["rating"] >= POSITIVE, "float32")
+        retrieval_loss = self.retrieval.loss(y_pred["scores"], x["item"], positive)
+        ranking_loss = self.ranking.loss(x["rating"], y_pred["rating"])
+        self.retrieval_loss.update_state(retrieval_loss)
+        self.ranking_loss.update_state(ranking_loss)
+        return retrieval_loss + self.task_weight * ranking_loss
+
+    def train(
+        self,
+        history: pd.DataFrame,
+        encodings: np.ndarray,
+        epochs: int = 8,
+        batch_size: int = 512,
+        learning_rate: float = 3e-3,
+        verbose: int = 2,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+    ) -> keras.callbacks.History:
+        """Learns from a history with Adam.
+
+        Args:
+            history: Columns `user`, `item`, `rating`, `timestamp`.
+            encodings: Text encodings of the whole catalogue, centred on the items of the history, (I, width).
+            epochs: Passes over the history.
+            batch_size: Examples a step.
+            learning_rate: Of Adam.
+            verbose: 0 is silent, 2 prints one line an epoch.
+            callbacks: Keras callbacks.
+        """
+        seen = np.bincount(history["item"], minlength=self.n_items) > 0
+        self.item_tower.set_items(encodings, seen)
+        self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=True, steps_per_execution=16)
+        inputs = pipeline.examples(history, self.history_length).inputs()
+        return self.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s(u, i) of every item for every query, float32 (Q, n_items); people it never met count as unknown."""
+        items = self.item_tower()
+        return np.asarray(ops.convert_to_numpy(self.retrieval(self.interests(queries, items), items)))
+
+    def interests(self, queries: Queries, items: Any) -> Any:
+        """p_u of every query, (Q, D), given z_i of every item."""
+        history, history_rating = pipeline.latest(queries, self.history_length)
+        user = np.where(queries.user < self.n_users, queries.user, self.n_users)
+        inputs = {"user": user, "history": history, "history_rating": history_rating}
+        return self._interests({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, items, False)
+
+    def predict_rating(self, queries: Queries, item: np.ndarray) -> np.ndarray:
+        """ŷ in stars of one item for each query, float32 (Q,).
+
+        Args:
+            queries: The queries, (Q,).
+            item: Item codes, (Q,).
+        """
+        items = self.item_tower()
+        user = ops.convert_to_tensor(np.where(queries.user < self.n_users, queries.user, self.n_users))
+        code = ops.convert_to_tensor(np.asarray(item, "int32"))
+        ratings = self.ranking(self.interests(queries, items), ops.take(items, code, axis=0), user, code)
+        return np.asarray(ops.convert_to_numpy(ratings))
+
+    def get_config(self) -> dict[str, Any]:
+        own = (
+            "n_users",
+            "n_items",
+            "encoding_dimension",
+            "dimension",
+            "history_length",
+            "task_weight",
+            "mean_rating",
+            "item_dropout",
+            "user_dropout",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -1,0 +1,52 @@
+"""Retrieval: find, in the whole catalogue, what a person will like next.
+
+Taught in notebook 00; notebook 08 goes further.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class Retrieval(keras.layers.Layer):
+    """Scores of all items, and the loss of having chosen another one.
+
+        s(u, i) = p_uᵀ z_i + β_i        (4)
+        ℓ_idx = −(1/|P|) Σ_{(u,i) ∈ P} log softmax(s(u, ·))_i        (5)
+
+    β_i is the item's popularity on a log scale; P are the positives of the batch. The softmax runs over the full
+    catalogue: no negatives are sampled, and none are missed.
+
+    Args:
+        n_items: I, size of the catalogue.
+
+    Taught in notebook 00.
+    """
+
+    def __init__(self, n_items: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n_items = n_items
+        self.popularity = self.add_weight(shape=(n_items,), initializer="zeros", name="popularity")
+        self.built = True
+
+    def call(self, interests: Any, items: Any) -> Any:
+        """Scores (B, I) of interests (B, D) for items (I, D)."""
+        return ops.matmul(interests, ops.transpose(items)) + self.popularity
+
+    def loss(self, scores: Any, item: Any, positive: Any) -> Any:
+        """Equation (5), a scalar.
+
+        Args:
+            scores: (B, I).
+            item: The item of each example, (B,).
+            positive: 1 where the example is a positive, else 0, (B,).
+        """
+        losses = keras.losses.sparse_categorical_crossentropy(item, scores, from_logits=True)
+        return ops.sum(losses * positive) / ops.maximum(ops.sum(positive), 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n_items": self.n_items}
