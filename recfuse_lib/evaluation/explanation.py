@@ -1,0 +1,65 @@
+"""Why this item? The joint model's score taken apart, exactly, into what each past interaction and dimension adds.
+
+Taught in notebook 00; notebook 16 goes further.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from recfuse_lib.data import pipeline
+from recfuse_lib.data.splits import Queries
+from recfuse_lib.tasks.multitask import JointModel
+
+
+def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFrame:
+    """What lifts one item above the average item for one person.
+
+    The score is a sum over the history, the person's own vector and the popularity, and the item's vector is a sum of
+    text and behaviour, so nothing is approximated:
+
+        s(u, i) − mean_k s(u, k) = Σ_j w_j (Vᵀz_j)ᵀ(z_i − z̄) + b_uᵀ(z_i − z̄) + (β_i − β̄),   z_i = W e_i + g_i δ_i
+
+    Args:
+        model: A trained joint model.
+        queries: One query.
+        item: The code of the item to explain.
+
+    Returns:
+        One row a source, largest total first: `source` ("history", "person" or "popularity"), `item` (the code of the
+        past item, -1 for the others), `text`, `behaviour` and `total`. The totals add up to the score's lead over the
+        mean score.
+
+    Raises:
+        ValueError: There is not exactly one query.
+
+    Taught in notebook 00.
+    """
+    if len(queries) != 1:
+        raise ValueError(f"{len(queries)} queries; one recommendation of one person is explained at a time")
+    history, rating = pipeline.latest(queries, model.history_length)
+    items = ops.convert_to_numpy(model.item_tower())
+    text = ops.convert_to_numpy(model.item_tower.from_text())
+    behaviour = items - text
+    weights = ops.convert_to_numpy(model.user_tower.weights_of(ops.convert_to_tensor(rating)))[0]
+    real = rating[0] > 0
+    past = weights[real, None] * (items[history[0, real]] @ ops.convert_to_numpy(model.user_tower.transform))
+    user = min(int(queries.user[0]), model.n_users)
+    person = ops.convert_to_numpy(model.user_tower.users)[user]
+    sources = np.concatenate([past, person[None]])
+    popularity = ops.convert_to_numpy(model.retrieval.popularity)
+    table = pd.DataFrame(
+        {
+            "source": ["history"] * len(past) + ["person", "popularity"],
+            "item": [*history[0, real], -1, -1],
+            "text": [*(sources @ (text[item] - text.mean(0))), 0.0],
+            "behaviour": [
+                *(sources @ (behaviour[item] - behaviour.mean(0))),
+                float(popularity[item] - popularity.mean()),
+            ],
+        }
+    )
+    table["total"] = table["text"] + table["behaviour"]
+    return table.sort_values("total", ascending=False, ignore_index=True)

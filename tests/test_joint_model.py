@@ -1,0 +1,145 @@
+"""The first joint model: it learns, it saves, it explains itself exactly, and strangers are welcome."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from recfuse_lib.baselines.popularity import Popularity
+from recfuse_lib.data.splits import Queries
+from recfuse_lib.evaluation.explanation import contributions
+from recfuse_lib.tasks.multitask import JointModel
+
+N_USERS, N_ITEMS, WIDTH = 40, 60, 6
+GROUPS = 3
+
+
+@pytest.fixture(scope="module")
+def history() -> pd.DataFrame:
+    """Simulated people, each of whom likes one of three kinds of items."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for user in range(N_USERS):
+        for step, item in enumerate(generator.permutation(N_ITEMS)[:24]):
+            likes = item % GROUPS == user % GROUPS
+            rows.append((user, item, 5.0 if likes else 2.0, step))
+    return pd.DataFrame(rows, columns=["user", "item", "rating", "timestamp"])
+
+
+@pytest.fixture(scope="module")
+def encodings() -> np.ndarray:
+    """The kind of each item, with noise: what a text would tell."""
+    generator = np.random.default_rng(1)
+    kinds = np.eye(WIDTH)[np.arange(N_ITEMS) % GROUPS]
+    return (kinds + generator.normal(0, 0.1, (N_ITEMS, WIDTH))).astype("float32")
+
+
+def make(**arguments: object) -> JointModel:
+    return JointModel(N_USERS, N_ITEMS, WIDTH, dimension=8, history_length=10, **arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(history: pd.DataFrame, encodings: np.ndarray) -> JointModel:
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.train(history[history["item"] != 7], encodings, epochs=30, batch_size=64, learning_rate=0.01, verbose=0)
+    return model
+
+
+def asked(items: list[int], ratings: list[float], user: int = N_USERS) -> Queries:
+    length = len(items)
+    return Queries(
+        np.array([user], "int32"),
+        np.array([0, length]),
+        np.array(items, "int32"),
+        np.array(ratings, "float32"),
+        np.arange(length),
+        N_ITEMS,
+    )
+
+
+def test_a_stranger_is_understood_from_the_history(trained: JointModel) -> None:
+    scores = trained.score(asked([0, 3, 6], [5.0, 5.0, 5.0]))[0]
+    kind = np.arange(N_ITEMS) % GROUPS
+    assert scores[kind == 0].mean() > scores[kind != 0].mean() + 0.5
+
+
+def test_an_item_that_nobody_rated_is_placed_by_its_text(trained: JointModel) -> None:
+    fans, others = trained.score(asked([1, 4], [5.0, 5.0]))[0, 7], trained.score(asked([0, 3], [5.0, 5.0]))[0, 7]
+    assert fans > others
+    items, text = trained.item_tower(), trained.item_tower.from_text()
+    np.testing.assert_allclose(np.asarray(items)[7], np.asarray(text)[7])
+
+
+def test_low_ratings_are_predicted_low(trained: JointModel) -> None:
+    query = asked([0, 3, 6], [5.0, 5.0, 5.0])
+    liked, disliked = trained.predict_rating(query, np.array([9])), trained.predict_rating(query, np.array([10]))
+    assert liked[0] > disliked[0] + 1
+
+
+def test_both_tasks_report_their_loss_and_lambda_weighs_them(history: pd.DataFrame, encodings: np.ndarray) -> None:
+    logs = make(task_weight=2.0).train(history, encodings, epochs=1, batch_size=len(history), verbose=0).history
+    expected = logs["retrieval_loss"][0] + 2 * logs["ranking_loss"][0]
+    assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_retrieval_loss_is_the_softmax_over_the_catalogue(trained: JointModel) -> None:
+    scores = np.random.default_rng(2).normal(size=(4, N_ITEMS)).astype("float32")
+    item, positive = np.array([3, 1, 0, 5]), np.array([1.0, 0.0, 1.0, 0.0], "float32")
+    log_softmax = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    expected = -(log_softmax[0, 3] + log_softmax[2, 0]) / 2
+    assert float(trained.retrieval.loss(scores, item, positive)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) -> None:
+    query = asked([0, 3], [5.0, 2.0], user=3)
+    trained.save(tmp_path / "joint.keras")
+    loaded = keras.saving.load_model(tmp_path / "joint.keras")
+    np.testing.assert_array_equal(loaded.score(query), trained.score(query))
+    np.testing.assert_array_equal(
+        loaded.predict_rating(query, np.array([4])), trained.predict_rating(query, np.array([4]))
+    )
+
+
+def test_one_seed_gives_one_model(history: pd.DataFrame, encodings: np.ndarray) -> None:
+    def run() -> np.ndarray:
+        keras.utils.set_random_seed(3)
+        model = make()
+        model.train(history, encodings, epochs=2, batch_size=64, verbose=0)
+        return model.score(asked([0], [5.0]))
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_an_empty_history_is_a_history(trained: JointModel) -> None:
+    scores = trained.score(asked([], []))
+    assert scores.shape == (1, N_ITEMS) and np.isfinite(scores).all()
+
+
+def test_contributions_add_up_to_the_lead_over_the_mean(trained: JointModel) -> None:
+    query = asked([0, 3, 10], [5.0, 4.0, 1.0], user=2)
+    scores = trained.score(query)[0]
+    table = contributions(trained, query, item=9)
+    assert table["total"].sum() == pytest.approx(scores[9] - scores.mean(), abs=1e-4)
+    assert set(table.loc[table["source"] == "history", "item"]) == {0, 3, 10}
+    with pytest.raises(ValueError, match="one"):
+        contributions(
+            trained, Queries.of(pd.DataFrame(columns=["user", "item", "rating", "timestamp"]), np.arange(2), 5), 0
+        )
+
+
+def test_wrong_encodings_are_refused_before_training(history: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="encodings"):
+        make().train(history, np.zeros((N_ITEMS, WIDTH + 1), "float32"), epochs=1, verbose=0)
+
+
+def test_it_beats_popularity_on_people_of_different_kinds(trained: JointModel, history: pd.DataFrame) -> None:
+    queries = Queries.of(history, np.arange(N_USERS), N_ITEMS)
+    kind = np.arange(N_ITEMS) % GROUPS == (np.arange(N_USERS) % GROUPS)[:, None]
+
+    def share_of_own_kind(scores: np.ndarray) -> float:
+        scores = np.where(queries.matrix().toarray() > 0, -np.inf, scores)
+        return float(np.take_along_axis(kind, np.argsort(-scores, 1)[:, :5], 1).mean())
+
+    popular = share_of_own_kind(Popularity().fit(history, N_ITEMS).score(queries))
+    assert share_of_own_kind(trained.score(queries)) > popular + 0.3
