@@ -1,0 +1,122 @@
+"""Solutions of notebook 01, Prepare the data, with planted wrong answers and the hints that they get."""
+
+import pandas as pd
+
+from recfuse_lib.data import movielens
+
+SITTING_SECONDS = 30 * 60
+
+
+def rated_once() -> int:
+    return int((movielens.load().interactions["item_id"].value_counts() == 1).sum())
+
+
+def convert(log: pd.DataFrame) -> pd.DataFrame:
+    seconds = (pd.to_datetime(log["when"]) - pd.Timestamp(0)) // pd.Timedelta("1s")
+    return pd.DataFrame(
+        {"user_id": log["buyer"], "item_id": log["sku"], "rating": log["stars"] / 2, "timestamp": seconds}
+    )
+
+
+def without_rescaling(log: pd.DataFrame) -> pd.DataFrame:
+    return convert(log.assign(stars=log["stars"] * 2))
+
+
+def in_milliseconds(log: pd.DataFrame) -> pd.DataFrame:
+    return convert(log).assign(timestamp=lambda table: table["timestamp"] * 1_000)
+
+
+def dates_as_they_are(log: pd.DataFrame) -> pd.DataFrame:
+    return convert(log).assign(timestamp=log["when"])
+
+
+def count_leaks(history: pd.DataFrame, targets: pd.DataFrame) -> int:
+    first = targets.groupby("user")["timestamp"].min()
+    return int((history["timestamp"] >= history["user"].map(first)).sum())
+
+
+def one_moment_for_all(history: pd.DataFrame, targets: pd.DataFrame) -> int:
+    return int((history["timestamp"] >= targets["timestamp"].min()).sum())
+
+
+def last_target(history: pd.DataFrame, targets: pd.DataFrame) -> int:
+    return int((history["timestamp"] >= history["user"].map(targets.groupby("user")["timestamp"].max())).sum())
+
+
+def strictly_later(history: pd.DataFrame, targets: pd.DataFrame) -> int:
+    return int((history["timestamp"] > history["user"].map(targets.groupby("user")["timestamp"].min())).sum())
+
+
+def more_than_usual(events: pd.DataFrame) -> pd.Series:
+    usual = events.groupby("user")["rating"].transform(lambda ratings: ratings.shift().expanding().mean())
+    return events["rating"] > usual.fillna(3.5)
+
+
+def more_than_the_whole_mean(events: pd.DataFrame) -> pd.Series:
+    return events["rating"] > events.groupby("user")["rating"].transform("mean")
+
+
+def more_than_everybodys(events: pd.DataFrame) -> pd.Series:
+    return events["rating"] > events["rating"].shift().expanding().mean().fillna(3.5)
+
+
+def first_never(events: pd.DataFrame) -> pd.Series:
+    usual = events.groupby("user")["rating"].transform(lambda ratings: ratings.shift().expanding().mean())
+    return events["rating"] > usual
+
+
+def by_sitting(events: pd.DataFrame) -> pd.Series:
+    begins = events.groupby("user")["timestamp"].diff() > SITTING_SECONDS
+    sitting = begins.groupby(events["user"]).cumsum()
+    last = sitting.groupby(events["user"]).transform("max")
+    return (sitting == last) & (last > 0)
+
+
+def single_sittings_too(events: pd.DataFrame) -> pd.Series:
+    begins = events.groupby("user")["timestamp"].diff() > SITTING_SECONDS
+    sitting = begins.groupby(events["user"]).cumsum()
+    return sitting == sitting.groupby(events["user"]).transform("max")
+
+
+def last_event(events: pd.DataFrame) -> pd.Series:
+    return by_sitting(events) & ~events.duplicated("user", keep="last")
+
+
+solutions = {
+    "01.1": rated_once(),
+    "01.2": convert,
+    "01.3": count_leaks,
+    "01.4": more_than_usual,
+    "01.5": by_sitting,
+}
+wrong = {
+    "01.1": [
+        (9_066, "in the catalogue"),
+        (6_003, "at least two"),
+        (20, "by item_id, not by user_id"),
+        (17, "value_counts"),
+    ],
+    "01.2": [
+        (without_rescaling, "Halve them"),
+        (in_milliseconds, "milliseconds"),
+        (dates_as_they_are, "no numbers yet"),
+        (lambda log: log, "the schema wants user_id"),
+    ],
+    "01.3": [
+        (one_moment_for_all, "one moment for everybody"),
+        (last_target, "the first one"),
+        (strictly_later, "very second"),
+        (lambda history, targets: len(history), "count 6"),
+    ],
+    "01.4": [
+        (more_than_the_whole_mean, "later ones included"),
+        (more_than_everybodys, "mix people"),
+        (first_never, "nothing before it"),
+        (lambda events: events["rating"] >= 4, "earlier ones alone"),
+    ],
+    "01.5": [
+        (single_sittings_too, "one sitting"),
+        (last_event, "whole last sitting"),
+        (lambda events: events["timestamp"] < 0, "two sittings"),
+    ],
+}

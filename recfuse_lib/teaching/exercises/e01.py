@@ -1,0 +1,156 @@
+"""The checks of notebook 01, Prepare the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.teaching.checks import exercise
+
+Table = pd.DataFrame
+
+
+@exercise(
+    "01.1",
+    start="Count the rows of each item_id in dataset.interactions, then count the items whose count is one.",
+    right="A third of the catalogue rests on one opinion. What is learned about these films from behaviour alone is "
+    "next to nothing.",
+)
+def rated_once(answer: int) -> str | None:
+    if answer == 9_066:
+        return "That is the number of films in the catalogue. How many of them have exactly one rating?"
+    if answer == 6_003:
+        return "That is the number of films with at least two ratings; you want the others."
+    if answer == 20:
+        return "That is the smallest number of ratings of a person. Count by item_id, not by user_id."
+    return None if answer == 3_063 else "value_counts() on item_id gives ratings per film; compare them with 1."
+
+
+@exercise(
+    "01.2",
+    start="Rename the columns, halve the stars, and turn the dates into whole seconds since 1970.",
+    right="The table passes through the door. Halving is a decision about meaning: the schema cannot know that "
+    "ten stars are five.",
+)
+def convert(answer: Callable[[Table], Table]) -> str | None:
+    when = ["2024-03-01 12:00:00", "1970-01-02 00:00:00"]
+    found = answer(pd.DataFrame({"buyer": ["ann", "bob"], "sku": ["a1", "b2"], "stars": [10, 1], "when": when}))
+    wanted = ["user_id", "item_id", "rating", "timestamp"]
+    if not isinstance(found, pd.DataFrame):
+        return f"return a table; yours returns {type(found).__name__}."
+    if sorted(found.columns) != sorted(wanted):
+        return f"the columns are {', '.join(map(str, found.columns))}; the schema wants {', '.join(wanted)}."
+    if list(found["rating"]) == [10, 1]:
+        return "ten stars of ten are still rated 10; the schema ends at 5. Halve them."
+    if list(found["rating"]) != [5, 0.5]:
+        return f"10 and 1 stars of ten became {list(found['rating'])}; they should be 5 and half a star."
+    if not pd.api.types.is_numeric_dtype(found["timestamp"]):
+        return "the timestamps are no numbers yet; pd.to_datetime reads them, the schema wants whole seconds."
+    ratio = float(found["timestamp"].iloc[1]) / 86_400
+    if ratio in (1e3, 1e6, 1e9):
+        unit = {1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}[ratio]
+        return f"the timestamps are {unit}; divide the time since 1970 by pd.Timedelta('1s')."
+    if list(found["timestamp"]) != [1_709_294_400, 86_400]:
+        return "one day after the start of 1970 is second 86,400; yours is another number."
+    catalogue = pd.DataFrame({"item_id": ["a1", "b2"], "title": ["A", "B"], "year": None, "genres": ""})
+    try:
+        Dataset.of("shop", found, catalogue)
+    except DataError as error:
+        return f"the schema refuses the table: {error}"
+    return None
+
+
+def _events(rows: list[tuple[int, int, int]]) -> Table:
+    return pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+
+
+@exercise(
+    "01.3",
+    start="Find each person's first target time with groupby('user')['timestamp'].min() and map it onto the history.",
+    right="A check of five lines that would have caught most leaks of this kind. Run one like it on every split "
+    "that you are handed.",
+)
+def count_leaks(answer: Callable[[Table, Table], int]) -> str | None:
+    targets = _events([(0, 1, 8), (0, 2, 10), (1, 3, 6)])
+    history = _events([(0, 4, 1), (0, 5, 9), (0, 6, 9), (1, 7, 4), (1, 8, 5), (2, 9, 100)])
+    found = answer(history, targets)
+    if found == 3:
+        return "you compare with one moment for everybody; person 2 has no target at all, and nothing to leak."
+    if found == 0:
+        return "two rows lie between a first and a last target, and you found none: compare with the first one."
+    if found != 2:
+        return f"on the small case you count {found}; two rows come after a person's own first target."
+    if answer(_events([(0, 4, 8)]), targets) == 0:
+        return "a row in the very second of the first target is not known to be earlier; count it."
+    if answer(history.iloc[::-1], targets) != 2:
+        return "the answer changes with the order of the rows; nothing says that they are sorted."
+    return None
+
+
+@exercise(
+    "01.4",
+    start="Per person, the mean of the earlier ratings is groupby('user')['rating'] with shift and expanding.",
+    right="A signal that is relative to the person and still uses the past alone. With the mean over everything it "
+    "would have been a leak inside a feature.",
+)
+def more_than_usual(answer: Callable[[Table], Any]) -> str | None:
+    user = [0, 1, 0, 1, 0, 1, 0, 1]
+    rating = [4.0, 2.0, 3.0, 3.0, 3.5, 5.0, 4.0, 3.5]
+    events = pd.DataFrame({"user": user, "rating": rating, "timestamp": range(8)})
+    found = np.asarray(answer(events))
+    if found.shape != (8,):
+        return f"give one True or False a row; eight rows gave shape {found.shape}."
+    if found.dtype != bool:
+        return f"give True or False; yours is of type {found.dtype}."
+    whole = events["rating"] > events.groupby("user")["rating"].transform("mean")
+    if np.array_equal(found, whole):
+        return "you use the mean of all ratings of a person, later ones included: at that moment nobody knew them."
+    if np.array_equal(found, events["rating"] > events["rating"].shift().expanding().mean().fillna(3.5)):
+        return "you mix people: one person's usual rating is not another's."
+    expected = np.array([True, False, False, True, False, True, True, True])
+    if found[0] != expected[0] or found[1] != expected[1]:
+        return "the first rating of a person has nothing before it; compare it with 3.5."
+    return None if np.array_equal(found, expected) else "compare each rating with the mean of the earlier ones alone."
+
+
+@exercise(
+    "01.5",
+    start="A new sitting begins where the gap to the person's previous event exceeds 30 minutes; number the sittings "
+    "with cumsum, then compare each with the person's last.",
+    right="No page is cut in two any more. Score EASE under it and see whether it is easier or harder than warm, and "
+    "for whom it cannot speak: those with one sitting.",
+)
+def by_sitting(answer: Callable[[Table], Any]) -> str | None:
+    hour = 3_600
+    rows = [
+        (0, 0),
+        (0, 60),
+        (0, 2 * hour),
+        (0, 2 * hour + 60),
+        (1, 50 * hour),
+        (1, 50 * hour + 9),
+        (2, 7),
+        (2, 9 * hour),
+    ]
+    events = pd.DataFrame(rows, columns=["user", "timestamp"])
+    found = np.asarray(answer(events))
+    if found.shape != (8,) or found.dtype != bool:
+        return f"give one True or False a row; eight rows gave {found.dtype} of shape {found.shape}."
+    if found[4:6].any():
+        return "person 1 has one sitting; held out, nothing of that person would be left to learn from."
+    if found.all() or not found.any():
+        return "somebody has two sittings: the first is history, the last is held out."
+    if found[:4].tolist() == [False, False, False, True]:
+        return "you hold out the last event; hold out the whole last sitting."
+    if found[:2].any():
+        return "the first sitting of person 0 comes before another; it is history."
+    expected = np.array([False, False, True, True, False, False, False, True])
+    return (
+        None
+        if np.array_equal(found, expected)
+        else "look at person 2: two events, two sittings, the second is held out."
+    )
