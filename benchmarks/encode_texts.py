@@ -1,9 +1,12 @@
 """Texts a second: our encoder against sentence-transformers on PyTorch, side by side on the same cores.
 
 Both encode the 9,066 MovieLens texts with the same weights, in processes of their own that wait for their turn, so that
-only one works at a time and a machine that is busy now and then slows both alike. The order alternates from round to
-round. Threads are pinned to the same number for both. sentence-transformers runs at each batch size named (its default
-is 32), and the best of them counts. The encodings are compared as well.
+only one works at a time. The order alternates from round to round. Threads are pinned to the same number for both.
+sentence-transformers runs at several batch sizes (its default is 32), and the best of them counts. The encodings are
+compared as well.
+
+Nothing else should run meanwhile: PyTorch's threads wait for one another in a busy loop, so on a busy machine it loses
+far more than we do, and the ratio flatters us.
 
     pip install torch==2.13.0 sentence-transformers==5.1.2     # or in an environment of its own: --peer PYTHON
     python benchmarks/encode_texts.py [--peer PYTHON] [--rounds 5] [--threads 2] [--texts 9066]
