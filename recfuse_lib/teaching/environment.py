@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ def start(seed: int = 0) -> None:
         Python 3..., tensorflow 2..., keras 3...
         profile laptop, seed 0, tensorflow on ..., ... CPU cores
     """
+    # KerasHub's dependencies ask for a progress widget, which the course does not use.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     keras = quiet_import("keras")
 
     from recfuse_lib.teaching import figures
