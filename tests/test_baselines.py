@@ -73,6 +73,13 @@ def test_a_query_is_answered_alike_alone_and_among_others(model, history, querie
     np.testing.assert_allclose(model.score(queries[7:8]), together[7:8], atol=1e-5)
 
 
+@pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
+def test_a_history_without_a_single_like_is_no_error(model, history, queries) -> None:
+    disliked = history.assign(rating=1.0)
+    scores = model.fit(disliked, N_ITEMS).score(Queries.of(disliked, np.arange(3), N_ITEMS))
+    assert np.isfinite(scores).all()
+
+
 def test_popularity_counts_positives_and_halves_them_with_age() -> None:
     day = SECONDS_PER_DAY
     events = pd.DataFrame(

@@ -42,21 +42,28 @@ class ItemKNN:
         """Computes the similarities of the items of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         x = self.weighting.without_recency().matrix(by_user(history, n_items))
         norms = np.sqrt(np.asarray(x.multiply(x).sum(0)))
+        known = np.flatnonzero(norms)  # what nobody has liked has no similarity to anything
+        x, norms = x[:, known], norms[known]
         transposed = x.T.tocsr()
-        keep = min(self.neighbours, n_items - 1)
-        blocks = []
-        for start in range(0, n_items, BLOCK):
-            rows = np.arange(start, min(start + BLOCK, n_items))
-            similarity = (transposed[rows] @ x).toarray()
-            similarity /= norms[rows, None] * norms + self.shrinkage + 1e-9
-            similarity[np.arange(len(rows)), rows] = 0
+        keep = min(self.neighbours, len(known))
+        rows, columns, values = [], [], []
+        for start in range(0, len(known), BLOCK):
+            block = np.arange(start, min(start + BLOCK, len(known)))
+            similarity = (transposed[block] @ x).toarray()
+            similarity /= norms[block, None] * norms + self.shrinkage
+            similarity[np.arange(len(block)), block] = 0
             kept = np.argpartition(-similarity, keep - 1, axis=1)[:, :keep]
-            values = np.take_along_axis(similarity, kept, axis=1)
-            indptr = np.arange(len(rows) + 1) * keep
-            blocks.append(scipy.sparse.csr_array((values.ravel(), kept.ravel(), indptr), (len(rows), n_items)))
-        self.similarity = scipy.sparse.vstack(blocks, format="csr")
+            rows.append(np.repeat(known[block], keep))
+            columns.append(known[kept].ravel())
+            values.append(np.take_along_axis(similarity, kept, axis=1).ravel())
+        entries = _joined(values), (_joined(rows), _joined(columns))
+        self.similarity = scipy.sparse.csr_array(entries, (n_items, n_items), dtype="float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
         """Weighted sums of similarities, float32 (Q, n_items)."""
         return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, "int64")

@@ -240,6 +240,7 @@ class MatrixFactorisation(keras.Model):
         self.mean = weight("mean", (), trainable=False)
         self.user_count = weight("user_count", (n_users,), trainable=False)
         self.item_share = weight("item_share", (n_items,), trainable=False)
+        self.cumulative_share = weight("cumulative_share", (n_items,), trainable=False)
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
@@ -251,6 +252,7 @@ class MatrixFactorisation(keras.Model):
         item_count = np.bincount(history["item"], minlength=self.config["n_items"])
         self.user_count.assign(user_count.astype("float32"))
         self.item_share.assign((item_count / len(history)).astype("float32"))
+        self.cumulative_share.assign((np.cumsum(item_count) / len(history)).astype("float32"))
         self.mean.assign(float(history["rating"].mean()) if self.config["objective"] == "mse" else 0.0)
 
     def call(self, inputs: dict[str, Any]) -> Any:
@@ -282,7 +284,7 @@ class MatrixFactorisation(keras.Model):
     def _sampled_softmax(self, user: Any, item: Any, scores: Any) -> Any:
         last = self.config["n_items"] - 1
         uniform = keras.random.uniform((self.config["negatives"],), seed=self.draw)
-        drawn = ops.minimum(ops.searchsorted(ops.cumsum(self.item_share), uniform), last)
+        drawn = ops.minimum(ops.searchsorted(self.cumulative_share, uniform), last)
         others = ops.matmul(ops.take(self.p, user, axis=0), ops.transpose(ops.take(self.q, drawn, axis=0)))
         others += self.mean + ops.take(self.user_bias, user)[:, None] + ops.take(self.item_bias, drawn)
         others = self.correct(others, ops.broadcast_to(ops.take(self.item_share, drawn), ops.shape(others)))
