@@ -16,7 +16,7 @@ TO_BEAT = 0.12
 
 @exercise(
     "04.1",
-    start="Equation 2: add 1 / log2(k + 1) over the ranks with a hit, then divide by the best sum that two targets allow.",
+    start="Equation 2: sum 1 / log2(k + 1) over the ranks with a hit; divide by the best sum that two targets allow.",
     right="The best list has both targets on top: 1 + 1 / log2(3). Yours has them at ranks 2 and 5.",
 )
 def ndcg(answer: float) -> str | None:
@@ -112,7 +112,7 @@ def dot(answer: Callable[..., Any]) -> str | None:
 @exercise(
     "04.5",
     start="Start from EASE(50, Weighting(0.3, 10, 0.2)), change one thing at a time, and judge on validation only.",
-    right="Better than the strong baseline on validation. How much of it would the test confirm, after all your trials?",
+    right="Better than the strong baseline on validation. How much would the test confirm, after all your trials?",
 )
 def stronger(answer: Any) -> str | None:
     fold = _validation()
