@@ -12,7 +12,8 @@ import pytest
 from recfuse_lib import pretrained
 from recfuse_lib.encoders import cache
 from recfuse_lib.encoders import text as text_encoder
-from recfuse_lib.encoders.text import Centring, TextEncoder, Whitening, encode_texts, masked_mean
+from recfuse_lib.encoders.centring import Centring, Whitening
+from recfuse_lib.encoders.text import TextEncoder, encode_texts, masked_mean
 
 GOLDEN = Path(__file__).parent / "golden" / "minilm.npz"
 TOLERANCE = 1e-4
