@@ -204,13 +204,8 @@ def test_warm_is_reached_as_measured(model, ndcg, tolerance, warm) -> None:
     assert reached == pytest.approx(ndcg, abs=tolerance)
 
 
-@pytest.mark.slow
-def test_every_baseline_beats_popularity_and_recency_helps(warm) -> None:
-    def reached(model) -> float:
-        return evaluate(model.fit(warm.history, warm.n_items), warm).summary()["ndcg@10"]
-
-    popularity, knn, knn_recent = reached(Popularity()), reached(ItemKNN(50)), reached(ItemKNN(50, weighting=RECENCY))
-    ease, ials = reached(EASE(100)), reached(ImplicitALS(dimension=32))
-    assert min(knn, ease, ials) > popularity + 0.02
-    assert knn_recent > knn
-    assert reached(EASE(50, RECENCY)) > ease
+@pytest.mark.parametrize(
+    "model", [ItemKNN(20), EASE(100), ImplicitALS(dimension=32, iterations=5)], ids=lambda model: type(model).__name__
+)
+def test_whoever_looks_at_the_person_clearly_beats_popularity(model, warm) -> None:
+    assert evaluate(model.fit(warm.history, warm.n_items), warm).summary()["ndcg@10"] > 0.068 + 0.02
