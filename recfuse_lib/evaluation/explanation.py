@@ -20,7 +20,7 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
     The score is a sum over the history, the person's own vector and the popularity, and the item's vector is a sum of
     text and behaviour, so nothing is approximated:
 
-        s(u, i) − mean_k s(u, k) = Σ_j w_j (Vᵀz_j)ᵀ(z_i − z̄) + b_uᵀ(z_i − z̄) + (β_i − β̄),   z_i = W e_i + g_i δ_i
+        s(u, i) − mean_k s(u, k) = Σ_j w_j (Vᵀz_j)ᵀ(z_i − z̄) + b_uᵀ(z_i − z̄) + (β_i − β̄),   z_i = W e_i + δ_i
 
     Args:
         model: A trained joint model.
@@ -40,16 +40,16 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries; one recommendation of one person is explained at a time")
     history, rating = pipeline.latest(queries, model.history_length)
-    items = ops.convert_to_numpy(model.item_tower())
+    vectors = ops.convert_to_numpy(model.item_tower())
     text = ops.convert_to_numpy(model.item_tower.from_text())
-    behaviour = items - text
+    behaviour = vectors - text
+    popularity = ops.convert_to_numpy(model.retrieval.popularity)
     weights = ops.convert_to_numpy(model.user_tower.weights_of(ops.convert_to_tensor(rating)))[0]
     real = rating[0] > 0
-    past = weights[real, None] * (items[history[0, real]] @ ops.convert_to_numpy(model.user_tower.transform))
+    past = weights[real, None] * (vectors[history[0, real]] @ ops.convert_to_numpy(model.user_tower.transform))
     user = min(int(queries.user[0]), model.n_users)
     person = ops.convert_to_numpy(model.user_tower.users)[user]
     sources = np.concatenate([past, person[None]])
-    popularity = ops.convert_to_numpy(model.retrieval.popularity)
     table = pd.DataFrame(
         {
             "source": ["history"] * len(past) + ["person", "popularity"],

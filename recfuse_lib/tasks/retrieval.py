@@ -16,9 +16,9 @@ class Retrieval(keras.layers.Layer):
     """Scores of all items, and the loss of having chosen another one.
 
         s(u, i) = p_uᵀ z_i + β_i        (4)
-        ℓ_idx = −(1/|P|) Σ_{(u,i) ∈ P} log softmax(s(u, ·))_i        (5)
+        ℓ_idx = −(1/|P|) Σ_{(u,i) ∈ P} log (exp s(u, i) / Σ_k exp s(u, k))        (5)
 
-    β_i is the item's popularity on a log scale; P are the positives of the batch. The softmax runs over the full
+    β_i is the popularity of the item on a log scale; P are the positives of the batch. The sum runs over the whole
     catalogue: no negatives are sampled, and none are missed.
 
     Args:
@@ -33,12 +33,12 @@ class Retrieval(keras.layers.Layer):
         self.popularity = self.add_weight(shape=(n_items,), initializer="zeros", name="popularity")
         self.built = True
 
-    def call(self, interests: Any, items: Any) -> Any:
-        """Scores (B, I) of interests (B, D) for items (I, D)."""
-        return ops.matmul(interests, ops.transpose(items)) + self.popularity
+    def call(self, interests: Any, vectors: Any) -> Any:
+        """Scores (B, I) of interests (B, D) for items with vectors (I, D)."""
+        return ops.matmul(interests, ops.transpose(vectors)) + self.popularity
 
     def loss(self, scores: Any, item: Any, positive: Any) -> Any:
-        """Equation (5), a scalar.
+        """Equation (5), a scalar, in nats.
 
         Args:
             scores: (B, I).

@@ -14,6 +14,9 @@ from keras import ops
 RATING_LEVELS = 11
 """Half stars 0 to 5; level 0 is padding."""
 
+ENCODING_SCALE = 2.0
+"""Adam's step does not depend on the scale of a gradient, so the scale of its input sets how fast W moves."""
+
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class ItemTower(keras.layers.Layer):
@@ -23,8 +26,7 @@ class ItemTower(keras.layers.Layer):
 
     e_i is the text encoding, the same for every model and never trained here; W is shared by all items; δ_i is the
     item's own correction. In training g is 0 for a random share of the items at each step and 1 for the others, so
-    W must carry what text can say; afterwards g is 1 for items that were seen in training and 0 for the rest, so a
-    brand-new item is placed by its text alone.
+    W must carry what text can say: an item that joins the catalogue later has only W e_i. Afterwards g is 1.
 
     Args:
         n_items: I, size of the catalogue.
@@ -34,7 +36,7 @@ class ItemTower(keras.layers.Layer):
 
     Example:
         >>> tower = ItemTower(n_items=3, encoding_dimension=2, dimension=4)
-        >>> tower.set_items(np.eye(3, 2), seen=np.array([True, True, False]))
+        >>> tower.set_encodings(np.eye(3, 2))
         >>> tuple(tower().shape)
         (3, 4)
 
@@ -51,40 +53,38 @@ class ItemTower(keras.layers.Layer):
         self.encodings = self.add_weight(
             shape=(n_items, encoding_dimension), initializer="zeros", trainable=False, name="encodings"
         )
-        self.seen = self.add_weight(shape=(n_items, 1), initializer="ones", trainable=False, name="seen")
         self.kernel = self.add_weight(
             shape=(encoding_dimension, dimension), initializer="glorot_uniform", name="kernel"
         )
         self.correction = self.add_weight(
-            shape=(n_items, dimension), initializer=keras.initializers.RandomNormal(stddev=0.02), name="correction"
+            shape=(n_items, dimension),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="correction",
         )
         self.built = True
 
-    def set_items(self, encodings: np.ndarray, seen: np.ndarray) -> None:
-        """Gives the tower the text encodings (I, width) and which items have interactions, bool (I,).
+    def set_encodings(self, encodings: np.ndarray) -> None:
+        """Gives the tower the text encodings of the catalogue, (I, width).
 
         Raises:
-            ValueError: A shape differs from what the tower was made for.
+            ValueError: The shape differs from what the tower was made for.
         """
         expected = (self.n_items, self.encoding_dimension)
-        if encodings.shape != expected or seen.shape != (self.n_items,):
-            raise ValueError(
-                f"encodings {encodings.shape} and seen {seen.shape}; this tower takes {expected} and {(self.n_items,)}"
-            )
+        if encodings.shape != expected:
+            raise ValueError(f"encodings have shape {encodings.shape}; this tower takes {expected}")
         self.encodings.assign(encodings)
-        self.seen.assign(seen[:, None].astype("float32"))
 
     def from_text(self) -> Any:
         """W e_i of every item, (I, D)."""
-        return ops.matmul(self.encodings, self.kernel)
+        return ops.matmul(ENCODING_SCALE * self.encodings, self.kernel)
 
     def call(self, training: bool = False) -> Any:
         """z_i of every item, (I, D)."""
-        gate = self.seen
-        if training and self.item_dropout:
-            draws = keras.random.uniform((self.n_items, 1), seed=self.random)
-            gate = gate * ops.cast(draws >= self.item_dropout, gate.dtype)
-        return self.from_text() + gate * self.correction
+        if not training:
+            return self.from_text() + self.correction
+        draws = keras.random.uniform((self.n_items, 1), seed=self.random)
+        kept = ops.cast(draws >= self.item_dropout, self.correction.dtype)
+        return self.from_text() + kept * self.correction
 
     def get_config(self) -> dict[str, Any]:
         own = ("n_items", "encoding_dimension", "dimension", "item_dropout")
@@ -99,8 +99,8 @@ class UserTower(keras.layers.Layer):
         w_j = ρ[rating_j] · (f + (1 − f) · 2^(−n_j / h))     (3)
 
     The sum runs over the history; ρ is a learned weight for each half star, n_j the number of interactions since j, h
-    a learned half-life and f a learned floor. b_u is the person's own vector. In training it is replaced by the vector
-    of an unknown person for a random share of the examples, which makes that vector good for anybody.
+    a learned half-life and f a learned floor. b_u is the person's own vector, 0 for an unknown person. In training it
+    is dropped for a random share of the examples, so that the history alone must do for them.
 
     Args:
         n_users: U; code U stands for an unknown person.
@@ -153,10 +153,11 @@ class UserTower(keras.layers.Layer):
         """
         weights = self.weights_of(history_rating)
         recent = ops.einsum("bl,bld->bd", weights, ops.take(items, history, axis=0))
+        person = ops.take(self.users, user, axis=0)
         if training and self.user_dropout:
-            draws = keras.random.uniform(ops.shape(user), seed=self.random)
-            user = ops.where(draws < self.user_dropout, self.n_users, user)
-        return ops.matmul(recent, self.transform) + ops.take(self.users, user, axis=0)
+            draws = keras.random.uniform((ops.shape(user)[0], 1), seed=self.random)
+            person = person * ops.cast(draws >= self.user_dropout, person.dtype)
+        return ops.matmul(recent, self.transform) + person
 
     def get_config(self) -> dict[str, Any]:
         own = ("n_users", "dimension", "user_dropout")

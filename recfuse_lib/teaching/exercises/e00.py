@@ -1,0 +1,75 @@
+"""The checks of notebook 00."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from recfuse_lib.teaching.checks import exercise
+
+
+@exercise(
+    "00.1",
+    start="Count the items of `first` that are in `second`, and divide by how many `first` has.",
+    right="The share says how personal a list is: close to 1 against the popular films means hardly at all.",
+)
+def overlap(answer: Callable[[Any, Any], Any]) -> str | None:
+    share = answer([1, 2, 3, 4], [4, 3, 9])
+    if share is ...:
+        return "Count the items of `first` that are in `second`, and divide by how many `first` has."
+    if share == 2:
+        return "That is a count. Divide it by the number of items in the first list."
+    if np.isclose(share, 2 / 3):
+        return "Divide by the length of the first list, not of the second."
+    return None if np.isclose(share, 0.5) else "Of [1, 2, 3, 4], two are in [4, 3, 9]: the share is a half."
+
+
+@exercise(
+    "00.2",
+    start="Standardise meaning, taste and popularity first, as `standardise` does; then mix, then subtract.",
+    right="Taking popularity away is the simplest of many ways to surprise; lesson 10 measures what it costs.",
+)
+def mix(answer: Callable[..., Any]) -> str | None:
+    generator = np.random.default_rng(0)
+    meaning, taste, popularity = generator.normal(3, 2, 9), generator.normal(-1, 5, 9), generator.gamma(1, 40, 9)
+    mixed = answer(meaning, taste, popularity, 0.7)
+    if mixed is ...:
+        return "Standardise meaning, taste and popularity first, as `standardise` does; then mix, then subtract."
+    given = np.asarray(mixed, dtype=float)
+    standard = [(values - values.mean()) / values.std() for values in (meaning, taste, popularity)]
+    mixed = 0.7 * standard[0] + 0.3 * standard[1]
+    if np.allclose(given, 0.7 * meaning + 0.3 * taste - popularity):
+        return "The three are on different scales: popularity counts people. Standardise each before you mix."
+    if np.allclose(given, mixed + standard[2]):
+        return "That adds popularity. To surprise, take it away."
+    if np.allclose(given, mixed - popularity):
+        return "Popularity is not standardised yet, and its counts drown the rest."
+    if np.allclose(given, 0.3 * standard[0] + 0.7 * standard[1] - standard[2]):
+        return "The weight belongs to the meaning; taste gets one minus it."
+    right = mixed - standard[2]
+    return None if np.allclose(given, right) else "Check: weight · meaning + (1 − weight) · taste − popularity."
+
+
+@exercise(
+    "00.3",
+    start="Take the mean away, divide by the length that is left, then multiply with W.",
+    right="That is how a film gets its place before anybody has rated it.",
+)
+def place_new_item(answer: Callable[..., Any]) -> str | None:
+    generator = np.random.default_rng(1)
+    encoding, mean, kernel = generator.normal(size=5), generator.normal(size=5), generator.normal(size=(5, 3))
+    vector = answer(encoding, mean, kernel)
+    if vector is ...:
+        return "Take the mean away, divide by the length that is left, then multiply with W."
+    given = np.asarray(vector, dtype=float)
+    centred = encoding - mean
+    if given.shape != (3,):
+        return f"The vector must have the width of the kernel's columns, 3 here; yours has shape {given.shape}."
+    if np.allclose(given, encoding @ kernel):
+        return "The encoding is still raw: take the mean away first, as the other films had it taken away."
+    if np.allclose(given, centred @ kernel):
+        return "Centring changes the length. Divide by it before you multiply."
+    if np.allclose(given, encoding / np.linalg.norm(encoding) @ kernel):
+        return "The length is right, but the mean is still in it."
+    right = centred / np.linalg.norm(centred) @ kernel
+    return None if np.allclose(given, right) else "Check the order: centre, bring to length 1, multiply with W."
