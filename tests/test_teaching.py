@@ -227,3 +227,7 @@ def test_readme_holds_the_measured_table() -> None:
     assert readme == course.with_table(readme, course.notebook_table()), (
         "run: python -m recfuse_lib.teaching.course --readme"
     )
+
+
+def test_readme_shows_the_tour_as_it_ran() -> None:
+    assert course.RESULT.read_bytes() == course.result_picture(), "run: python -m recfuse_lib.teaching.course --readme"

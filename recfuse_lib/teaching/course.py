@@ -7,8 +7,10 @@ goes on after a failure, and writes executed copies, HTML pages, timings and the
 """
 
 import argparse
+import base64
 import csv
 import datetime
+import json
 import os
 import platform
 import re
@@ -29,6 +31,7 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 OUTPUT = REPOSITORY / "build" / "course"
 TIMINGS = REPOSITORY / "docs" / "timings.csv"
 README = REPOSITORY / "README.md"
+RESULT = REPOSITORY / "docs" / "images" / "result.png"
 CELL_TIMEOUT_SECONDS = 900
 FIELDS = ["notebook", "seconds", "peak_memory_mb", "cores", "python", "date"]
 
@@ -56,12 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: build/course")
     parser.add_argument("--in-place", action="store_true", help="write the executed notebooks back, nothing else")
     parser.add_argument("--accept", action="store_true", help="take the last run's timings over; executes nothing")
-    parser.add_argument("--readme", action="store_true", help="renew README's table; executes nothing")
+    parser.add_argument("--readme", action="store_true", help="renew README's table and picture; executes nothing")
     options = parser.parse_args(arguments)
     if options.accept:
         accept_timings(options.output / "timings.csv")
     if options.accept or options.readme:
         README.write_text(with_table(README.read_text("utf-8"), notebook_table()), "utf-8")
+        RESULT.write_bytes(result_picture())
         return 0
     paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     if not paths:
@@ -129,6 +133,8 @@ def execute(notebook: Any, folder: Path, *, timeout: int = CELL_TIMEOUT_SECONDS)
         coalesce_streams=True,
         on_cell_executed=progress,
     )
+    # A client shuts down only a kernel manager that it owns, and it takes one that it was given for somebody else's.
+    client.owns_km = True
     client.execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -177,6 +183,21 @@ def with_table(readme: str, table: str) -> str:
     if not pattern.search(readme):
         raise ValueError("README.md lacks <!-- notebooks --> ... <!-- /notebooks -->")
     return pattern.sub(lambda _: f"<!-- notebooks -->\n{table}\n<!-- /notebooks -->", readme)
+
+
+def result_picture() -> bytes:
+    """The PNG that README shows: the first figure of the tour with bars for each recommended film.
+
+    Raises:
+        ValueError: If the tour holds no such figure.
+    """
+    notebook = json.loads((NOTEBOOKS / "00_tour.ipynb").read_text("utf-8"))
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    for output in outputs:
+        alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        if "each recommended film" in alt:
+            return base64.b64decode("".join(output["data"]["image/png"]))
+    raise ValueError("00_tour.ipynb has no figure whose alternative text speaks of each recommended film; execute it")
 
 
 def accept_timings(measured: Path) -> None:

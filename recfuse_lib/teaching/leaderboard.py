@@ -28,6 +28,7 @@ from recfuse_lib import __version__
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "docs" / "leaderboard"
 PAGE = REPOSITORY / "docs" / "leaderboard.md"
+LAST_COURSE = REPOSITORY / "build" / "course" / "leaderboard"
 
 PROTOCOLS = {
     "warm": ("ndcg@10", "each user's last 20 % of positive ratings, ranked among all movies"),
@@ -180,8 +181,9 @@ def render(tables: Mapping[str, pd.DataFrame]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Render ``docs/leaderboard.md`` from the committed rows."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.teaching.leaderboard", description=main.__doc__)
-    parser.add_argument("--accept", action="store_true", help="first take over the rows of this machine's runs")
+    parser.add_argument("--accept", action="store_true", help="first take over the rows of the last make course")
     if parser.parse_args(arguments).accept:
+        os.environ.setdefault("RECFUSE_LEADERBOARD", str(LAST_COURSE))
         print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {own_folder()}"))
     _replace(PAGE, render(committed_tables()))
     print(f"written: {PAGE.relative_to(REPOSITORY)}")
