@@ -222,6 +222,13 @@ def test_the_runner_goes_on_after_a_failure_and_leaves_no_time_stamp(
     assert json.loads(Path(paths[1]).read_text("utf-8"))["cells"][1]["execution_count"] == 2
 
 
+def test_a_row_that_cannot_be_kept_is_said_and_the_lesson_goes_on(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RECFUSE_LEADERBOARD", str(tmp_path / "file"))
+    leaderboard.record("warm", "EASE", {"ndcg@10": 0.1}, seeds=0, command="a")
+    assert "EASE is not recorded" in capsys.readouterr().out
+
+
 def test_readme_holds_the_measured_table() -> None:
     readme = course.README.read_text("utf-8")
     assert readme == course.with_table(readme, course.notebook_table()), (

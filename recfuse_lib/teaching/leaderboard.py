@@ -91,9 +91,13 @@ def record(
         "date": datetime.date.today().isoformat(),
     }
     folder = own_folder() / protocol
-    folder.mkdir(parents=True, exist_ok=True)
-    # One file a row: two notebooks that run at the same time never touch the same file.
-    _replace(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # One file a row: two notebooks that run at the same time never touch the same file.
+        _replace(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
+    except OSError as error:  # a lesson goes on without its row
+        print(f"{model} is not recorded: {folder} cannot be written ({error.strerror}); name another folder with")
+        print("RECFUSE_LEADERBOARD to keep your rows")
 
 
 def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
