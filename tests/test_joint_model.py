@@ -42,7 +42,7 @@ def make(**arguments: object) -> JointModel:
 def trained(history: pd.DataFrame, encodings: np.ndarray) -> JointModel:
     keras.utils.set_random_seed(0)
     model = make()
-    model.train(history[history["item"] != 7], encodings, epochs=30, batch_size=64, learning_rate=0.01, verbose=0)
+    model.learn(history[history["item"] != 7], encodings, epochs=30, batch_size=64, learning_rate=0.01, verbose=0)
     return model
 
 
@@ -76,7 +76,7 @@ def test_low_ratings_are_predicted_low(trained: JointModel) -> None:
 
 
 def test_both_tasks_report_their_loss_and_lambda_weighs_them(history: pd.DataFrame, encodings: np.ndarray) -> None:
-    logs = make(task_weight=2.0).train(history, encodings, epochs=1, batch_size=len(history), verbose=0).history
+    logs = make(task_weight=2.0).learn(history, encodings, epochs=1, batch_size=len(history), verbose=0).history
     expected = logs["retrieval_loss"][0] + 2 * logs["ranking_loss"][0]
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
 
@@ -103,7 +103,7 @@ def test_one_seed_gives_one_model(history: pd.DataFrame, encodings: np.ndarray) 
     def run() -> np.ndarray:
         keras.utils.set_random_seed(3)
         model = make()
-        model.train(history, encodings, epochs=2, batch_size=64, verbose=0)
+        model.learn(history, encodings, epochs=2, batch_size=64, verbose=0)
         return model.score(asked([0], [5.0]))
 
     np.testing.assert_array_equal(run(), run())
@@ -128,7 +128,7 @@ def test_contributions_add_up_to_the_lead_over_the_mean(trained: JointModel) -> 
 
 def test_wrong_encodings_are_refused_before_training(history: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="encodings"):
-        make().train(history, np.zeros((N_ITEMS, WIDTH + 1), "float32"), epochs=1, verbose=0)
+        make().learn(history, np.zeros((N_ITEMS, WIDTH + 1), "float32"), epochs=1, verbose=0)
 
 
 def test_it_beats_popularity_on_people_of_different_kinds(trained: JointModel, history: pd.DataFrame) -> None:

@@ -108,7 +108,7 @@ class JointModel(keras.Model):
         self.ranking_loss.update_state(ranking_loss)
         return retrieval_loss + self.task_weight * ranking_loss
 
-    def train(
+    def learn(
         self,
         history: pd.DataFrame,
         encodings: np.ndarray,
