@@ -16,7 +16,7 @@ import numpy as np
 
 from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.encoders.centring import Centring
+from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
@@ -28,9 +28,8 @@ SEEDS = (0, 1, 2)
 def ndcg(dataset, encodings, fold, seed):
     """NDCG@10 of each query of a fold, and the seconds of training."""
     keras.utils.set_random_seed(seed)
-    known = np.unique(fold.history["item"])
-    centred = Centring().fit(encodings[known]).transform(encodings)
-    model = JointModel(dataset.n_users, dataset.n_items, encodings.shape[1])
+    centred = encodings.centred(np.unique(fold.history["item"]))
+    model = JointModel(dataset.n_users, dataset.n_items, encodings.widths)
     begun = time.perf_counter()
     model.learn(fold.history, centred, verbose=0)
     return evaluate(model, fold).per_query["ndcg"].to_numpy(), time.perf_counter() - begun
@@ -38,7 +37,7 @@ def ndcg(dataset, encodings, fold, seed):
 
 def main():
     dataset = movielens.load()
-    split, encodings = splits.warm(dataset), encode_texts(dataset.texts())
+    split, encodings = splits.warm(dataset), ItemEncodings.of({"text": encode_texts(dataset.texts())})
     fold, people = split.test, split.test.queries.user
     popular = evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].to_numpy()
     scores = []
@@ -52,7 +51,7 @@ def main():
     print(f"test, mean of {len(SEEDS)} seeds: {bootstrap(np.mean(scores, axis=0), people)}", flush=True)
     fold, people = split.validation, split.validation.queries.user
     true, _ = ndcg(dataset, encodings, fold, seed=0)
-    shuffled, _ = ndcg(dataset, np.random.default_rng(0).permutation(encodings), fold, seed=0)
+    shuffled, _ = ndcg(dataset, encodings.permuted("text", seed=0), fold, seed=0)
     print(f"validation: {bootstrap(true, people)}, with shuffled text {bootstrap(shuffled, people)}")
     print(f"what the text brings: {paired_bootstrap(true, shuffled, people)}")
 

@@ -7,6 +7,7 @@ import pytest
 
 from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.explanation import contributions
 from recfuse_lib.tasks.multitask import JointModel
 
@@ -27,19 +28,19 @@ def history() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def encodings() -> np.ndarray:
+def encodings() -> ItemEncodings:
     """The kind of each item, with noise: what a text would tell."""
     generator = np.random.default_rng(1)
     kinds = np.eye(WIDTH)[np.arange(N_ITEMS) % GROUPS]
-    return (kinds + generator.normal(0, 0.1, (N_ITEMS, WIDTH))).astype("float32")
+    return ItemEncodings.of({"text": kinds + generator.normal(0, 0.1, (N_ITEMS, WIDTH))})
 
 
 def make(**arguments: object) -> JointModel:
-    return JointModel(N_USERS, N_ITEMS, WIDTH, dimension=8, history_length=10, **arguments)
+    return JointModel(N_USERS, N_ITEMS, {"text": WIDTH}, dimension=8, history_length=10, **arguments)
 
 
 @pytest.fixture(scope="module")
-def trained(history: pd.DataFrame, encodings: np.ndarray) -> JointModel:
+def trained(history: pd.DataFrame, encodings: ItemEncodings) -> JointModel:
     keras.utils.set_random_seed(0)
     model = make()
     model.learn(history[history["item"] != 7], encodings, epochs=30, batch_size=64, learning_rate=0.01, verbose=0)
@@ -75,18 +76,20 @@ def test_low_ratings_are_predicted_low(trained: JointModel) -> None:
     assert liked[0] > disliked[0] + 1
 
 
-def test_both_tasks_report_their_loss_and_lambda_weighs_them(history: pd.DataFrame, encodings: np.ndarray) -> None:
+def test_both_tasks_report_their_loss_and_lambda_weighs_them(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     logs = make(task_weight=2.0).learn(history, encodings, epochs=1, batch_size=len(history), verbose=0).history
     expected = logs["retrieval_loss"][0] + 2 * logs["ranking_loss"][0]
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_retrieval_loss_is_the_softmax_over_the_catalogue(trained: JointModel) -> None:
+def test_retrieval_loss_is_the_softmax_over_the_available_catalogue(trained: JointModel) -> None:
     scores = np.random.default_rng(2).normal(size=(4, N_ITEMS)).astype("float32")
     item, positive = np.array([3, 1, 0, 5]), np.array([1.0, 0.0, 1.0, 0.0], "float32")
-    log_softmax = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    available = np.arange(N_ITEMS) % 5 != 4
+    log_softmax = scores - np.log(np.exp(scores[:, available]).sum(1, keepdims=True))
     expected = -(log_softmax[0, 3] + log_softmax[2, 0]) / 2
-    assert float(trained.retrieval.loss(scores, item, positive)) == pytest.approx(expected, rel=1e-5)
+    loss = float(trained.retrieval.loss(scores, item, positive, available.astype("float32")))
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) -> None:
@@ -99,7 +102,7 @@ def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) ->
     )
 
 
-def test_one_seed_gives_one_model(history: pd.DataFrame, encodings: np.ndarray) -> None:
+def test_one_seed_gives_one_model(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     def run() -> np.ndarray:
         keras.utils.set_random_seed(3)
         model = make()
@@ -128,7 +131,7 @@ def test_contributions_add_up_to_the_lead_over_the_mean(trained: JointModel) -> 
 
 def test_wrong_encodings_are_refused_before_training(history: pd.DataFrame) -> None:
     with pytest.raises(ValueError, match="encodings"):
-        make().learn(history, np.zeros((N_ITEMS, WIDTH + 1), "float32"), epochs=1, verbose=0)
+        make().learn(history, ItemEncodings.of({"text": np.zeros((N_ITEMS, WIDTH + 1))}), epochs=1, verbose=0)
 
 
 def test_it_beats_popularity_on_people_of_different_kinds(trained: JointModel, history: pd.DataFrame) -> None:

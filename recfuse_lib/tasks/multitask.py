@@ -15,9 +15,11 @@ from keras import ops
 
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.tasks.ranking import Ranking
 from recfuse_lib.tasks.retrieval import Retrieval
-from recfuse_lib.towers.interest import ItemTower, UserTower
+from recfuse_lib.towers.interest import UserTower
+from recfuse_lib.towers.multimodal import MultimodalTower
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -29,17 +31,19 @@ class JointModel(keras.Model):
     Args:
         n_users: U.
         n_items: I.
-        encoding_dimension: Width of the text encodings.
+        widths: Dimension -> width of its encodings, as `ItemEncodings.widths`.
         dimension: D, width of the vectors that both towers share.
         history_length: L, how many past interactions the user tower reads.
         task_weight: λ.
         mean_rating: μ, in stars.
-        item_dropout: See `ItemTower`.
+        item_dropout: See `MultimodalTower`.
+        modality_dropout: See `MultimodalTower`.
         user_dropout: See `UserTower`.
 
     Example:
-        >>> model = JointModel(n_users=2, n_items=3, encoding_dimension=4, dimension=8)
-        >>> model.item_tower.set_encodings(np.eye(3, 4))
+        >>> encodings = ItemEncodings.of({"text": np.eye(3, 4), "image": np.eye(3, 2)})
+        >>> model = JointModel(n_users=2, n_items=3, widths=encodings.widths, dimension=8)
+        >>> model.item_tower.set_encodings(encodings)
         >>> queries = Queries(np.array([0]), np.array([0, 1]), np.array([2]), np.array([5.0]), np.array([9]), n_items=3)
         >>> model.score(queries).shape
         (1, 3)
@@ -47,27 +51,29 @@ class JointModel(keras.Model):
     References:
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
 
-    Taught in notebook 00.
+    Taught in notebook 00; with several dimensions in notebook 06.
     """
 
     def __init__(
         self,
         n_users: int,
         n_items: int,
-        encoding_dimension: int,
+        widths: Mapping[str, int],
         dimension: int = 64,
         history_length: int = 50,
         task_weight: float = 1.0,
         mean_rating: float = 3.5,
         item_dropout: float = 0.2,
+        modality_dropout: float = 0.1,
         user_dropout: float = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.n_users, self.n_items, self.encoding_dimension = n_users, n_items, encoding_dimension
+        self.n_users, self.n_items = n_users, n_items
         self.dimension, self.history_length, self.task_weight = dimension, history_length, task_weight
-        self.mean_rating, self.item_dropout, self.user_dropout = mean_rating, item_dropout, user_dropout
-        self.item_tower = ItemTower(n_items, encoding_dimension, dimension, item_dropout, name="item_tower")
+        self.mean_rating, self.user_dropout = mean_rating, user_dropout
+        self.item_dropout, self.modality_dropout = item_dropout, modality_dropout
+        self.item_tower = MultimodalTower(n_items, widths, dimension, item_dropout, modality_dropout, name="item_tower")
         self.user_tower = UserTower(n_users, dimension, user_dropout, name="user_tower")
         self.retrieval = Retrieval(n_items, name="retrieval")
         self.ranking = Ranking(n_users, n_items, dimension, mean_rating, name="ranking")
@@ -102,7 +108,7 @@ class JointModel(keras.Model):
     ) -> Any:
         """Equation (8); each task's own loss is tracked as a metric."""
         positive = ops.cast(x["rating"] >= POSITIVE, "float32")
-        retrieval_loss = self.retrieval.loss(y_pred["scores"], x["item"], positive)
+        retrieval_loss = self.retrieval.loss(y_pred["scores"], x["item"], positive, self.item_tower.available)
         ranking_loss = self.ranking.loss(x["rating"], y_pred["rating"])
         self.retrieval_loss.update_state(retrieval_loss)
         self.ranking_loss.update_state(ranking_loss)
@@ -111,7 +117,8 @@ class JointModel(keras.Model):
     def learn(
         self,
         history: pd.DataFrame,
-        encodings: np.ndarray,
+        encodings: ItemEncodings,
+        available: np.ndarray | None = None,
         epochs: int = 8,
         batch_size: int = 1024,
         learning_rate: float = 3e-3,
@@ -122,14 +129,25 @@ class JointModel(keras.Model):
 
         Args:
             history: Columns `user`, `item`, `rating`, `timestamp`.
-            encodings: Text encodings of the whole catalogue, centred on the items of the history, (I, width).
+            encodings: Of the whole catalogue, centred on the items of the history.
+            available: Which items could be chosen during the history, bool (I,); all by default. The others are not
+                in the sum of equation (5) and get no correction δ: content alone speaks for them.
             epochs: Passes over the history.
             batch_size: Examples a step.
             learning_rate: Of Adam.
             verbose: 0 is silent, 2 prints one line an epoch.
             callbacks: Keras callbacks.
+
+        Raises:
+            ValueError: The encodings or `available` do not fit the model, or the history holds an item that was not
+                available.
         """
+        available = np.ones(self.n_items, bool) if available is None else available
         self.item_tower.set_encodings(encodings)
+        self.item_tower.set_available(available)
+        if not (there := available[history["item"].to_numpy()]).all():
+            item = history["item"].to_numpy()[~there][0]
+            raise ValueError(f"item {item} is in the history, but `available` says that it could not be chosen")
         # On a CPU, Keras leaves XLA off unless asked; here it nearly halves the time of a step.
         compiled = "auto" if keras.backend.backend() == "torch" else True
         self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
@@ -165,12 +183,13 @@ class JointModel(keras.Model):
         own = (
             "n_users",
             "n_items",
-            "encoding_dimension",
             "dimension",
             "history_length",
             "task_weight",
             "mean_rating",
             "item_dropout",
+            "modality_dropout",
             "user_dropout",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        configured = {name: getattr(self, name) for name in own}
+        return {**super().get_config(), **configured, "widths": self.item_tower.widths}

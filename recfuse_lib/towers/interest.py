@@ -1,4 +1,4 @@
-"""Two towers over ids and text: what an item is, and what a person is interested in.
+"""The user tower: what a person is interested in, from what they did and who they are.
 
 Taught in notebook 00; notebooks 05 to 08 deepen them.
 """
@@ -13,82 +13,6 @@ from keras import ops
 
 RATING_LEVELS = 11
 """Half stars 0 to 5; level 0 is padding."""
-
-ENCODING_SCALE = 2.0
-"""Adam's step does not depend on the scale of a gradient, so the scale of its input sets how fast W moves."""
-
-
-@keras.saving.register_keras_serializable(package="recfuse")
-class ItemTower(keras.layers.Layer):
-    """Item vectors that are anchored in content and corrected by behaviour:
-
-        z_i = W e_i + g δ_i        (1)
-
-    e_i is the text encoding, the same for every model and never trained here; W is shared by all items; δ_i is the
-    item's own correction. In training g is 0 for a random share of the items at each step and 1 for the others, so
-    W must carry what text can say: an item that joins the catalogue later has only W e_i. Afterwards g is 1.
-
-    Args:
-        n_items: I, size of the catalogue.
-        encoding_dimension: Width of e_i.
-        dimension: D, width of z_i.
-        item_dropout: Share of the items whose δ is dropped at a training step, 0–1.
-
-    Example:
-        >>> tower = ItemTower(n_items=3, encoding_dimension=2, dimension=4)
-        >>> tower.set_encodings(np.eye(3, 2))
-        >>> tuple(tower().shape)
-        (3, 4)
-
-    Taught in notebook 00.
-    """
-
-    def __init__(
-        self, n_items: int, encoding_dimension: int, dimension: int, item_dropout: float = 0.2, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.n_items, self.encoding_dimension, self.dimension = n_items, encoding_dimension, dimension
-        self.item_dropout = item_dropout
-        self.random = keras.random.SeedGenerator()
-        self.encodings = self.add_weight(
-            shape=(n_items, encoding_dimension), initializer="zeros", trainable=False, name="encodings"
-        )
-        self.kernel = self.add_weight(
-            shape=(encoding_dimension, dimension), initializer="glorot_uniform", name="kernel"
-        )
-        self.correction = self.add_weight(
-            shape=(n_items, dimension),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="correction",
-        )
-        self.built = True
-
-    def set_encodings(self, encodings: np.ndarray) -> None:
-        """Gives the tower the text encodings of the catalogue, (I, width).
-
-        Raises:
-            ValueError: The shape differs from what the tower was made for.
-        """
-        expected = (self.n_items, self.encoding_dimension)
-        if encodings.shape != expected:
-            raise ValueError(f"encodings have shape {encodings.shape}; this tower takes {expected}")
-        self.encodings.assign(encodings)
-
-    def from_text(self) -> Any:
-        """W e_i of every item, (I, D)."""
-        return ops.matmul(ENCODING_SCALE * self.encodings, self.kernel)
-
-    def call(self, training: bool = False) -> Any:
-        """z_i of every item, (I, D)."""
-        if not training:
-            return self.from_text() + self.correction
-        draws = keras.random.uniform((self.n_items, 1), seed=self.random)
-        kept = ops.cast(draws >= self.item_dropout, self.correction.dtype)
-        return self.from_text() + kept * self.correction
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("n_items", "encoding_dimension", "dimension", "item_dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.saving.register_keras_serializable(package="recfuse")

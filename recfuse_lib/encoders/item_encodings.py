@@ -1,0 +1,153 @@
+"""What is known of every item, dimension by dimension, and which items a dimension knows nothing about.
+
+Taught in notebook 06.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from recfuse_lib.encoders.centring import Centring
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemEncodings:
+    """The encodings e_i^d of a catalogue in several dimensions d, with a mask of what is missing.
+
+    A missing encoding is not a zero encoding: the mask says which rows exist, and the rows that do not are zero.
+    Build one with `ItemEncodings.of`; every method returns a new object.
+
+    Attributes:
+        matrices: Dimension -> float32 (I, width of the dimension).
+        present: Dimension -> bool (I,), whether the item has an encoding in it.
+
+    Example:
+        >>> text, image = np.eye(3), np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
+        >>> encodings = ItemEncodings.of({"text": text, "image": image}, present={"image": [True, True, False]})
+        >>> encodings.widths
+        {'text': 3, 'image': 2}
+        >>> encodings.matrices["image"]
+        array([[1., 2.],
+               [3., 4.],
+               [0., 0.]], dtype=float32)
+
+    Taught in notebook 06.
+    """
+
+    matrices: Mapping[str, np.ndarray]
+    present: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, matrices: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray] | None = None) -> ItemEncodings:
+        """Checks matrices and masks and sets the rows of missing items to zero.
+
+        Args:
+            matrices: Dimension -> (I, width).
+            present: Dimension -> bool (I,); a dimension that is not named is there for every item.
+
+        Raises:
+            ValueError: There is no dimension, the shapes do not fit together, a mask belongs to no dimension, or the
+                encoding of an item that is present is not finite.
+        """
+        masks = dict(present or {})
+        if not matrices:
+            raise ValueError("no dimensions; give at least one matrix of encodings, as {'text': matrix}")
+        if unknown := sorted(set(masks) - set(matrices)):
+            raise ValueError(f"mask for {', '.join(unknown)}, but the dimensions are {', '.join(matrices)}")
+        checked: dict[str, np.ndarray] = {}
+        n_items = len(next(iter(matrices.values())))
+        for name, given in matrices.items():
+            matrix = np.asarray(given, "float32")
+            if matrix.ndim != 2 or len(matrix) != n_items or not matrix.size:
+                raise ValueError(f"{name}: the matrix has shape {matrix.shape}; expected ({n_items}, width)")
+            mask = np.asarray(masks.get(name, np.ones(n_items, bool)))
+            if mask.shape != (n_items,) or mask.dtype != bool:
+                raise ValueError(f"{name}: the mask is {mask.dtype} {mask.shape}; expected bool ({n_items},)")
+            bad = np.flatnonzero(mask & ~np.isfinite(matrix).all(axis=1))
+            if len(bad):
+                raise ValueError(
+                    f"{name}: the encoding of item {bad[0]} is not finite ({len(bad):,} such items); "
+                    "encode it again, or say in the mask that it is missing"
+                )
+            checked[name], masks[name] = np.where(mask[:, None], matrix, np.float32(0)), mask.copy()
+        return cls(checked, {name: masks[name] for name in checked})
+
+    @property
+    def n_items(self) -> int:
+        """I, the size of the catalogue."""
+        return len(next(iter(self.matrices.values())))
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Dimension -> width of its encodings."""
+        return {name: matrix.shape[1] for name, matrix in self.matrices.items()}
+
+    def only(self, *dimensions: str) -> ItemEncodings:
+        """These dimensions alone, in the order that they have here."""
+        self._check(dimensions)
+        return self._restricted(name for name in self.matrices if name in dimensions)
+
+    def without(self, *dimensions: str) -> ItemEncodings:
+        """All dimensions but these."""
+        self._check(dimensions)
+        return self._restricted(name for name in self.matrices if name not in dimensions)
+
+    def permuted(self, dimension: str, seed: int) -> ItemEncodings:
+        """A control: each item gets some item's encoding in this dimension, and whether it has one, at random."""
+        self._check([dimension])
+        order = np.random.default_rng(seed).permutation(self.n_items)
+        return self._replaced(dimension, self.matrices[dimension][order], self.present[dimension][order])
+
+    def with_missing(self, dimension: str, share: float, seed: int) -> ItemEncodings:
+        """As if the dimension were missing for a random share of the items that have it.
+
+        With one seed, what is missing at a smaller share is missing at a larger one too.
+
+        Args:
+            dimension: The dimension.
+            share: 0–1.
+            seed: Of the choice.
+
+        Raises:
+            ValueError: There is no such dimension, or the share is outside 0–1.
+        """
+        self._check([dimension])
+        if not 0 <= share <= 1:
+            raise ValueError(f"share {share} is outside 0–1")
+        there = np.random.default_rng(seed).permutation(np.flatnonzero(self.present[dimension]))
+        present = self.present[dimension].copy()
+        present[there[: round(share * len(there))]] = False
+        return self._replaced(dimension, self.matrices[dimension], present)
+
+    def centred(self, seen: np.ndarray) -> ItemEncodings:
+        """Each dimension less its mean over the seen items that have it, and every row at length 1.
+
+        Args:
+            seen: Items that may have a say in the mean: bool (I,), or item codes.
+
+        Raises:
+            ValueError: Fewer than two of the seen items have a dimension.
+        """
+        known = np.zeros(self.n_items, bool)
+        known[seen] = True
+        matrices = {}
+        for name, matrix in self.matrices.items():
+            rows = matrix[known & self.present[name]]
+            if len(rows) < 2:
+                raise ValueError(f"{name}: {len(rows)} of the seen items have it; a mean takes at least two")
+            matrices[name] = Centring().fit(rows).transform(matrix)
+        return ItemEncodings.of(matrices, self.present)
+
+    def _check(self, dimensions: Iterable[str]) -> None:
+        if unknown := [name for name in dimensions if name not in self.matrices]:
+            raise ValueError(f"no dimension {unknown[0]!r}; there are {', '.join(self.matrices)}")
+
+    def _restricted(self, names: Iterable[str]) -> ItemEncodings:
+        matrices = {name: self.matrices[name] for name in names}
+        return ItemEncodings.of(matrices, {name: self.present[name] for name in matrices})
+
+    def _replaced(self, name: str, matrix: np.ndarray, present: np.ndarray) -> ItemEncodings:
+        return ItemEncodings.of({**self.matrices, name: matrix}, {**self.present, name: present})

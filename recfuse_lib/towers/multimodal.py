@@ -1,0 +1,181 @@
+"""The multimodal item tower: what an item says, is, looks, sounds and moves like, and what people made of it.
+
+Taught in notebook 06; notebook 00 uses it with text alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from recfuse_lib.encoders.item_encodings import ItemEncodings
+
+ENCODING_SCALE = 2.0
+"""Adam's step does not depend on the scale of a gradient, so the scale of its input sets how fast W moves."""
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class MultimodalTower(keras.layers.Layer):
+    """Item vectors that are anchored in content and corrected by behaviour:
+
+        z_i = √n_i · Σ_d g_i^d W_d e_i^d + c_i δ_i        (1)
+        g_i = softmax over the dimensions that i has of a_d + v_dᵀ e_i^d
+
+    e_i^d is the encoding of the item in dimension d, the same for every model and never trained here; W_d is shared by
+    all items. The gate g_i^d says how much dimension d counts for this item: 0 where it is missing, and 1 in all over
+    the n_i dimensions that the item has. √n_i keeps the length of z_i about the same however many there are. With one
+    dimension, z_i = W e_i + c_i δ_i.
+
+    δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step and 1 for the
+    others, so W must carry what content can say. Afterwards c_i is 1. It is 0 for ever for an item that was not
+    available in training: nothing corrected it. In the same way a random share of the (item, dimension) pairs is
+    dropped at each step, but never all that an item has, so that none relies on one dimension alone.
+
+    Args:
+        n_items: I, size of the catalogue.
+        widths: Dimension -> width of its encodings.
+        dimension: D, width of z_i.
+        item_dropout: Share of the items whose δ is dropped at a training step, 0–1.
+        modality_dropout: Share of the (item, dimension) pairs that are dropped at a training step, 0–1.
+
+    Example:
+        >>> tower = MultimodalTower(n_items=3, widths={"text": 3, "image": 2}, dimension=4)
+        >>> present = {"image": np.array([True, True, False])}
+        >>> tower.set_encodings(ItemEncodings.of({"text": np.eye(3), "image": np.ones((3, 2))}, present))
+        >>> tuple(tower().shape)
+        (3, 4)
+        >>> tower.gates()[2]
+        array([1., 0.], dtype=float32)
+
+    References:
+        Arevalo et al. (2017), Gated Multimodal Units for Information Fusion, ICLR workshop (gates from the inputs).
+        Neverova et al. (2016), ModDrop: Adaptive Multi-modal Gesture Recognition, IEEE TPAMI (modality dropout).
+        Volkovs, Yu and Poutanen (2017), DropoutNet: Addressing Cold Start in Recommender Systems, NIPS (dropped δ).
+
+    Taught in notebook 06.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        widths: Mapping[str, int],
+        dimension: int,
+        item_dropout: float = 0.2,
+        modality_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.n_items, self.dimension = n_items, dimension
+        self.names, self._widths = tuple(widths), tuple(widths.values())
+        self.item_dropout, self.modality_dropout = item_dropout, modality_dropout
+        self.random = keras.random.SeedGenerator()
+
+        def fixed(shape: tuple[int, ...], start: str, name: str) -> Any:
+            return self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
+
+        self.encodings = [fixed((n_items, width), "zeros", f"encodings_{name}") for name, width in widths.items()]
+        self.kernels = [
+            self.add_weight(shape=(width, dimension), initializer="glorot_uniform", name=f"kernel_{name}")
+            for name, width in widths.items()
+        ]
+        self.correction = self.add_weight(
+            shape=(n_items, dimension),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="correction",
+        )
+        self.gate_kernels = [
+            self.add_weight(shape=(width,), initializer="zeros", name=f"gate_kernel_{name}")
+            for name, width in widths.items()
+        ]
+        self.gate_bias = self.add_weight(shape=(len(widths),), initializer="zeros", name="gate_bias")
+        self.present = fixed((n_items, len(widths)), "ones", "present")
+        self.available = fixed((n_items,), "ones", "available")
+        self.built = True
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Dimension -> width of its encodings."""
+        return dict(zip(self.names, self._widths, strict=True))
+
+    def set_encodings(self, encodings: ItemEncodings) -> None:
+        """Gives the tower the encodings of the catalogue; they may be exchanged at any time.
+
+        Raises:
+            ValueError: The number of items, the dimensions or their widths differ from what the tower was made for.
+        """
+        expected = (self.n_items, self.widths)
+        if (encodings.n_items, encodings.widths) != expected:
+            raise ValueError(
+                f"the encodings are of {encodings.n_items:,} items and {encodings.widths}; "
+                f"this tower takes {self.n_items:,} items and {self.widths}"
+            )
+        for name, weight in zip(self.names, self.encodings, strict=True):
+            weight.assign(encodings.matrices[name])
+        self.present.assign(np.stack([encodings.present[name] for name in self.names], axis=1).astype("float32"))
+
+    def set_available(self, available: np.ndarray) -> None:
+        """Says which items could be chosen in the training history; the others have no δ, bool (I,).
+
+        Raises:
+            ValueError: Not one truth value an item.
+        """
+        available = np.asarray(available)
+        if available.shape != (self.n_items,) or available.dtype != bool:
+            raise ValueError(f"available is {available.dtype} {available.shape}; expected bool ({self.n_items},)")
+        self.available.assign(available.astype("float32"))
+
+    def gates(self) -> np.ndarray:
+        """g of equation (1), float32 (I, number of dimensions), in the order of `names`."""
+        return np.asarray(ops.convert_to_numpy(self._gates(self.present)))
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """What each dimension adds to z_i, and what behaviour does: dimension or "behaviour" -> float32 (I, D)."""
+        weights = self._weights(self.present)
+        parts = {name: weights[:, place, None] * self._project(place) for place, name in enumerate(self.names)}
+        parts["behaviour"] = self.available[:, None] * self.correction
+        return {name: np.asarray(ops.convert_to_numpy(part)) for name, part in parts.items()}
+
+    def call(self, training: bool = False) -> Any:
+        """z_i of every item, (I, D)."""
+        kept = self.available[:, None]
+        present: Any = self.present
+        if training:
+            draws = keras.random.uniform((self.n_items, 1), seed=self.random)
+            kept = kept * ops.cast(draws >= self.item_dropout, "float32")
+            present = self._drop(present)
+        weights = self._weights(present)
+        content = sum(weights[:, place, None] * self._project(place) for place in range(len(self.names)))
+        return content + kept * self.correction
+
+    def _drop(self, present: Any) -> Any:
+        """`present` without a random share; where all would go, the largest draw stays."""
+        if len(self.names) == 1 or not self.modality_dropout:
+            return present
+        draws = present * keras.random.uniform(ops.shape(present), minval=1e-6, seed=self.random)
+        threshold = ops.minimum(ops.max(draws, axis=1, keepdims=True), self.modality_dropout)
+        return present * ops.cast(draws >= threshold, present.dtype)
+
+    def _project(self, place: int) -> Any:
+        return ops.matmul(ENCODING_SCALE * self.encodings[place], self.kernels[place])
+
+    def _weights(self, present: Any) -> Any:
+        """√n_i g_i, (I, number of dimensions)."""
+        return ops.sqrt(ops.sum(present, axis=1, keepdims=True)) * self._gates(present)
+
+    def _gates(self, present: Any) -> Any:
+        own = [
+            ops.matmul(ENCODING_SCALE * encodings, kernel[:, None])
+            for encodings, kernel in zip(self.encodings, self.gate_kernels, strict=True)
+        ]
+        logits = ops.where(present > 0, ops.concatenate(own, axis=1) + self.gate_bias, -1e9)
+        powers = present * ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
+        # The largest power is 1, or nothing is present and all are 0.
+        return powers / ops.maximum(ops.sum(powers, axis=1, keepdims=True), 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("n_items", "widths", "dimension", "item_dropout", "modality_dropout")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
