@@ -1,0 +1,380 @@
+"""Pictures, sounds and clips of items: files on the disk in, arrays out; a bad file is named and never becomes a zero.
+
+Pillow reads pictures, soundfile reads sounds, PyAV reads clips. What each reader does with an odd file:
+
+| file | what happens |
+|---|---|
+| 16-bit, palette, 1-bit or CMYK picture, transparency, EXIF rotation | read exactly; transparent parts are black |
+| float or 32-bit picture, damaged or truncated picture | error |
+| picture or clip of one colour throughout, silent sound | error: there is nothing in it |
+| sound of another rate | resampled; two channels become their mean; any other number is an error |
+| sound shorter or longer than asked | silence is added at its end; its end is cut off |
+| clip with more or fewer frames than asked | sampled evenly over time; frames repeat where there are too few |
+| clip without frames, truncated clip or sound | error |
+| missing file, folder, empty file, text under another name | error |
+
+`read_all` turns an error into a *missing* item where the caller says so.
+
+Taught in notebook 06.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+
+SUFFIXES = {
+    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
+    "sound": (".flac", ".wav", ".ogg", ".mp3"),
+    "clip": (".gif", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"),
+}
+CLIP_FORMATS = "gif,mov,mp4,matroska,webm,avi"
+SILENCE = 1e-4
+"""Loudest sample of a sound that counts as silent: −80 dB."""
+
+Array = npt.NDArray[np.float32]
+
+
+class MediaError(DataError):
+    """A media file that cannot be used. The message names the file, what is wrong with it, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Media:
+    """Where the pictures, sounds and clips of the items lie.
+
+    Args:
+        files: Modality ("image", "sound", "clip") -> one path per item code, None for an item without such a file.
+
+    Raises:
+        MediaError: An unknown modality, or modalities for different numbers of items.
+
+    Example:
+        >>> media = Media({"image": (Path("862.png"), None), "sound": (None, Path("1.flac"))})
+        >>> media.n_items
+        2
+
+    Taught in notebook 06.
+    """
+
+    files: Mapping[str, tuple[Path | None, ...]]
+
+    def __post_init__(self) -> None:
+        for modality in self.files:
+            _suffixes(modality)
+        counts = {modality: len(paths) for modality, paths in self.files.items()}
+        if len(set(counts.values())) > 1:
+            raise MediaError(f"modalities are for different numbers of items: {counts}; give one path or None an item")
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, those without any file included."""
+        return max((len(paths) for paths in self.files.values()), default=0)
+
+    @classmethod
+    def in_folder(cls, folder: str | Path, item_ids: Sequence[Any], modality: str = "image") -> Self:
+        """The files of a folder that are named by item id: 862.jpg, 1029.png, ….
+
+        Hidden files (their name begins with a dot) are left alone.
+
+        Args:
+            folder: The folder.
+            item_ids: Id of each item, by item code.
+            modality: "image", "sound" or "clip".
+
+        Returns:
+            Media with this modality; None for an item without a file.
+
+        Raises:
+            MediaError: No such folder, no file of any item in it, a name that is no item id, a suffix that the modality
+                does not have, or two files of one item.
+        """
+        folder, suffixes = Path(folder), _suffixes(modality)
+        if not folder.is_dir():
+            raise MediaError(f"{folder}: is not a folder; name the one that holds the {modality} files")
+        codes = {str(item_id): code for code, item_id in enumerate(item_ids)}
+        paths: list[Path | None] = [None] * len(item_ids)
+        problems = []
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            code = codes.get(path.stem)
+            if code is None:
+                problems.append(f"{path}: {path.stem!r} is no item id; rename it or move it elsewhere")
+            elif path.suffix.lower() not in suffixes:
+                problems.append(f"{path}: {path.suffix!r} is no {modality}; known are {', '.join(suffixes)}")
+            elif (other := paths[code]) is not None:
+                problems.append(f"{path}: item {path.stem} has {other.name} as well; keep one of them")
+            else:
+                paths[code] = path
+        _raise(problems)
+        if not any(paths):
+            raise MediaError(f"{folder}: holds no file of any item; name files by item id, such as {item_ids[0]}.png")
+        return cls({modality: tuple(paths)})
+
+
+def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
+    """A picture as a square of numbers. Its proportions stay: what the square has beyond it is black.
+
+    Args:
+        path: PNG, JPEG, WebP, BMP or TIFF; of an animation the first frame.
+        size: Side of the square, in pixels. A picture of exactly this size is not resampled.
+        channels: 1 (grey: 0.299 R + 0.587 G + 0.114 B) or 3.
+
+    Returns:
+        float32 (size, size, channels) in 0–1.
+
+    Raises:
+        MediaError: See the table above.
+
+    Taught in notebook 06.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    path = _file(path)
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            picture: Any = ImageOps.exif_transpose(opened)
+    except UnidentifiedImageError as error:
+        raise MediaError(f"{path}: is no picture that Pillow knows; save it as PNG or JPEG") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        raise MediaError(f"{path}: cannot be decoded ({error}); get the file anew or save it as PNG") from error
+    if picture.mode.startswith("I;16"):
+        pixels = np.asarray(picture, np.float32)[..., None] / 65535
+    elif picture.mode in ("I", "F"):
+        raise MediaError(
+            f"{path}: has pixels of type {picture.mode!r}, whose range is not known; save it as 8 or 16 bit"
+        )
+    else:
+        coloured = np.asarray(picture.convert("RGBA"), np.float32) / 255
+        pixels = coloured[..., :3] * coloured[..., 3:]
+    return _square(_with_content(pixels.astype(np.float32, copy=False), path), size, channels)
+
+
+def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Array:
+    """The beginning of a sound, one channel at one rate.
+
+    Args:
+        path: FLAC, WAV, Ogg or MP3 with one or two channels.
+        rate: Samples a second that are wanted; another rate is resampled by a polyphase filter.
+        seconds: Length that is wanted.
+
+    Returns:
+        float32 (round(rate · seconds),) in −1…1.
+
+    Raises:
+        MediaError: See the table above.
+
+    Taught in notebook 06.
+    """
+    import soundfile
+    from scipy.signal import resample_poly
+
+    path, length = _file(path), round(rate * seconds)
+    try:
+        with soundfile.SoundFile(path) as file:
+            # One second more than is asked for, so that the filter sees no false end.
+            wanted = min(file.frames, math.ceil((seconds + 1) * file.samplerate))
+            samples = file.read(wanted, dtype="float32", always_2d=True)
+            original = file.samplerate
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        raise MediaError(f"{path}: cannot be decoded ({error}); save it as FLAC or WAV") from error
+    channels = samples.shape[1]
+    if channels > 2:
+        raise MediaError(f"{path}: has {channels} channels; 1 and 2 are read: mix it down first")
+    if len(samples) < wanted or _is_cut_wav(path):
+        raise MediaError(f"{path}: is truncated: it ends before the length that it names; get the file anew")
+    if not np.isfinite(samples).all():
+        raise MediaError(f"{path}: has samples that are no numbers; save it anew")
+    mono = samples.mean(axis=1)
+    if original != rate:
+        ratio = Fraction(rate, original)
+        mono = resample_poly(mono, ratio.numerator, ratio.denominator)
+    mono = mono[:length]
+    if not len(mono) or np.abs(mono).max() < SILENCE:
+        raise MediaError(f"{path}: is silent in its first {seconds:g} seconds; leave it out or cut its beginning")
+    return np.pad(np.clip(mono, -1, 1), (0, length - len(mono))).astype(np.float32)
+
+
+def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int = 1) -> Array:
+    """Frames of a clip at even distances in time, each as `read_image` would give it.
+
+    The clip of length T is cut into `frames` equal parts; each part is shown by the frame that stands at its middle,
+    t_k = (k + ½) T / frames. A clip that has exactly this many even frames gives them all.
+
+    Args:
+        path: GIF, MP4, MOV, WebM, MKV or AVI.
+        frames: Number of frames that are wanted.
+        size: Side of the square, in pixels.
+        channels: 1 (grey) or 3.
+
+    Returns:
+        float32 (frames, size, size, channels) in 0–1.
+
+    Raises:
+        MediaError: See the table above.
+
+    Taught in notebook 06.
+    """
+    import av
+
+    path = _file(path)
+    pictures, starts, end = [], [], 0.0
+    try:
+        with av.open(str(path), options={"format_whitelist": CLIP_FORMATS}) as container:
+            declared = container.streams.video[0].frames if container.streams.video else 0
+            for frame in container.decode(video=0) if container.streams.video else ():
+                pixels = frame.to_ndarray(format="rgb24").astype(np.float32) / 255
+                pictures.append(_square(pixels, size, channels))
+                starts.append(end if frame.time is None else float(frame.time))
+                end = starts[-1] + float((frame.duration or 1) * (frame.time_base or 1))
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{path}: cannot be decoded ({error}); save it as GIF or MP4") from error
+    if not pictures:
+        raise MediaError(f"{path}: has no frames; get the file anew or leave it out")
+    if len(pictures) < declared or _is_cut_gif(path):
+        raise MediaError(f"{path}: is truncated: {len(pictures)} frames could be read; get the file anew")
+    middles = starts[0] + (np.arange(frames) + 0.5) * (end - starts[0]) / frames
+    shown = np.maximum(np.searchsorted(starts, middles, side="right") - 1, 0)
+    return _with_content(np.stack([pictures[index] for index in shown]), path)
+
+
+def read_all(
+    paths: Iterable[str | Path | None], read: Callable[[Path], Array], missing: Literal["error", "mask"] = "error"
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """The files of all items as one array.
+
+    Args:
+        paths: One path per item code, None for an item without a file.
+        read: `read_image`, `read_sound` or `read_clip`, with `functools.partial` for other sizes.
+        missing: "error": every item must have a file that can be read. "mask": an item without such a file is missing;
+            files that are there and cannot be read are named in a warning.
+
+    Returns:
+        The arrays, float32 (I, …), zeros for missing items, and which items are present, bool (I,).
+
+    Raises:
+        MediaError: Items without a readable file (`missing="error"`), or none that has one.
+
+    Example:
+        >>> read_all([None, None], read_image, missing="mask")
+        Traceback (most recent call last):
+        ...
+        recfuse_lib.data.media.MediaError: none of the 2 items has a file that can be read
+
+    Taught in notebook 06.
+    """
+    if missing not in ("error", "mask"):
+        raise ValueError(f'missing is {missing!r}; say "error" or "mask"')
+    arrays: dict[int, Array] = {}
+    absent, unreadable, n_items = [], [], 0
+    for item, path in enumerate(paths):
+        n_items += 1
+        if path is None:
+            absent.append(f"item {item} has no file; give it one, leave the item out or let it be missing")
+            continue
+        try:
+            arrays[item] = read(Path(path))
+        except MediaError as error:
+            unreadable.append(str(error))
+    if missing == "error":
+        _raise(unreadable + absent)
+    if not arrays:
+        raise MediaError("\n".join([f"none of the {n_items} items has a file that can be read", *unreadable[:1]]))
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} files count as missing: {_listed(unreadable)}", stacklevel=2)
+    first = next(iter(arrays.values()))
+    matrix, present = np.zeros((n_items, *first.shape), np.float32), np.zeros(n_items, bool)
+    for item, array in arrays.items():
+        matrix[item], present[item] = array, True
+    return matrix, present
+
+
+def _suffixes(modality: str) -> tuple[str, ...]:
+    if modality not in SUFFIXES:
+        raise MediaError(f"unknown modality {modality!r}; known are {', '.join(SUFFIXES)}")
+    return SUFFIXES[modality]
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise MediaError(_listed(problems))
+
+
+def _listed(problems: list[str]) -> str:
+    more = len(problems) - PROBLEMS_SHOWN
+    return "\n".join(problems[:PROBLEMS_SHOWN]) + (f"\n… and {more:,} more" if more > 0 else "")
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path}: is a folder; name a file")
+    if not path.is_file():
+        raise MediaError(f"{path}: file is missing; restore it or leave it out")
+    if not path.stat().st_size:
+        raise MediaError(f"{path}: is empty (0 bytes); get the file anew")
+    return path
+
+
+def _with_content(pixels: Array, path: Path) -> Array:
+    if np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).max() == 0:
+        raise MediaError(f"{path}: has one colour throughout, so there is nothing to see; leave it out")
+    return pixels
+
+
+def _square(pixels: Array, size: int, channels: int) -> Array:
+    """(h, w, 1 or 3) to (size, size, channels), the proportions kept."""
+    from PIL import Image
+
+    if channels not in (1, 3):
+        raise ValueError(f"channels is {channels}; 1 and 3 can be read")
+    if channels == 1 and pixels.shape[-1] == 3:
+        pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    elif channels > pixels.shape[-1]:
+        pixels = np.repeat(pixels, channels, axis=-1)
+    if pixels.shape[:2] != (size, size):
+        scale = size / max(pixels.shape[:2])
+        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+        square = np.zeros((size, size, channels), np.float32)
+        top, left = (size - height) // 2, (size - width) // 2
+        for channel in range(channels):
+            resized = Image.fromarray(pixels[..., channel]).resize((width, height), Image.Resampling.BILINEAR)
+            square[top : top + height, left : left + width, channel] = np.asarray(resized)
+        pixels = square
+    return np.clip(pixels, 0, 1)
+
+
+def _is_cut_wav(path: Path) -> bool:
+    """libsndfile reads what there is of a WAV file; its header tells how long it was."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    size = int.from_bytes(head[4:], "little")
+    return head[:4] == b"RIFF" and size != 0xFFFFFFFF and path.stat().st_size < 8 + size
+
+
+def _is_cut_gif(path: Path) -> bool:
+    """FFmpeg reads what there is of a GIF file; a whole one ends with a semicolon."""
+    content = path.read_bytes()
+    return content.startswith(b"GIF8") and not content.rstrip(b"\0").endswith(b";")
