@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INTERACTION_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 CATALOGUE_COLUMNS = ("item_id", "title", "year", "genres")
-ATTRIBUTE_COLUMNS = ("runtime_minutes", "budget_usd", "mpaa")
+ATTRIBUTE_COLUMNS = ("runtime_minutes", "budget_usd", "mpaa", "brand", "price", "description")
 RATING_RANGE = (0.5, 5.0)
 PROBLEMS_SHOWN = 5
 
@@ -85,6 +85,9 @@ def _schemas() -> dict[str, pandera.DataFrameSchema]:
         "runtime_minutes": pandera.Column("Int64", positive, nullable=True, coerce=True, required=False),
         "budget_usd": pandera.Column("Int64", positive, nullable=True, coerce=True, required=False),
         "mpaa": pandera.Column("str", nullable=True, required=False),
+        "brand": pandera.Column("str", nullable=True, required=False),
+        "price": pandera.Column(float, positive, nullable=True, coerce=True, required=False),
+        "description": pandera.Column("str", nullable=True, required=False),
     }
     return {
         "interactions": pandera.DataFrameSchema(interactions, unique=["user_id", "item_id"]),
@@ -171,7 +174,8 @@ class Dataset:
         interactions: Columns `user_id`, `item_id`, `rating` (0.5–5), `timestamp` (Unix seconds), ordered by time;
             ties are broken by user, then item.
         catalogue: Columns `item_id`, `title`, `year`, `genres` ("Action|Comedy", "" when none) and, where known,
-            `runtime_minutes`, `budget_usd`, `mpaa`. The position of a row is the *item code*.
+            `runtime_minutes`, `budget_usd`, `mpaa`, `brand`, `price`, `description`. The position of a row is the
+            *item code*.
 
     Example:
         >>> import pandas as pd
@@ -289,12 +293,14 @@ class Dataset:
         return code
 
     def texts(self) -> list[str]:
-        """One text an item for a language model: title, year and genres, (n_items,) strings."""
-        rows = zip(self.catalogue["title"], self.catalogue["year"], self.catalogue["genres"], strict=True)
-        return [_verbalise(title, year, genres) for title, year, genres in rows]
+        """One text an item for a language model: title, year, genres and, where there is one, the description."""
+        descriptions = self.catalogue.get("description", pd.Series(pd.NA, self.catalogue.index))
+        rows = zip(self.catalogue["title"], self.catalogue["year"], self.catalogue["genres"], descriptions, strict=True)
+        return [_verbalise(*row) for row in rows]
 
 
-def _verbalise(title: str, year: Any, genres: str) -> str:
+def _verbalise(title: str, year: Any, genres: str, description: Any) -> str:
     when = "" if pd.isna(year) else f" ({year})"
     what = f" {genres.replace('|', ', ')}." if genres else ""
-    return f"{natural_title(title)}{when}.{what}"
+    more = "" if pd.isna(description) else f" {description}"
+    return f"{natural_title(title)}{when}.{what}{more}"

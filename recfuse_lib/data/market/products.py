@@ -1,0 +1,166 @@
+"""The products of the simulated shop: what a customer is told of them, and what is true of them.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.market import language, photographs
+
+FEATURES = {
+    "collaborative": 8,
+    "category": len(language.CATEGORIES),
+    "words": len(language.MATERIALS) + len(language.OCCASIONS),
+    "brand": len(language.BRANDS),
+    "price": 1,
+    "visual": len(photographs.VISUAL),
+    "sound": 2,
+    "motion": 2,
+}
+"""Dimension of taste → how many numbers describe a product in it."""
+
+SLICES = {
+    name: slice(sum(list(FEATURES.values())[:place]), sum(list(FEATURES.values())[: place + 1]))
+    for place, name in enumerate(FEATURES)
+}
+WIDTH = sum(FEATURES.values())
+
+NEW_SHARE = 0.1
+SAID_OF_LOOKS = 1 / 3
+CENTRAL_PRICE = (15.0, 45.0, 40.0, 60.0, 110.0, 45.0, 35.0, 75.0, 55.0, 120.0)
+"""Euro, by category."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """What is true of every product; the catalogue shows some of it, the files show some, the rest nobody sees.
+
+    Attributes:
+        pixels: The photograph, uint8 (I, 28, 28).
+        category, brand, material, occasion: Codes, (I,).
+        price: Euro, (I,).
+        mood: Valence and arousal of the jingle, each in −1.73…1.73, (I, 2).
+        motion: Speed and sway of the clip, each in −1.73…1.73, (I, 2).
+        features: All of it as numbers, in the columns that `SLICES` names, each dimension with about variance 1 in
+            every column; `collaborative` has no other trace than who buys what. float64 (I, `WIDTH`).
+        quality: What makes everybody happier with it, (I,).
+        hype: What makes everybody click on it without being happier, (I,).
+        prominence: How much more often the shop shows it than others of its category, (I,).
+        new: Whether it arrives when the log ends, so that nobody has seen it, (I,).
+
+    Taught in notebook 01.
+    """
+
+    pixels: np.ndarray
+    category: np.ndarray
+    brand: np.ndarray
+    material: np.ndarray
+    occasion: np.ndarray
+    price: np.ndarray
+    mood: np.ndarray
+    motion: np.ndarray
+    features: np.ndarray
+    quality: np.ndarray
+    hype: np.ndarray
+    prominence: np.ndarray
+    new: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.category)
+
+
+def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
+    """The products of a market, and the catalogue that its customers see.
+
+    The first 3,000 products have a photograph each. A bigger shop sells them again in other shades.
+
+    Args:
+        seed: The market's seed.
+        n_products: I.
+
+    Returns:
+        The products, and the catalogue without its column `launched`.
+    """
+    generator = np.random.default_rng([seed, 1])
+    real = photographs.load()
+    order = np.concatenate([generator.permutation(len(real)) for _ in range(-(-n_products // len(real)))])[:n_products]
+    pixels = real.pixels[order]
+    for start in range(len(real), n_products, len(real)):
+        # A table of 256 integers by exact arithmetic: the same on every machine.
+        level, strength = np.arange(256), int(generator.integers(-100, 101))
+        pixels[start : start + len(real)] = (level + level * (255 - level) * strength // 25_500).astype("uint8")[
+            pixels[start : start + len(real)]
+        ]
+    category = real.category[order]
+    visual = photographs.visual_properties(photographs.Photographs(pixels, category))
+
+    brand, material, occasion = (
+        generator.integers(len(names), size=n_products)
+        for names in (language.BRANDS, language.MATERIALS, language.OCCASIONS)
+    )
+    brand_level = generator.normal(0.0, 0.25, len(language.BRANDS))
+    markup = brand_level[brand] + generator.normal(0.0, 0.35, n_products)
+    price = np.round(np.array(CENTRAL_PRICE)[category] * np.exp(markup), 2)
+    dear = (markup - markup.mean()) / markup.std()
+    mood, motion = generator.uniform(-np.sqrt(3), np.sqrt(3), size=(2, n_products, 2))
+    features = np.concatenate(
+        [
+            generator.normal(size=(n_products, FEATURES["collaborative"])),
+            _indicator(category, FEATURES["category"]),
+            _indicator(material, len(language.MATERIALS)),
+            _indicator(occasion, len(language.OCCASIONS)),
+            _indicator(brand, FEATURES["brand"]),
+            dear[:, None],
+            visual,
+            mood,
+            motion,
+        ],
+        axis=1,
+    )
+    products = Products(
+        pixels=pixels,
+        category=category,
+        brand=brand,
+        material=material,
+        occasion=occasion,
+        price=price,
+        mood=mood,
+        motion=motion,
+        features=features,
+        quality=generator.normal(size=n_products),
+        hype=generator.normal(size=n_products),
+        prominence=np.exp(generator.normal(0.0, 0.7, n_products)),
+        new=generator.permutation(n_products) < round(NEW_SHARE * n_products),
+    )
+    tier = np.searchsorted([-0.5, 0.5], dear)
+    visible = _visible_word(visual, generator)
+    catalogue = pd.DataFrame(
+        {
+            "item_id": np.arange(1, n_products + 1, dtype="int32"),
+            "title": language.titles(generator, category, brand, material),
+            "year": pd.array([pd.NA] * n_products, dtype="Int64"),
+            "genres": np.array(language.CATEGORIES)[category].astype(object),
+            "brand": np.array(language.BRANDS)[brand].astype(object),
+            "price": price,
+            "description": language.descriptions(generator, category, brand, material, occasion, tier, visible),
+        }
+    ).astype({"title": "str", "genres": "str", "brand": "str", "description": "str"})
+    return products, catalogue
+
+
+def _visible_word(visual: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The one thing that some descriptions say of the picture: 0 nothing, 1 dark, 2 light, 3 plain, 4 patterned."""
+    tone = np.select([visual[:, 0] < -0.4, visual[:, 0] > 0.4], [1, 2], 0)
+    pattern = np.select([visual[:, 1] < -0.4, visual[:, 1] > 0.4], [3, 4], 0)
+    said = np.where(generator.random(len(visual)) < 0.5, tone, pattern)
+    return np.where(generator.random(len(visual)) < SAID_OF_LOOKS, said, 0)
+
+
+def _indicator(code: np.ndarray, n_values: int) -> np.ndarray:
+    """One column a value, scaled so that a taste of standard normal numbers gives a utility of variance 1."""
+    return np.asarray(np.eye(n_values)[code])

@@ -1,0 +1,178 @@
+"""The customers of the simulated shop: what each of them likes, and how they act on it.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from recfuse_lib.data.market.products import FEATURES, SLICES, WIDTH, Products
+
+N_GROUPS = 8
+GROUP_SPREAD = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """How much each dimension of taste matters: the standard deviation of its part of a utility. 0 switches it off.
+
+    `mood` is the part of the taste in sound that drifts with time; `quality` is the same for everybody.
+
+    Taught in notebook 01.
+    """
+
+    collaborative: float = 0.8
+    category: float = 0.8
+    words: float = 0.8
+    brand: float = 0.3
+    price: float = 0.5
+    visual: float = 1.0
+    sound: float = 0.8
+    motion: float = 0.8
+    mood: float = 0.5
+    quality: float = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Shoppers:
+    """What is true of every shopper. No log holds any of it.
+
+    Attributes:
+        weights: How much each dimension matters.
+        group: Which of eight groups of like-minded people a shopper belongs to, (U,).
+        tastes: One number for each feature of a product, in the columns of `products.SLICES`, (U, `WIDTH`).
+        phase: Where in the plane of moods the drifting part of the taste in sound points on day 0, radians, (U,).
+        drift: How fast it turns, radians a day, (U,).
+        price_sensitivity: How much a lower price helps, at least 0, (U,).
+        activity: How readily a shopper clicks at all, (U,).
+
+    Taught in notebook 01.
+    """
+
+    weights: Weights
+    group: np.ndarray
+    tastes: np.ndarray
+    phase: np.ndarray
+    drift: np.ndarray
+    price_sensitivity: np.ndarray
+    activity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def at(self, day: np.ndarray | float, user: np.ndarray) -> np.ndarray:
+        """The tastes of some shoppers on some day, the drifting mood included, (n, `WIDTH`).
+
+        Args:
+            day: Days since the log began, a number or (n,).
+            user: Which shoppers, (n,).
+        """
+        tastes = self.tastes[user]
+        angle = self.phase[user] + self.drift[user] * day
+        tastes[:, SLICES["sound"]] += self.weights.mood * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return tastes
+
+    @classmethod
+    def concatenate(cls, parts: list[Shoppers]) -> Shoppers:
+        """All shoppers of several parts of one market."""
+        names = [field.name for field in dataclasses.fields(cls) if field.name != "weights"]
+        return cls(
+            parts[0].weights, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
+
+
+def make(generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, weights: Weights) -> Shoppers:
+    """Draws shoppers.
+
+    Args:
+        generator: The randomness.
+        n_shoppers: U.
+        groups: The centre of each group in the collaborative dimension, (8, 8).
+        weights: How much each dimension matters.
+    """
+    group = generator.integers(N_GROUPS, size=n_shoppers)
+    own = generator.normal(size=(n_shoppers, WIDTH))
+    price_sensitivity = np.exp(generator.normal(-0.125, 0.5, n_shoppers))
+    tastes = np.empty_like(own)
+    for name, width in FEATURES.items():
+        columns = SLICES[name]
+        part = own[:, columns]
+        if name == "collaborative":
+            part = (groups[group] + GROUP_SPREAD * part) / np.sqrt(width * (1 + GROUP_SPREAD**2))
+        elif name == "price":
+            part = -price_sensitivity[:, None]
+        elif name == "words":
+            part = part / np.sqrt(2)
+        elif name in ("visual", "sound", "motion"):
+            part = part / np.sqrt(width)
+        tastes[:, columns] = getattr(weights, name) * part
+    return Shoppers(
+        weights=weights,
+        group=group,
+        tastes=tastes,
+        phase=generator.uniform(0, 2 * np.pi, n_shoppers),
+        drift=generator.normal(0.0, np.pi / 90, n_shoppers),
+        price_sensitivity=price_sensitivity,
+        activity=generator.normal(0.0, 0.4, n_shoppers),
+    )
+
+
+def respond(
+    shoppers: Shoppers,
+    products: Products,
+    user: np.ndarray,
+    item: np.ndarray,
+    day: np.ndarray,
+    coupon: np.ndarray,
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """What shoppers would do with each item of a slate, if they looked at it: all potential outcomes.
+
+        P(click | look) = σ(0.8 U + 0.6 hype + activity − 2.4)   P(favourite | click) = σ(0.9 U − 0.6)
+        P(cart | click) = σ(0.9 U − 1.2)                         P(buy | cart) = σ(0.5 U − 0.5 + coupon · sensitivity)
+
+    One draw decides each step, whatever the coupon: whoever buys without one also buys with one.
+
+    Args:
+        shoppers: All shoppers.
+        products: All products.
+        user: Who is asked, (n,).
+        item: What each of them is shown, (n, K).
+        day: Days since the log began, (n,).
+        coupon: Whether they have a coupon, bool (n,).
+        generator: The randomness.
+
+    Returns:
+        `utility` float64 and, as bool, `click`, `favourite`, `cart`, `buy`, `buy_without_coupon`, `buy_with_coupon`,
+        each (n, K); a later step implies a click.
+
+    Taught in notebook 01.
+    """
+    tastes = shoppers.at(day, user)
+    utility = np.einsum("nw,nkw->nk", tastes, products.features[item])
+    utility += shoppers.weights.quality * products.quality[item]
+    draw = generator.random((4, *item.shape))
+    willing = shoppers.activity[user][:, None]
+    click = draw[0] < _sigmoid(0.8 * utility + 0.6 * products.hype[item] + willing - 2.4)
+    favourite = click & (draw[1] < _sigmoid(0.9 * utility - 0.6))
+    cart = click & (draw[2] < _sigmoid(0.9 * utility - 1.2))
+    sensitivity = shoppers.price_sensitivity[user][:, None]
+    buy_without = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5))
+    buy_with = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5 + sensitivity))
+    return {
+        "utility": utility,
+        "click": click,
+        "favourite": favourite,
+        "cart": cart,
+        "buy": np.where(coupon[:, None], buy_with, buy_without),
+        "buy_without_coupon": buy_without,
+        "buy_with_coupon": buy_with,
+    }
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))

@@ -1,0 +1,417 @@
+"""The simulated shop at work: sessions, slates, behaviours, reviews; and, apart from them, the truth.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.data.market import language, products, shoppers
+from recfuse_lib.data.market.products import SLICES, Products
+from recfuse_lib.data.market.shoppers import Shoppers, Weights
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.splits import Fold, Queries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from recfuse_lib.data.media import Media
+
+N_PRODUCTS, N_SHOPPERS = 3_000, 4_000
+OPENING = 1_704_067_200
+"""Unix seconds at which the log begins, 2024-01-01."""
+
+DAY = 86_400
+SESSIONS, DAYS_BETWEEN, SLATE = 30, 3.0, 20
+UNIFORM_SHARE = 0.3
+COUPON_SHARE = 1 / 3
+REVIEW_SHARE = 0.4
+SHOPPERS_AT_ONCE = 4_000
+
+BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
+"""Behaviour → the signal that it sends, in stars. Being shown an item sends none: nobody knows whether it was seen."""
+
+TAG_DIMENSIONS = {
+    "looks": "visual",
+    "material": "material",
+    "occasion": "occasion",
+    "price": "price",
+    "brand": "brand",
+    "sound": "sound",
+    "clip": "motion",
+    "kind": "category",
+    "style": "collaborative",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Market:
+    """What the simulated shop knows: its catalogue and its log. Made by `make`.
+
+    Attributes:
+        seed, scale: What it was made from.
+        catalogue: One row a product; the position of a row is the item code: `item_id`, `title`, `year` (always
+            missing), `genres` (the category), `brand`, `price` (euro), `description`, `launched` (Unix seconds).
+        impressions: One row for each item that was shown: `session_id`, `user_id`, `timestamp` (Unix seconds),
+            `position` (0 is the top), `item_id`, `coupon` (whether the shopper had one in this session), and whether
+            the item was `viewed` (scrolled to), `clicked`, `favourited`, `carted`, `bought`.
+        reviews: One row a review: `user_id`, `item_id`, `timestamp`, `rating` (0.5–5), `comment`.
+
+    Taught in notebook 01.
+    """
+
+    seed: int
+    scale: float
+    catalogue: pd.DataFrame
+    impressions: pd.DataFrame
+    reviews: pd.DataFrame
+
+    def dataset(self) -> Dataset:
+        """The log as interactions in stars: a review's rating, else the strongest behaviour of `BEHAVIOURS`.
+
+        Each pair of shopper and product is one interaction, at the moment of its first click.
+        """
+        clicked = self.impressions[self.impressions["clicked"]]
+        signal = np.zeros(len(clicked))
+        for behaviour, stars in BEHAVIOURS.items():
+            signal = np.where(clicked[behaviour], stars, signal)
+        pairs = clicked.assign(rating=signal).groupby(["user_id", "item_id"], sort=True)
+        strongest = pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min"))
+        reviewed = self.reviews.groupby(["user_id", "item_id"])["rating"].last()
+        strongest["rating"] = reviewed.reindex(strongest.index).fillna(strongest["rating"])
+        return Dataset.of("Market", strongest.reset_index(), self.catalogue.drop(columns="launched"))
+
+    def media(self, folder: Path | str | None = None) -> Media:
+        """A photograph, a jingle and a turntable clip of each product, as files; written once, then found again.
+
+        Args:
+            folder: Where to write them; by default a folder in the cache.
+        """
+        from recfuse_lib.data.market import media
+
+        made, _ = products.make(self.seed, len(self.catalogue))
+        return media.write(
+            folder, self.catalogue["item_id"].to_numpy(), made.pixels, made.mood, made.motion, seed=self.seed
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """Scores each product with its true utility at the end of the log.
+
+    Attributes:
+        truth: The truth.
+        shopper: The shopper behind each user code of the data set.
+
+    Taught in notebook 06.
+    """
+
+    truth: Truth
+    shopper: np.ndarray
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """U of every product for every query, (Q, I)."""
+        return self.truth.utility(self.shopper[queries.user])
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is true of a simulated market, and no shop can know. Rows correspond to those of the `Market`.
+
+    Attributes:
+        products: What is true of every product, by item code.
+        shoppers: What is true of every shopper; shopper 0 has `user_id` 1.
+        examination: Probability that a shopper looks at position k of a slate, (K,).
+        outcomes: One row an impression: `propensity` (with which the policy showed this item at this position),
+            `utility` (U), and what would have happened had it been looked at: `click`, `buy_without_coupon`,
+            `buy_with_coupon`.
+        tags: One row a review: for each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
+
+    Taught in notebook 01.
+    """
+
+    products: Products
+    shoppers: Shoppers
+    examination: np.ndarray
+    outcomes: pd.DataFrame
+    tags: pd.DataFrame
+
+    def utility(self, user: np.ndarray, day: float = SESSIONS * DAYS_BETWEEN) -> np.ndarray:
+        """U of every product for some shoppers, float64 (n, I).
+
+        Args:
+            user: Shopper codes, (n,).
+            day: Days since the log began; by default its end.
+        """
+        quality = self.shoppers.weights.quality * self.products.quality
+        return self.shoppers.at(day, user) @ self.products.features.T + quality
+
+    def oracle(self, dataset: Dataset) -> Oracle:
+        """The recommender that knows every taste: the best that can be reached on `fold`.
+
+        Args:
+            dataset: The market's log, which says who the user codes of a query are.
+        """
+        return Oracle(self, dataset.user_ids - 1)
+
+    def fold(self, dataset: Dataset, cold: bool = False, n_users: int = 1_000, seed: int = 0) -> Fold:
+        """What shoppers would buy if each product were put before them: a test that no log can give.
+
+        The targets are drawn from the true probabilities, whatever the shop happened to show, so popularity and
+        position play no part; the oracle's score is the best that can be reached.
+
+        Args:
+            dataset: The market's log.
+            cold: Whether the products that nobody has seen are ranked; otherwise all others.
+            n_users: How many shoppers are asked: the first that would buy one of the candidates.
+            seed: Of the draws.
+        """
+        history = dataset.events()
+        user = np.unique(history["user"])[:n_users]
+        code = dataset.user_ids[user] - 1
+        item = np.broadcast_to(np.arange(len(self.products)), (len(user), len(self.products)))
+        day, no_coupon = np.full(len(user), SESSIONS * DAYS_BETWEEN), np.zeros(len(user), bool)
+        generator = np.random.default_rng([seed, 4])
+        targets = np.zeros(item.shape, bool)
+        for start in range(0, len(user), 100):
+            part = slice(start, start + 100)
+            targets[part] = shoppers.respond(
+                self.shoppers, self.products, code[part], item[part], day[part], no_coupon[part], generator
+            )["buy"]
+        candidates = self.products.new if cold else ~self.products.new
+        targets &= candidates
+        queries = Queries.of(history, user, dataset.n_items)
+        targets[np.repeat(np.arange(len(user)), queries.lengths), queries.item] = False
+        asked = np.flatnonzero(targets.any(axis=1))
+        return Fold(
+            history,
+            Queries.of(history, user[asked], dataset.n_items),
+            scipy.sparse.csr_array(targets[asked]),
+            candidates,
+            dataset.n_users,
+        )
+
+
+def make(seed: int = 0, scale: float = 1, weights: Weights | None = None) -> tuple[Market, Truth]:
+    """Makes a simulated market: everything follows from the seed.
+
+    Args:
+        seed: Another seed, another market.
+        scale: 1 has 3,000 products and 4,000 shoppers; both grow with it, and so do time and memory.
+        weights: How much each dimension of taste matters.
+
+    Returns:
+        What the shop knows, and the truth apart from it.
+
+    Raises:
+        ValueError: The scale leaves fewer than 100 products.
+
+    Example:
+        >>> market, truth = make(seed=0, scale=0.1)
+        >>> len(market.catalogue), len(truth.shoppers), len(market.impressions) == len(truth.outcomes)
+        (300, 400, True)
+
+    Taught in notebook 01.
+    """
+    n_products, n_shoppers = round(scale * N_PRODUCTS), round(scale * N_SHOPPERS)
+    if n_products < 100:
+        raise ValueError(f"scale {scale:g} makes {n_products} products; use at least {100 / N_PRODUCTS:.2f}")
+    weights = weights or Weights()
+    made, catalogue = products.make(seed, n_products)
+    groups = np.random.default_rng([seed, 2]).normal(size=(shoppers.N_GROUPS, products.FEATURES["collaborative"]))
+    policy = ShopPolicy(made)
+    examination = 1 / (1 + 0.15 * np.arange(SLATE))
+    parts: list[tuple[Shoppers, pd.DataFrame, pd.DataFrame]] = []
+    for first in range(0, n_shoppers, SHOPPERS_AT_ONCE):
+        generator = np.random.default_rng([seed, 3, first])
+        people = shoppers.make(generator, min(SHOPPERS_AT_ONCE, n_shoppers - first), groups, weights)
+        log, outcomes = _visits(people, made, policy, examination, generator)
+        log["user_id"] += np.int32(first + 1)
+        parts.append((people, log, outcomes))
+    people = Shoppers.concatenate([part for part, _, _ in parts])
+    log = pd.concat([part for _, part, _ in parts], ignore_index=True)
+    outcomes = pd.concat([part for _, _, part in parts], ignore_index=True)
+    del parts
+    order = np.lexsort((log["position"], log["user_id"], log["timestamp"] - log["position"]))
+    log, outcomes = log.iloc[order].reset_index(drop=True), outcomes.iloc[order].reset_index(drop=True)
+    starts = (log["user_id"] != log["user_id"].shift()) | (log["visit"] != log["visit"].shift())
+    log.insert(0, "session_id", np.cumsum(starts).astype("int32"))
+    reviews, tags = _reviews(people, made, log, outcomes, np.random.default_rng([seed, 5]))
+    log["item_id"] = catalogue["item_id"].to_numpy()[log["item_id"]]
+    closing = OPENING + int(SESSIONS * DAYS_BETWEEN * DAY)
+    catalogue["launched"] = np.where(made.new, closing, OPENING).astype("int64")
+    market = Market(seed, scale, catalogue, log.drop(columns="visit"), reviews)
+    return market, Truth(made, people, examination, outcomes, tags)
+
+
+class ShopPolicy:
+    """The exposure policy that made the log: part chance, part what the shopper clicked before.
+
+        π(i | b) = ε / N + (1 − ε) b[c_i] · m_i / Σ_{j in c_i} m_j
+
+    b is the shop's belief in each category, m an item's prominence, N the number of items on sale. Places are filled
+    independently; an item that is drawn again leaves its later place empty, so it is shown at place k (from 0) with
+    propensity π (1 − π)^k.
+
+    Taught in notebook 14.
+    """
+
+    def __init__(self, made: Products) -> None:
+        self.on_sale = np.flatnonzero(~made.new)
+        n_categories = len(language.CATEGORIES)
+        # On sale, by category: a draw in category c is a number between its bounds in the running sum.
+        self._order = self.on_sale[np.argsort(made.category[self.on_sale], kind="stable")]
+        self._running = np.cumsum(made.prominence[self._order])
+        sizes = np.bincount(made.category[self._order], minlength=n_categories)
+        self._bounds = np.concatenate([[0.0], self._running])[np.concatenate([[0], np.cumsum(sizes)])]
+        total = np.diff(self._bounds)
+        self._within = made.prominence / total[made.category]
+        self._category = made.category
+
+    def slates(self, belief: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draws a slate for each shopper.
+
+        Args:
+            belief: Probability of each category, (n, C).
+            generator: The randomness.
+
+        Returns:
+            Item codes (n, K), whether the place is filled (n, K), and the propensity with which it shows its item.
+        """
+        draw = generator.random((4, len(belief), SLATE))
+        running = np.cumsum(belief, axis=1)
+        category = np.minimum((draw[0][:, :, None] > running[:, None, :]).sum(2), belief.shape[1] - 1)
+        low, high = self._bounds[category], self._bounds[category + 1]
+        place = np.searchsorted(self._running, low + draw[1] * (high - low), side="right")
+        chosen = self._order[np.minimum(place, len(self._order) - 1)]
+        anything = self.on_sale[(draw[2] * len(self.on_sale)).astype("int64")]
+        item = np.where(draw[3] < UNIFORM_SHARE, anything, chosen)
+        again = np.tril(item[:, :, None] == item[:, None, :], k=-1).any(axis=2)
+        return item, ~again, self.propensity(belief, item)
+
+    def propensity(self, belief: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """π (1 − π)^k of items on sale at places k = 0, 1, …, (n, K), given the belief (n, C)."""
+        wanted = np.take_along_axis(belief, self._category[item], axis=1)
+        chance = UNIFORM_SHARE / len(self.on_sale) + (1 - UNIFORM_SHARE) * wanted * self._within[item]
+        return np.asarray(chance * (1 - chance) ** np.arange(item.shape[1]))
+
+
+def believe(clicks: np.ndarray) -> np.ndarray:
+    """The shop's belief in each category, from the clicks so far: (clicks + 0.5) / Σ, (n, C)."""
+    return (clicks + 0.5) / (clicks + 0.5).sum(axis=1, keepdims=True)
+
+
+def _visits(
+    people: Shoppers, made: Products, policy: ShopPolicy, examination: np.ndarray, generator: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The log and the truth of some shoppers; `user_id` and `item_id` are codes, `visit` counts a shopper's visits."""
+    n_categories = len(language.CATEGORIES)
+    gap = generator.exponential(DAYS_BETWEEN, size=(len(people), SESSIONS))
+    day_of = np.minimum(np.cumsum(gap, axis=1), SESSIONS * DAYS_BETWEEN * 0.999)
+    clicks = np.zeros((len(people), n_categories))
+    satisfaction = np.zeros(len(people))
+    user = np.arange(len(people))
+    logs, truths = [], []
+    for visit in range(SESSIONS):
+        stays = generator.random(len(user)) < return_probability(satisfaction[user])
+        user = user[stays & (day_of[user, visit] < SESSIONS * DAYS_BETWEEN * 0.999)] if visit else user
+        if not len(user):
+            break
+        day = day_of[user, visit]
+        item, filled, propensity = policy.slates(believe(clicks[user]), generator)
+        coupon = generator.random(len(user)) < COUPON_SHARE
+        would = shoppers.respond(people, made, user, item, day, coupon, generator)
+        viewed = filled & (generator.random(item.shape) < examination)
+        did = {name: viewed & would[name] for name in ("click", "favourite", "cart", "buy")}
+        row, place = np.nonzero(filled)
+        shown = {name: values[row, place] for name, values in did.items()}
+        second = OPENING + (day * DAY).astype("int64")
+        logs.append(
+            pd.DataFrame(
+                {
+                    "user_id": user[row].astype("int32"),
+                    "timestamp": second[row] + place,
+                    "position": place.astype("int8"),
+                    "item_id": item[row, place].astype("int32"),
+                    "coupon": coupon[row],
+                    "viewed": viewed[row, place],
+                    "clicked": shown["click"],
+                    "favourited": shown["favourite"],
+                    "carted": shown["cart"],
+                    "bought": shown["buy"],
+                    "visit": np.int8(visit),
+                }
+            )
+        )
+        names = ("utility", "click", "buy_without_coupon", "buy_with_coupon")
+        truth = {"propensity": propensity[row, place].astype("float32")}
+        truth |= {name: would[name][row, place] for name in names}
+        truths.append(pd.DataFrame({**truth, "utility": truth["utility"].astype("float32")}))
+        rows, places = np.nonzero(did["click"])
+        np.add.at(clicks, (user[rows], made.category[item[rows, places]]), 1)
+        satisfaction[user] = satisfied(satisfaction[user], would["utility"], did["click"])
+    return pd.concat(logs, ignore_index=True), pd.concat(truths, ignore_index=True)
+
+
+def satisfied(before: np.ndarray, utility: np.ndarray, clicked: np.ndarray) -> np.ndarray:
+    """Satisfaction after a visit: 0.8 · before + 0.2 · the mean utility of what was clicked (−1 if nothing was), (n,)."""
+    count = clicked.sum(axis=1)
+    mean = np.where(count > 0, (utility * clicked).sum(axis=1) / np.maximum(count, 1), -1.0)
+    return np.asarray(0.8 * before + 0.2 * mean)
+
+
+def return_probability(satisfaction: np.ndarray) -> np.ndarray:
+    """P(comes back) = σ(2.5 + 1.5 · satisfaction), (n,)."""
+    return np.asarray(1 / (1 + np.exp(-2.5 - 1.5 * satisfaction)))
+
+
+def _reviews(
+    people: Shoppers, made: Products, log: pd.DataFrame, outcomes: pd.DataFrame, generator: np.random.Generator
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ratings and comments of purchases, and what the comments are truly about."""
+    bought = np.flatnonzero(log["bought"])
+    _, first = np.unique(log[["user_id", "item_id"]].to_numpy()[bought], axis=0, return_index=True)
+    bought = np.sort(bought[first])
+    bought = bought[generator.random(len(bought)) < REVIEW_SHARE]
+    user, item = log["user_id"].to_numpy()[bought] - 1, log["item_id"].to_numpy()[bought]
+    stars = 2.2 + 0.55 * outcomes["utility"].to_numpy("float64")[bought] + generator.normal(0.0, 0.5, len(bought))
+    rating = np.clip(np.round(2 * stars), 1, 10) / 2
+    timestamp = log["timestamp"].to_numpy()[bought] + generator.integers(2 * DAY, 9 * DAY, len(bought))
+    parts = _contributions(people, made, user, item, (timestamp - OPENING) / DAY)
+    n_said = generator.integers(1, 4, len(bought))
+    loudest = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :3]
+    said = np.where(np.arange(3) < n_said[:, None], loudest, -1)
+    polarity = np.where(np.take_along_axis(parts, loudest, axis=1) > 0, 1, -1)
+    truth = np.zeros((len(bought), len(language.TAGS)), "int8")
+    row, place = np.nonzero(said >= 0)
+    truth[row, said[row, place]] = polarity[row, place]
+    reviews = pd.DataFrame(
+        {
+            "user_id": (user + 1).astype("int32"),
+            "item_id": (item + 1).astype("int32"),
+            "timestamp": timestamp.astype("int64"),
+            "rating": rating.astype("float32"),
+            "comment": language.comments(generator, np.clip(np.ceil(rating), 1, 5).astype("int64"), said, polarity),
+        }
+    ).astype({"comment": "str"})
+    order = np.lexsort((reviews["item_id"], reviews["user_id"], reviews["timestamp"]))
+    tags = pd.DataFrame(truth[order], columns=list(language.TAGS))
+    return reviews.iloc[order].reset_index(drop=True), tags
+
+
+def _contributions(people: Shoppers, made: Products, user: np.ndarray, item: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """What each tag's dimension adds to the utility, for pairs of shopper and product, (n, number of tags)."""
+    product = people.at(day, user) * made.features[item]
+    words, n_materials = SLICES["words"], len(language.MATERIALS)
+    columns = {
+        **SLICES,
+        "material": slice(words.start, words.start + n_materials),
+        "occasion": slice(words.start + n_materials, words.stop),
+    }
+    return np.stack([product[:, columns[TAG_DIMENSIONS[tag]]].sum(axis=1) for tag in language.TAGS], axis=1)
