@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import market
 from recfuse_lib.data.market import language, photographs, simulator
+from recfuse_lib.data.market import policy as policies
 from recfuse_lib.data.schema import DataError
 from recfuse_lib.evaluation.metrics import evaluate
 
@@ -102,7 +103,7 @@ def test_the_log_holds_nothing_of_the_truth(small):
     made, truth = small
     known = set(made.catalogue) | set(made.impressions) | set(made.reviews)
     assert not known & (
-        {"utility", "propensity", "quality", "hype", "mood", "motion", *truth.outcomes} | set(truth.tags)
+        {"utility", "propensity", "quality", "hype", "mood", "motion", "material", "occasion", *truth.outcomes}
     )
     for value in vars(made).values():
         assert isinstance(value, int | float | pd.DataFrame)
@@ -145,8 +146,8 @@ def test_inverse_propensities_recover_what_uniform_exposure_would_show(full):
 @given(st.lists(st.integers(0, 30), min_size=10, max_size=10), st.integers(0, 2**32 - 1))
 def test_the_policy_draws_what_its_propensity_says(clicks, seed):
     made, _ = simulator.products.make(0, 150)
-    policy = simulator.ShopPolicy(made)
-    belief = simulator.believe(np.array([clicks], "float64"))
+    policy = policies.ShopPolicy(made)
+    belief = policies.believe(np.array([clicks], "float64"))
     everything = np.arange(len(made))[None]
     chance = np.array([policy.propensity(belief, everything[:, [i]])[0, 0] for i in policy.on_sale])
     assert chance.sum() == pytest.approx(1)

@@ -74,7 +74,7 @@ class Shoppers:
         tastes = self.tastes[user]
         angle = self.phase[user] + self.drift[user] * day
         tastes[:, SLICES["sound"]] += self.weights.mood * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return tastes
+        return np.asarray(tastes)
 
     @classmethod
     def concatenate(cls, parts: list[Shoppers]) -> Shoppers:
