@@ -1,0 +1,119 @@
+"""Pictures as vectors: a small network that learns from the pictures alone, and the way to a large pretrained one.
+
+Taught in notebook 06.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from recfuse_lib.data.media import read_image
+from recfuse_lib.encoders.contrastive import DIMENSIONS, EPOCHS, Array, LogEnergies, Mask, TwoViewEncoder, seeded
+from recfuse_lib.encoders.files import encode_files
+
+NOISE = 0.03
+SHIFT = 2
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class ImageEncoder(TwoViewEncoder):
+    """A picture as a vector: how much of which pattern it holds, fine and coarse.
+
+        e = W [log mean h₁, log mean h₂],   h₁ = ReLU(conv(x)),   h₂ = ReLU(conv(pool(h₁)))
+
+    Another view of a picture is mirrored, moved by up to two pixels, and noisy. It is as bright, as patterned and as
+    large as before, for taste may depend on that.
+
+    Args:
+        size: Side of the square picture, in pixels.
+        channels: 1 or 3.
+        dimensions: Width of an encoding.
+        seed: Everything random follows from it.
+
+    Example:
+        >>> pictures = np.random.default_rng(0).random((4, 28, 28, 1), "float32")
+        >>> ImageEncoder().learn(pictures, epochs=1).encode(pictures).shape
+        (4, 64)
+
+    References:
+        Chen et al. (2020), A Simple Framework for Contrastive Learning of Visual Representations, ICML.
+
+    Taught in notebook 06.
+    """
+
+    def __init__(
+        self, size: int = 28, channels: int = 1, dimensions: int = DIMENSIONS, seed: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(dimensions=dimensions, seed=seed, **kwargs)
+        self.size, self.channels = size, channels
+        weights = seeded(seed)
+        inputs = keras.Input((size, size, channels))
+        convolution = partial(layers.Conv2D, kernel_size=3, padding="same", activation="relu")
+        fine = convolution(24, strides=max(1, size // 28), kernel_initializer=next(weights))(inputs)
+        coarse = convolution(48, kernel_initializer=next(weights))(layers.AveragePooling2D(2)(fine))
+        energies = layers.Concatenate()([LogEnergies((1, 2))(fine), LogEnergies((1, 2))(coarse)])
+        self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(energies))
+
+    def view(self, inputs: Any) -> Any:
+        return jittered(inputs, self.random)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size, "channels": self.channels}
+
+
+def jittered(pictures: Any, random: keras.random.SeedGenerator) -> Any:
+    """Pictures moved by up to `SHIFT` pixels, half of the times mirrored, with noise.
+
+    Args:
+        pictures: (B, …, height, width, channels). All of a batch move alike.
+        random: Where the randomness comes from.
+    """
+    for axis in (-3, -2):
+        places = ops.arange(pictures.shape[axis])
+        if axis == -2:
+            mirrored = keras.random.randint((), 0, 2, seed=random)
+            places = mirrored * places[::-1] + (1 - mirrored) * places
+        moved = places + keras.random.randint((), -SHIFT, SHIFT + 1, seed=random)
+        pictures = ops.take(pictures, ops.clip(moved, 0, pictures.shape[axis] - 1), axis=axis)
+    return pictures + NOISE * keras.random.normal(ops.shape(pictures), seed=random)
+
+
+def encode_images(
+    paths: Iterable[str | Path | None],
+    seen: Mask | None = None,
+    missing: Literal["error", "mask"] = "error",
+    size: int = 28,
+    channels: int = 1,
+    seed: int = 0,
+) -> tuple[Array, Mask]:
+    """Encodings of picture files by an `ImageEncoder` that learned from the seen ones; at once when done before.
+
+    Args:
+        paths: One path per item code, None for an item without a picture.
+        seen: The items that may be learned from, bool (I,). Defaults to all. Held-out items are encoded all the same.
+        missing: "error" or "mask"; see `recfuse_lib.data.media.read_all`.
+        size: Side of the square to which pictures are brought, in pixels.
+        channels: 1 (grey) or 3.
+        seed: Everything random follows from it.
+
+    Returns:
+        Encodings, float32 (I, 64), zeros for missing items, and which items are present, bool (I,).
+
+    Raises:
+        recfuse_lib.data.media.MediaError: A file is missing or bad (`missing="error"`), or none can be read.
+
+    Taught in notebook 06.
+    """
+
+    def encode(pictures: Array, seen: Mask) -> Array:
+        return ImageEncoder(size, channels, seed=seed).learn(pictures, seen).encode(pictures)
+
+    configuration = {"encoder": "image 1", "size": size, "channels": channels, "seed": seed, "epochs": EPOCHS}
+    return encode_files(paths, partial(read_image, size=size, channels=channels), encode, configuration, seen, missing)
