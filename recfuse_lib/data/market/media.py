@@ -1,0 +1,313 @@
+"""A jingle and a turntable clip for each product of the simulated shop, made from its hidden properties, as real files.
+
+Samples and pixels are the same on every platform: they come from whole numbers and from single additions,
+multiplications and divisions, which IEEE 754 rounds in one way only. Sines and pitches, which libraries may round
+differently, are taken from two tables of whole numbers; a test holds that no entry is near a boundary of rounding.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from recfuse_lib.data.schema import DataError
+from recfuse_lib.pretrained import cache_dir
+
+if TYPE_CHECKING:
+    from recfuse_lib.data.media import Media
+
+RATE, SECONDS = 8000, 1.5
+FRAMES, SIZE = 8, 28
+FRAME_MILLISECONDS = 100
+EXTREME = math.sqrt(3)
+"""Mood and motion lie in −√3…√3, where a uniform variable has variance 1."""
+
+_SAMPLES = round(RATE * SECONDS)
+_TURN = 4096  # a full turn, of a phase or of the card
+_FRACTION = 4096  # phases are counted in 1/4096 of a table step
+_SINE_UNIT = 32767
+_SINE = np.array([round(_SINE_UNIT * math.sin(2 * math.pi * step / _TURN)) for step in range(_TURN)])
+_SEMITONE = 10  # pitches are counted in tenths of a semitone above LOWEST
+_LOWEST_HERTZ = 110
+_PHASE_STEP = np.array(
+    [round(2 ** (pitch / (12 * _SEMITONE)) * _LOWEST_HERTZ * _TURN * _FRACTION / RATE) for pitch in range(480)]
+)
+_HARMONICS = 5
+_DEGREES = np.array([0, 2, 5, 7])  # semitones above the root; no third, so that the melody is neither major nor minor
+_LOUDNESS_STEP = 64  # 10 bits of loudness: enough to hear, and FLAC stores no more than it must
+
+_EXPOSURES = 4  # a frame shows the mean of so many moments, as a shutter does: what is fast is blurred
+_NARROWEST = 0.08  # the card's edge, as a share of its width
+_PIXEL = 256  # positions are counted in 1/256 pixel
+
+_MODALITIES = (("image", "images", "png"), ("sound", "sounds", "flac"), ("clip", "clips", "gif"))
+_MARKER = "complete.txt"
+_SECONDS_BETWEEN_REPORTS = 5.0
+
+Property = Sequence[float] | npt.NDArray[np.float64]
+
+
+def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int16]:
+    """A short tune whose character is the mood; which notes it plays, and on which root, is chance.
+
+    Valence makes it higher and brightens its chords: each note sounds with its fifth and with both thirds, the major
+    one with weight v, the minor one with weight 1 − v, where v is the valence moved to 0…1. Arousal makes it faster
+    (2 to 9 notes a second), sharper (each harmonic is 0.15 to 0.75 of the one below) and somewhat louder.
+
+    Args:
+        mood: Valence and arousal, each in −√3…√3; what is beyond counts as the extreme.
+        generator: Where notes and root come from.
+
+    Returns:
+        12,000 samples at 8 kHz: 1.5 seconds.
+
+    Example:
+        >>> calm = jingle((0.0, -1.7), np.random.default_rng(0))
+        >>> calm.shape, calm.dtype.name
+        ((12000,), 'int16')
+
+    Taught in notebook 01.
+    """
+    valence, arousal = (_share(value) for value in mood)
+    length = int(RATE / (2 + 7 * arousal))
+    n_notes = -(-_SAMPLES // length)
+    register = 12 * _SEMITONE + int(valence * 11 * _SEMITONE)
+    root = register + generator.integers(-2 * _SEMITONE, 2 * _SEMITONE + 1)
+    notes = root + _SEMITONE * _DEGREES[generator.integers(0, len(_DEGREES), n_notes)]
+
+    fall, weight, total = 0.15 + 0.6 * arousal, 1.0, 0.0
+    wave = np.zeros(_TURN)
+    for harmonic in range(1, _HARMONICS + 1):
+        wave += weight * _SINE[harmonic * np.arange(_TURN) % _TURN]
+        total += weight
+        weight *= fall
+
+    moments = np.arange(length)
+    chord = np.zeros((n_notes, length))
+    for interval, part in ((0, 0.4), (7, 0.2), (4, 0.4 * valence), (3, 0.4 * (1 - valence))):
+        phase = _PHASE_STEP[notes + interval * _SEMITONE, None] * moments
+        chord += part * wave[phase // _FRACTION % _TURN]
+    envelope = np.minimum(moments / 80, 1.0) * (1 - moments / length)
+    loudness = (0.45 + 0.35 * arousal) / total
+    samples = (loudness * envelope * chord).ravel()[:_SAMPLES]
+    return (np.floor(samples / _LOUDNESS_STEP + 0.5) * _LOUDNESS_STEP).astype(np.int16)
+
+
+def turntable(
+    photograph: npt.NDArray[np.uint8], motion: Property, generator: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """The photograph as a card on a turntable, filmed from the front; where it starts is chance.
+
+    At the angle θ the card is |cos θ| as wide as from the front, and mirrored when one sees its back. Speed says how
+    far it turns during the clip (0.2 to 1.2 turns); sway, how far it swings up and down and away from the camera.
+
+    Args:
+        photograph: (28, 28).
+        motion: Speed and sway, each in −√3…√3; what is beyond counts as the extreme.
+        generator: Where the first angle and the first moment of the swing come from.
+
+    Returns:
+        Eight frames, (8, 28, 28).
+
+    Example:
+        >>> clip = turntable(np.full((28, 28), 200, np.uint8), (1.0, 0.0), np.random.default_rng(0))
+        >>> clip.shape, clip.dtype.name
+        ((8, 28, 28), 'uint8')
+
+    Taught in notebook 01.
+    """
+    speed, sway = (_share(value) for value in motion)
+    moments = np.arange(FRAMES * _EXPOSURES)
+    start, swing = generator.integers(0, _TURN, 2)
+    angle = start + int(_TURN * (0.2 + speed)) * moments // len(moments)
+    phase = swing + _TURN * moments // len(moments)
+
+    # Sizes in units of _SINE_UNIT: 0.85 of the picture, up to 0.4 less at the far end of the swing.
+    away = (_SINE_UNIT + _cosine(phase)) // 2
+    height = int(0.85 * _SINE_UNIT) - int(0.4 * _PIXEL * sway) * away // _PIXEL
+    width = _cosine(angle) * height // _SINE_UNIT
+    narrowest = int(_NARROWEST * _SINE_UNIT)
+    width = np.where(width < 0, np.minimum(width, -narrowest), np.maximum(width, narrowest))
+    lift = int(4 * _PIXEL * sway) * _cosine(phase - _TURN // 4) // _SINE_UNIT
+
+    columns = _resampled(np.broadcast_to(photograph.T.astype(np.int64), (len(moments), SIZE, SIZE)), width, 0 * lift)
+    cards = _resampled(columns.swapaxes(1, 2), height, lift)
+    parts = cards.reshape(FRAMES, _EXPOSURES, SIZE, SIZE).sum(axis=1)
+    full = _EXPOSURES * _PIXEL * _PIXEL
+    frames: npt.NDArray[np.uint8] = ((parts + full // 2) // full).astype(np.uint8)
+    return frames
+
+
+def write(
+    folder: str | Path | None,
+    item_ids: Sequence[Any] | npt.NDArray[Any],
+    photographs: npt.NDArray[np.uint8],
+    mood: npt.NDArray[np.float64],
+    motion: npt.NDArray[np.float64],
+    seed: int,
+    progress: bool = True,
+) -> Media:
+    """Write images/<item_id>.png, sounds/<item_id>.flac and clips/<item_id>.gif without loss, or find them written.
+
+    The folder appears whole or not at all. It carries a marker with a checksum of what it was made from and one of its
+    files: where both fit nothing is written, where one does not the folder is replaced.
+
+    Args:
+        folder: Where to write: a new or empty folder, or one that this function wrote. None: a folder in the cache.
+        item_ids: One id a product, (I,).
+        photographs: Grey pictures, (I, 28, 28).
+        mood: Valence and arousal, (I, 2).
+        motion: Speed and sway, (I, 2).
+        seed: Where the chance in jingles and clips comes from.
+        progress: Print a line every five seconds.
+
+    Returns:
+        Where the files are, by item code.
+
+    Raises:
+        DataError: Arrays of different lengths, ids that are no file names or not distinct, or a folder that holds
+            something else.
+
+    Taught in notebook 01.
+    """
+    from recfuse_lib.data.media import Media
+
+    names = [str(item_id) for item_id in item_ids]
+    n_items = len(names)
+    if not (photographs.shape == (n_items, SIZE, SIZE) and mood.shape == motion.shape == (n_items, 2)):
+        raise DataError(
+            f"{n_items} products need photographs {(n_items, SIZE, SIZE)} and mood and motion {(n_items, 2)}, "
+            f"got {photographs.shape}, {mood.shape} and {motion.shape}"
+        )
+    if len({name.casefold() for name in names}) < n_items or any(Path(name).name != name for name in names):
+        raise DataError("item ids become file names: each must be distinct, not empty and without a slash")
+    key = _key(names, photographs, mood, motion, seed)
+    folder = cache_dir() / "market" / key[:16] if folder is None else Path(folder)
+    if not _is_complete(folder, key):
+        _refuse_strangers(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
+                shutil.rmtree(leftover)
+            if not _is_complete(folder, key):
+                partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+                try:
+                    _write_files(partial / "new", names, photographs, mood, motion, seed, progress)
+                    (partial / "new" / _MARKER).write_text(f"{key}\n{_checksum(partial / 'new')}\n", "utf-8")
+                    if folder.exists():
+                        folder.rename(partial / "old")
+                    (partial / "new").rename(folder)
+                finally:
+                    shutil.rmtree(partial)
+    return Media(
+        {
+            modality: tuple(folder / part / f"{name}.{suffix}" for name in names)
+            for modality, part, suffix in _MODALITIES
+        }
+    )
+
+
+def _share(value: float) -> float:
+    """−√3…√3 to 0…1."""
+    return min(max((float(value) / EXTREME + 1) / 2, 0.0), 1.0)
+
+
+def _cosine(angle: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    cosines: npt.NDArray[np.int64] = _SINE[(angle + _TURN // 4) % _TURN]
+    return cosines
+
+
+def _resampled(
+    pictures: npt.NDArray[np.int64], scale: npt.NDArray[np.int64], shift: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Pictures (T, n, m) stretched about the middle of axis 1 and shifted along it, by linear interpolation.
+
+    `scale` (T,) is in units of `_SINE_UNIT`, negative to mirror; `shift` (T,) in 1/256 pixel. Values come out 256 times
+    as large. Outside of a picture all is black.
+    """
+    middle = (SIZE - 1) * _PIXEL // 2
+    offset = np.arange(SIZE) * _PIXEL - middle - shift[:, None]
+    position = middle + offset * _SINE_UNIT // scale[:, None]
+    before = np.clip(position // _PIXEL, -2, SIZE)
+    fraction = (position % _PIXEL)[:, :, None]
+    padded = np.pad(pictures, ((0, 0), (2, 2), (0, 0)))
+    moments = np.arange(len(pictures))[:, None]
+    left, right = padded[moments, before + 2], padded[moments, before + 3]
+    between: npt.NDArray[np.int64] = left * (_PIXEL - fraction) + right * fraction
+    return between
+
+
+def _key(names: list[str], *made_of: Any) -> str:
+    """A sha256 over all that the files depend on, this module included."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update("\n".join(names).encode())
+    for part in made_of:
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+def _checksum(folder: Path) -> str:
+    """A sha256 over the names and contents of all files but the marker."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*/*")):
+        content = path.read_bytes()
+        digest.update(f"{path.parent.name}/{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _is_complete(folder: Path, key: str) -> bool:
+    marker = folder / _MARKER
+    return marker.is_file() and marker.read_text("utf-8") == f"{key}\n{_checksum(folder)}\n"
+
+
+def _refuse_strangers(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and ((folder / _MARKER).is_file() or not any(folder.iterdir()))):
+        raise DataError(
+            f"{folder}: holds something that was not written here (no {_MARKER}); name another folder or empty this one"
+        )
+
+
+def _write_files(
+    folder: Path,
+    names: list[str],
+    photographs: npt.NDArray[np.uint8],
+    mood: npt.NDArray[np.float64],
+    motion: npt.NDArray[np.float64],
+    seed: int,
+    progress: bool,
+) -> None:
+    import soundfile
+    from PIL import Image
+
+    def one(code: int) -> None:
+        image, sound, clip = (folder / part / f"{names[code]}.{suffix}" for _, part, suffix in _MODALITIES)
+        generator = np.random.default_rng([seed, code])
+        Image.fromarray(photographs[code]).save(image)
+        soundfile.write(sound, jingle(mood[code], generator), RATE, subtype="PCM_16")
+        first, *others = (Image.fromarray(frame) for frame in turntable(photographs[code], motion[code], generator))
+        # Pillow's optimisation would give each frame a palette of its own: twice the bytes.
+        first.save(clip, save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0, optimize=False)
+
+    for _, part, _ in _MODALITIES:
+        (folder / part).mkdir(parents=True)
+    started = reported = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        for done, _ in enumerate(pool.map(one, range(len(names))), 1):
+            now = time.monotonic()
+            if progress and now - reported > _SECONDS_BETWEEN_REPORTS:
+                print(f"wrote the files of {done:,} of {len(names):,} products in {now - started:.0f} s", flush=True)
+                reported = now
