@@ -109,15 +109,16 @@ def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int
 def turntable(
     photograph: npt.NDArray[np.uint8], motion: Property, generator: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """The photograph as a card on a turntable, filmed from the front; where it starts is chance.
+    """The photograph as a card on a turntable that turns to and fro once; at which moment the clip starts is chance.
 
     At the angle θ the card is |cos θ| as wide as from the front, and mirrored when one sees its back. Speed says how
-    far it turns during the clip (0.2 to 1.2 turns); sway, how far it swings up and down and away from the camera.
+    far, and so how fast, it turns (0.04 to 0.3 of a full turn to either side); sway, how far it moves up and down and
+    away from the camera.
 
     Args:
         photograph: (28, 28).
         motion: Speed and sway, each in −√3…√3; what is beyond counts as the extreme.
-        generator: Where the first angle and the first moment of the swing come from.
+        generator: Where the first moments of the turning and of the swaying come from.
 
     Returns:
         Eight frames, (8, 28, 28).
@@ -131,17 +132,16 @@ def turntable(
     """
     speed, sway = (_share(value) for value in motion)
     moments = np.arange(FRAMES * _EXPOSURES)
-    start, swing = generator.integers(0, _TURN, 2)
-    angle = start + int(_TURN * (0.2 + speed)) * moments // len(moments)
-    phase = swing + _TURN * moments // len(moments)
+    turning, swaying = generator.integers(0, _TURN, (2, 1)) + _TURN * moments // len(moments)
+    angle = int(_TURN * (0.04 + 0.26 * speed)) * _cosine(turning) // _SINE_UNIT
 
-    # Sizes in units of _SINE_UNIT: 0.85 of the picture, up to 0.4 less at the far end of the swing.
-    away = (_SINE_UNIT + _cosine(phase)) // 2
+    # Sizes in units of _SINE_UNIT: 0.85 of the picture, up to 0.4 less where it is farthest away.
+    away = (_SINE_UNIT + _cosine(swaying)) // 2
     height = int(0.85 * _SINE_UNIT) - int(0.4 * _PIXEL * sway) * away // _PIXEL
     width = _cosine(angle) * height // _SINE_UNIT
     narrowest = int(_NARROWEST * _SINE_UNIT)
     width = np.where(width < 0, np.minimum(width, -narrowest), np.maximum(width, narrowest))
-    lift = int(4 * _PIXEL * sway) * _cosine(phase - _TURN // 4) // _SINE_UNIT
+    lift = int(4 * _PIXEL * sway) * _cosine(swaying - _TURN // 4) // _SINE_UNIT
 
     columns = _resampled(np.broadcast_to(photograph.T.astype(np.int64), (len(moments), SIZE, SIZE)), width, 0 * lift)
     cards = _resampled(columns.swapaxes(1, 2), height, lift)
