@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import shutil
 import tempfile
 import time
@@ -54,6 +55,7 @@ _NARROWEST = 0.08  # the card's edge, as a share of its width
 _PIXEL = 256  # positions are counted in 1/256 pixel
 
 _MODALITIES = (("image", "images", "png"), ("sound", "sounds", "flac"), ("clip", "clips", "gif"))
+_NAME = re.compile(r"\w[\w.-]*")
 _MARKER = "complete.txt"
 _SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -192,8 +194,8 @@ def write(
             f"{n_items} products need photographs {(n_items, SIZE, SIZE)} and mood and motion {(n_items, 2)}, "
             f"got {photographs.shape}, {mood.shape} and {motion.shape}"
         )
-    if len({name.casefold() for name in names}) < n_items or any(Path(name).name != name for name in names):
-        raise DataError("item ids become file names: each must be distinct, not empty and without a slash")
+    if len({name.casefold() for name in names}) < n_items or not all(map(_NAME.fullmatch, names)):
+        raise DataError("item ids become file names: each must be distinct, of letters, digits, '_', '-' and '.'")
     key = _key(names, photographs, mood, motion, seed)
     folder = cache_dir() / "market" / key[:16] if folder is None else Path(folder)
     if not _is_complete(folder, key):
@@ -206,7 +208,7 @@ def write(
                 partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
                 try:
                     _write_files(partial / "new", names, photographs, mood, motion, seed, progress)
-                    (partial / "new" / _MARKER).write_text(f"{key}\n{_checksum(partial / 'new')}\n", "utf-8")
+                    (partial / "new" / _MARKER).write_bytes(f"{key}\n{_checksum(partial / 'new')}\n".encode())
                     if folder.exists():
                         folder.rename(partial / "old")
                     (partial / "new").rename(folder)
@@ -271,7 +273,7 @@ def _checksum(folder: Path) -> str:
 
 def _is_complete(folder: Path, key: str) -> bool:
     marker = folder / _MARKER
-    return marker.is_file() and marker.read_text("utf-8") == f"{key}\n{_checksum(folder)}\n"
+    return marker.is_file() and marker.read_bytes() == f"{key}\n{_checksum(folder)}\n".encode()
 
 
 def _refuse_strangers(folder: Path) -> None:
