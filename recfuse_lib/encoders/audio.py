@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from recfuse_lib.data.media import read_sound
@@ -21,19 +20,21 @@ from recfuse_lib.encoders.files import encode_files
 WINDOW = 1024
 STEP = 160
 MEL_BINS = 96
-DECIBEL = 40.0
-NOISE = 0.001
-GAIN = 0.3
-SHIFT_SECONDS = 0.05
+DECIBELS = 40.0
+NOISE = 0.05
+GAIN = 0.05
+SHIFT = 2
+"""Steps of the spectrogram, 20 ms each at 8,000 samples a second."""
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class SoundEncoder(TwoViewEncoder):
     """A sound as a vector: which pitches it holds, and how much of which pattern in time and pitch.
 
-        e = W [mean over time of S, log mean h₁, log mean h₂],   S = log-mel(x), h₁ = ReLU(conv(S)), h₂ = ReLU(conv(pool(h₁)))
+        e = W [mean over time of S, log mean h₁, log mean h₂]
+        S = log-mel(x),   h₁ = ReLU(conv(S)),   h₂ = ReLU(conv(pool(h₁)))
 
-    The spectrogram is part of the network. Another view of a sound is a little earlier or later, louder or softer, and
+    Another view of a sound is a little earlier or later, louder or softer, and
     noisy. Pitch, harmony, timbre and tempo are as before, for taste may depend on them.
 
     Args:
@@ -43,6 +44,7 @@ class SoundEncoder(TwoViewEncoder):
         seed: Everything random follows from it.
 
     Example:
+        >>> import numpy as np
         >>> sounds = np.random.default_rng(0).uniform(-1, 1, (4, 12000)).astype("float32")
         >>> SoundEncoder().learn(sounds, epochs=1).encode(sounds).shape
         (4, 64)
@@ -59,26 +61,32 @@ class SoundEncoder(TwoViewEncoder):
         super().__init__(dimensions=dimensions, seed=seed, **kwargs)
         self.rate, self.seconds = rate, seconds
         weights = seeded(seed)
-        inputs = keras.Input((round(rate * seconds),))
-        spectrogram = layers.MelSpectrogram(
+        self.spectrogram = layers.MelSpectrogram(
             fft_length=WINDOW, sequence_stride=STEP, sampling_rate=rate, num_mel_bins=MEL_BINS, min_freq=60.0
-        )(inputs)
-        spectrogram = layers.Rescaling(1 / DECIBEL, offset=1.0)(
-            layers.Reshape((*spectrogram.shape[1:], 1))(spectrogram)
         )
+        waveform = keras.Input((round(rate * seconds),))
+        inputs = keras.Input(self.prepare(waveform).shape[1:])
         convolution = partial(layers.Conv2D, padding="same", activation="relu")
-        fine = convolution(16, (3, 5), strides=(1, 2), kernel_initializer=next(weights))(spectrogram)
-        coarse = convolution(32, (3, 5), kernel_initializer=next(weights))(layers.AveragePooling2D(2)(fine))
-        pitches = layers.Flatten()(layers.AveragePooling2D((1, spectrogram.shape[2]))(spectrogram))
+        fine = convolution(16, (5, 3), strides=2, kernel_initializer=next(weights))(inputs)
+        coarse = convolution(32, (5, 3), kernel_initializer=next(weights))(layers.AveragePooling2D(2)(fine))
+        pitches = layers.Flatten()(layers.AveragePooling2D((1, inputs.shape[2]))(inputs))
         features = layers.Concatenate()([pitches, LogEnergies((1, 2))(fine), LogEnergies((1, 2))(coarse)])
         self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(features))
 
-    def view(self, inputs: Any) -> Any:
-        farthest = round(SHIFT_SECONDS * self.rate)
-        places = ops.arange(inputs.shape[1]) + keras.random.randint((), -farthest, farthest + 1, seed=self.random)
-        moved = ops.take(inputs, places % inputs.shape[1], axis=1)
-        gain = keras.random.uniform((ops.shape(inputs)[0], 1), -GAIN, GAIN, seed=self.random)
-        return ops.exp(gain) * moved + NOISE * keras.random.normal(ops.shape(moved), seed=self.random)
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: so many samples."""
+        return (round(self.rate * self.seconds),)
+
+    def prepare(self, inputs: Any) -> Any:
+        """The log-mel spectrogram, in units of 40 dB, (B, mel bins, time, 1)."""
+        return ops.expand_dims(self.spectrogram(inputs) / DECIBELS + 1.0, -1)
+
+    def view(self, prepared: Any, random: keras.random.SeedGenerator) -> Any:
+        places = ops.arange(prepared.shape[2]) + keras.random.randint((), -SHIFT, SHIFT + 1, seed=random)
+        moved = ops.take(prepared, ops.clip(places, 0, prepared.shape[2] - 1), axis=2)
+        gain = keras.random.uniform((ops.shape(prepared)[0], 1, 1, 1), -GAIN, GAIN, seed=random)
+        return moved + gain + NOISE * keras.random.normal(ops.shape(prepared), seed=random)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seconds": self.seconds}

@@ -8,7 +8,7 @@ Taught in notebook 06.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import keras
@@ -100,13 +100,14 @@ class LogEnergies(keras.layers.Layer):
 class TwoViewEncoder(keras.Model):
     """What the three encoders share: they learn to know an item again in another view of it.
 
-        h = network(x),   ℓ = InfoNCE(P h(view(x)), P h(view′(x))),   e = Λ^(−1/2) Uᵀ (h − μ)
+        h = network(prepare(x)),   ℓ = InfoNCE(P h(view(x)), P h(view′(x))),   e = Λ^(−1/2) Uᵀ (h − μ)
 
     P is a small network that is thrown away afterwards, so that h may keep what the loss does not ask for. A view
-    changes what taste cannot depend on (place, noise) and leaves alone what it may depend on (brightness, pitch, speed).
-    Afterwards e is h with all directions made equally wide (μ, U and Λ from the items learned from), or else the one
-    thing that differs most between items would drown the others in every cosine. A subclass says what its `network`
-    and its `view` are.
+    changes what taste cannot depend on (place, noise) and leaves alone what it may depend on (brightness, pitch,
+    speed). Afterwards e is h with all directions made equally wide (μ, U and Λ from the items learned from), or else
+    the one thing that differs most between items would drown the others in every cosine.
+
+    A subclass says what its `network` and its `view` are, and what is computed once before either.
 
     Args:
         dimensions: Width of an encoding.
@@ -123,23 +124,22 @@ class TwoViewEncoder(keras.Model):
     def __init__(self, dimensions: int = DIMENSIONS, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dimensions, self.seed = dimensions, seed
-        self.random = keras.random.SeedGenerator(seed)
-        weights = seeded(seed + 1)
-        self.projection = keras.Sequential(
-            [
-                keras.Input((dimensions,)),
-                keras.layers.Dense(2 * dimensions, activation="gelu", kernel_initializer=next(weights)),
-                keras.layers.Dense(dimensions, kernel_initializer=next(weights)),
-            ]
-        )
-        self.log_scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(2.3), name="log_scale")
         self.mean = self.add_weight(shape=(dimensions,), initializer="zeros", trainable=False, name="mean")
         self.whitening = self.add_weight(
             shape=(dimensions, dimensions), initializer="identity", trainable=False, name="whitening"
         )
 
-    def view(self, inputs: Any) -> Any:
-        """Another view of each input, of the same shape."""
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.network.input_shape[1:])
+
+    def prepare(self, inputs: Any) -> Any:
+        """What the network and the views work on; the inputs themselves where a subclass says nothing else."""
+        return inputs
+
+    def view(self, prepared: Any, random: keras.random.SeedGenerator) -> Any:
+        """Another view of each prepared input, of the same shape."""
         raise NotImplementedError
 
     def build(self, input_shape: Any) -> None:
@@ -147,11 +147,7 @@ class TwoViewEncoder(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         """e of each input, (B, `dimensions`)."""
-        return ops.matmul(self.network(inputs) - self.mean, self.whitening)
-
-    def compute_loss(self, x: Any = None, *_: Any, **__: Any) -> Any:
-        first, second = (to_unit(self.projection(self.network(self.view(x)))) for _ in range(2))
-        return info_nce(first, second, ops.exp(self.log_scale))
+        return ops.matmul(self.network(self.prepare(inputs)) - self.mean, self.whitening)
 
     def learn(self, inputs: Array, seen: Mask | None = None, epochs: int = EPOCHS, verbose: int = 0) -> Self:
         """Learns from the inputs alone.
@@ -161,17 +157,15 @@ class TwoViewEncoder(keras.Model):
             seen: The items that may be learned from, bool (I,): leave out held-out items and missing ones. Defaults to
                 all.
             epochs: Passes over them.
-            verbose: 2 prints the loss of each epoch.
+            verbose: 1 prints the loss of each epoch.
 
         Raises:
             ValueError: Fewer than two items to tell apart, or inputs of another shape.
         """
         self._check(inputs)
-        rows = _rows(len(inputs), seen)
-        _fit(self, inputs, rows, epochs, self.seed, verbose)
-        self.mean.assign(np.zeros(self.dimensions))
-        self.whitening.assign(np.eye(self.dimensions))
-        raw = self.encode(inputs[rows]).astype(np.float64)
+        prepared = _in_batches(self.prepare, inputs[_rows(len(inputs), seen)])
+        _fit(_TwoViews(self.network, self.view, self.seed), prepared, epochs, self.seed, verbose)
+        raw = _in_batches(self.network, prepared).astype(np.float64)
         values, vectors = np.linalg.eigh(np.cov(raw.T))
         self.mean.assign(raw.mean(axis=0))
         self.whitening.assign(vectors / np.sqrt(np.maximum(values, 0) + WHITENING_FLOOR * values.mean()))
@@ -184,24 +178,49 @@ class TwoViewEncoder(keras.Model):
             inputs: float32 (I, …).
 
         Returns:
-            float32 (I, `dimensions`).
+            float32 (I, `dimensions`). Over the items learned from, every direction has mean 0 and about the same width.
 
         Raises:
             ValueError: Inputs of another shape.
         """
         self._check(inputs)
-        batches = (inputs[start : start + 256] for start in range(0, len(inputs), 256))
-        return np.concatenate([ops.convert_to_numpy(self(batch, training=False)) for batch in batches])
+        return _in_batches(self, inputs)
 
     def _check(self, inputs: Array) -> None:
-        expected = tuple(self.network.input_shape[1:])
-        if tuple(inputs.shape[1:]) != expected or not len(inputs):
-            raise ValueError(
-                f"inputs have shape {inputs.shape}; this encoder takes (I, {', '.join(map(str, expected))})"
-            )
+        if tuple(inputs.shape[1:]) != self.input_shape or not len(inputs):
+            expected = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"inputs have shape {inputs.shape}; this encoder takes (I, {expected})")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dimensions": self.dimensions, "seed": self.seed}
+
+
+class _TwoViews(keras.Model):
+    """A network in training, with the small network on top of it that is thrown away."""
+
+    def __init__(self, network: keras.Model, view: Callable[[Any, Any], Any], seed: int) -> None:
+        super().__init__(name="two_views")
+        self.network, self.view = network, view
+        self.random = keras.random.SeedGenerator(seed)
+        weights, width = seeded(seed + 1), network.output_shape[-1]
+        self.projection = keras.Sequential(
+            [
+                keras.Input((width,)),
+                keras.layers.Dense(2 * width, activation="gelu", kernel_initializer=next(weights)),
+                keras.layers.Dense(width, kernel_initializer=next(weights)),
+            ]
+        )
+        self.log_scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(2.3), name="log_scale")
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True
+
+    def call(self, prepared: Any) -> Any:
+        return self.network(prepared)
+
+    def compute_loss(self, x: Any = None, *_: Any, **__: Any) -> Any:
+        first, second = (to_unit(self.projection(self.network(self.view(x, self.random)))) for _ in range(2))
+        return info_nce(first, second, ops.exp(self.log_scale))
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -272,7 +291,7 @@ class Alignment(keras.Model):
             text: (I, `text_width`).
             seen: The items that may be learned from, bool (I,). Defaults to all.
             epochs: Passes over them.
-            verbose: 2 prints the loss of each epoch.
+            verbose: 1 prints the loss of each epoch.
 
         Raises:
             ValueError: Matrices that do not fit, or fewer than two items.
@@ -283,9 +302,10 @@ class Alignment(keras.Model):
                 f"this alignment takes (I, {self.media_width}) and (I, {self.text_width})"
             )
         rows = _rows(len(media), seen)
-        for standardise, matrix in ((self.standardise_media, media), (self.standardise_text, text)):
-            standardise.adapt(matrix[rows])
-        _fit(self, {"media": media, "text": text}, rows, epochs, self.seed, verbose)
+        media, text = media[rows], text[rows]
+        self.standardise_media.adapt(media)
+        self.standardise_text.adapt(text)
+        _fit(self, {"media": media, "text": text}, epochs, self.seed, verbose)
         return self
 
     def of_media(self, media: Array) -> Array:
@@ -331,18 +351,23 @@ def _rows(n_items: int, seen: Mask | None) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _fit(model: keras.Model, inputs: Any, rows: npt.NDArray[np.int64], epochs: int, seed: int, verbose: int) -> None:
-    """Full batches of rows in an order of our own, which does not depend on the state of the process."""
-    batch = min(BATCH, len(rows))
-    steps = len(rows) // batch
+def _fit(model: keras.Model, inputs: Any, epochs: int, seed: int, verbose: int) -> None:
+    """Full batches of the rows in an order of our own, which does not depend on the state of the process."""
+    n_rows = len(keras.tree.flatten(inputs)[0])
+    batch = min(BATCH, n_rows)
+    steps = n_rows // batch
     rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
     model.compile(keras.optimizers.Adam(rate), jit_compile=False)
     shuffler = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = shuffler.permutation(rows)[: steps * batch]
-        model.fit(
-            keras.tree.map_structure(lambda matrix, order=order: matrix[order], inputs),
-            batch_size=batch,
-            shuffle=False,
-            verbose=verbose,
-        )
+    for epoch in range(epochs):
+        model.reset_metrics()
+        order = shuffler.permutation(n_rows)[: steps * batch].reshape(steps, batch)
+        for rows in order:
+            loss = model.train_on_batch(keras.tree.map_structure(lambda matrix, rows=rows: matrix[rows], inputs))
+        if verbose:
+            print(f"epoch {epoch + 1}/{epochs} - loss: {float(loss):.4f}", flush=True)
+
+
+def _in_batches(function: Callable[[Any], Any], inputs: Array) -> Array:
+    starts = range(0, len(inputs), 2 * BATCH)
+    return np.concatenate([ops.convert_to_numpy(function(inputs[start : start + 2 * BATCH])) for start in starts])

@@ -43,22 +43,22 @@ def encode_files(
     Raises:
         recfuse_lib.data.media.MediaError: See `read_all`.
     """
-    paths = [None if path is None else Path(path) for path in paths]
-    learned = np.ones(len(paths), bool) if seen is None else np.asarray(seen, bool)
-    if learned.shape != (len(paths),):
-        raise ValueError(f"seen has shape {learned.shape}; expected one value for each of the {len(paths)} items")
-    content = [*(_digest(path) for path in paths), learned.tobytes().hex()]
+    files = [None if path is None else Path(path) for path in paths]
+    learned = np.ones(len(files), bool) if seen is None else np.asarray(seen, bool)
+    if learned.shape != (len(files),):
+        raise ValueError(f"seen has shape {learned.shape}; expected one value for each of the {len(files)} items")
+    content = [*(_digest(path) for path in files), learned.tobytes().hex()]
     key = cache.content_key(content, {**configuration, "backend": keras.backend.backend()})
     kept = cache.fetch(key)
     if kept is not None and (missing == "mask" or np.isfinite(kept).all()):
-        present = np.isfinite(kept).all(axis=1)
-        unreadable = [str(path) for path, there in zip(paths, present, strict=True) if path is not None and not there]
+        present = ~np.isnan(kept[:, 0])
+        unreadable = [str(path) for path, there in zip(files, present, strict=True) if path is not None and not there]
         if unreadable:
             warnings.warn(f"{len(unreadable)} files count as missing, such as {unreadable[0]}", stacklevel=3)
         return np.where(present[:, None], kept, 0), present
-    arrays, present = read_all(paths, read, missing)
+    arrays, present = read_all(files, read, missing)
     some = encode(arrays[present], learned[present])
-    kept = np.full((len(paths), some.shape[1]), np.nan, np.float32)
+    kept = np.full((len(files), some.shape[1]), np.nan, np.float32)
     kept[present] = some
     cache.store(key, kept)
     return np.where(present[:, None], kept, 0), present

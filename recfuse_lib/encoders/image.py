@@ -8,15 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from recfuse_lib.data.media import read_image
-from recfuse_lib.encoders.contrastive import DIMENSIONS, EPOCHS, Array, LogEnergies, Mask, TwoViewEncoder, seeded
+from recfuse_lib.encoders.contrastive import (
+    DIMENSIONS,
+    EPOCHS,
+    Array,
+    LogEnergies,
+    Mask,
+    TwoViewEncoder,
+    seeded,
+    to_unit,
+)
 from recfuse_lib.encoders.files import encode_files
+from recfuse_lib.pretrained import PretrainedError
 
 NOISE = 0.03
 SHIFT = 2
@@ -61,11 +71,82 @@ class ImageEncoder(TwoViewEncoder):
         energies = layers.Concatenate()([LogEnergies((1, 2))(fine), LogEnergies((1, 2))(coarse)])
         self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(energies))
 
-    def view(self, inputs: Any) -> Any:
-        return jittered(inputs, self.random)
+    def view(self, prepared: Any, random: keras.random.SeedGenerator) -> Any:
+        return jittered(prepared, random)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "channels": self.channels}
+
+
+class PretrainedImageEncoder:
+    """The picture half of a CLIP model from KerasHub: trained on hundreds of millions of pictures with their captions.
+
+    Args:
+        backbone: A `keras_hub.models.CLIPBackbone`.
+        converter: Its `keras_hub.layers.CLIPImageConverter`, which brings pixels of 0–255 to the scale of the weights.
+
+    Attributes:
+        size: Side of the square pictures that it takes, in pixels.
+        dimensions: Width of an encoding.
+
+    References:
+        Radford et al. (2021), Learning Transferable Visual Models From Natural Language Supervision, ICML.
+
+    Taught in notebook 06.
+    """
+
+    def __init__(self, backbone: Any, converter: Any) -> None:
+        self.backbone, self._converter = backbone, converter
+        self.size = int(backbone.vision_encoder.image_shape[0])
+        self.dimensions = int(backbone.projection_dim)
+
+    @classmethod
+    def from_pretrained(cls, preset: str | Path) -> Self:
+        """The encoder with the weights of a KerasHub preset.
+
+        Args:
+            preset: "clip_vit_base_patch32" or another name in `keras_hub.models.CLIPBackbone.presets`, which needs a
+                network the first time; or a folder that holds such a preset.
+
+        Raises:
+            recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
+        """
+        import keras_hub
+
+        try:
+            backbone = keras_hub.models.CLIPBackbone.from_preset(str(preset))
+            converter = keras_hub.layers.CLIPImageConverter.from_preset(str(preset))
+        except Exception as error:  # each way to a hub fails with exceptions of its own
+            raise PretrainedError(
+                f"CLIP model {str(preset)!r} cannot be had: {error}\n"
+                f"Known names are {', '.join(keras_hub.models.CLIPBackbone.presets)}. They need a network the first "
+                "time. Without one, name a folder that holds a preset: where there is a network, save one there with "
+                "`CLIPBackbone.from_preset(name).save_to_preset(folder)` and the same for `CLIPImageConverter`; or use "
+                "`ImageEncoder`, which needs no weights."
+            ) from error
+        return cls(backbone, converter)
+
+    def encode(self, pictures: Array) -> Array:
+        """Encodings of pictures.
+
+        Args:
+            pictures: float32 (I, size, size, 3) in 0–1, as `read_image(path, encoder.size, channels=3)` gives them.
+
+        Returns:
+            float32 (I, `dimensions`), rows of length 1.
+
+        Raises:
+            ValueError: Pictures of another shape.
+        """
+        expected = (len(pictures), self.size, self.size, 3)
+        if pictures.shape != expected or not len(pictures):
+            raise ValueError(
+                f"pictures have shape {pictures.shape}; this encoder takes (I, {self.size}, {self.size}, 3)"
+            )
+        batches = (self._converter(255 * pictures[start : start + 32]) for start in range(0, len(pictures), 32))
+        return np.concatenate(
+            [ops.convert_to_numpy(to_unit(self.backbone.get_vision_embeddings(batch))) for batch in batches]
+        )
 
 
 def jittered(pictures: Any, random: keras.random.SeedGenerator) -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from recfuse_lib.data.media import read_clip
@@ -31,6 +30,7 @@ class OverTime(layers.Layer):
     Spread tells how far something moves, steps tell how fast; on a logarithmic scale a linear layer can compare them.
 
     Example:
+        >>> import numpy as np
         >>> OverTime()(np.zeros((2, 8, 5), "float32")).shape[1:]
         TensorShape([15])
 
@@ -66,6 +66,7 @@ class ClipEncoder(TwoViewEncoder):
         seed: Everything random follows from it.
 
     Example:
+        >>> import numpy as np
         >>> clips = np.random.default_rng(0).random((4, 8, 28, 28, 1), "float32")
         >>> ClipEncoder().learn(clips, epochs=1).encode(clips).shape
         (4, 64)
@@ -98,8 +99,8 @@ class ClipEncoder(TwoViewEncoder):
         moments = OverTime()(layers.TimeDistributed(look)(inputs))
         self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(moments))
 
-    def view(self, inputs: Any) -> Any:
-        return jittered(inputs, self.random)
+    def view(self, prepared: Any, random: keras.random.SeedGenerator) -> Any:
+        return jittered(prepared, random)
 
     def get_config(self) -> dict[str, Any]:
         own = ("frames", "size", "channels")
@@ -134,10 +135,11 @@ def encode_clips(
 
     Taught in notebook 06.
     """
-    shape = {"frames": frames, "size": size, "channels": channels}
 
     def encode(clips: Array, seen: Mask) -> Array:
-        return ClipEncoder(**shape, seed=seed).learn(clips, seen).encode(clips)
+        return ClipEncoder(frames, size, channels, seed=seed).learn(clips, seen).encode(clips)
 
+    shape = {"frames": frames, "size": size, "channels": channels}
     configuration = {"encoder": "clip 1", **shape, "seed": seed, "epochs": EPOCHS}
-    return encode_files(paths, partial(read_clip, **shape), encode, configuration, seen, missing)
+    read = partial(read_clip, frames=frames, size=size, channels=channels)
+    return encode_files(paths, read, encode, configuration, seen, missing)
