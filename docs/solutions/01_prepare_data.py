@@ -2,13 +2,61 @@
 
 import pandas as pd
 
-from recfuse_lib.data import movielens
+from recfuse_lib.data.market.simulator import BEHAVIOURS
 
 SITTING_SECONDS = 30 * 60
 
 
-def rated_once() -> int:
-    return int((movielens.load().interactions["item_id"].value_counts() == 1).sum())
+PAIR = ["user_id", "item_id"]
+
+
+def with_stars(log: pd.DataFrame) -> pd.DataFrame:
+    return log.assign(rating=(log[list(BEHAVIOURS)] * pd.Series(BEHAVIOURS)).max(axis=1))
+
+
+def to_signals(log: pd.DataFrame) -> pd.DataFrame:
+    pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
+    return pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min")).reset_index()
+
+
+def a_row_a_click(log: pd.DataFrame) -> pd.DataFrame:
+    return with_stars(log[log["clicked"]])
+
+
+def shown_counts(log: pd.DataFrame) -> pd.DataFrame:
+    return with_stars(log).groupby(PAIR).agg(rating=("rating", "max"), timestamp=("timestamp", "min")).reset_index()
+
+
+def added_up(log: pd.DataFrame) -> pd.DataFrame:
+    pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
+    return pairs.agg(rating=("rating", "sum"), timestamp=("timestamp", "min")).reset_index()
+
+
+def averaged(log: pd.DataFrame) -> pd.DataFrame:
+    pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
+    return pairs.agg(rating=("rating", "mean"), timestamp=("timestamp", "min")).reset_index()
+
+
+def last_behaviour(log: pd.DataFrame) -> pd.DataFrame:
+    return a_row_a_click(log).drop_duplicates(PAIR, keep="last")
+
+
+def strongest_with_its_moment(log: pd.DataFrame) -> pd.DataFrame:
+    return a_row_a_click(log).sort_values("rating").drop_duplicates(PAIR, keep="last")
+
+
+def first_shown(log: pd.DataFrame) -> pd.DataFrame:
+    found = shown_counts(log)
+    return found[found["rating"] > 0]
+
+
+def first_row_is_first_click(log: pd.DataFrame) -> pd.DataFrame:
+    pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
+    return pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "first")).reset_index()
+
+
+def purchases_alone(log: pd.DataFrame) -> pd.DataFrame:
+    return with_stars(log[log["bought"]])
 
 
 def convert(log: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +131,7 @@ def last_event(events: pd.DataFrame) -> pd.Series:
 
 
 solutions = {
-    "01.1": rated_once(),
+    "01.1": to_signals,
     "01.2": convert,
     "01.3": count_leaks,
     "01.4": more_than_usual,
@@ -91,10 +139,17 @@ solutions = {
 }
 wrong = {
     "01.1": [
-        (9_066, "in the catalogue"),
-        (6_003, "at least two"),
-        (20, "by item_id, not by user_id"),
-        (17, "value_counts"),
+        (a_row_a_click, "one interaction, not two"),
+        (shown_counts, "being shown sends no signal"),
+        (added_up, "add the signals up"),
+        (averaged, "get 4 stars; their strongest is 5"),
+        (last_behaviour, "not the last"),
+        (first_shown, "only shown"),
+        (strongest_with_its_moment, "in second 30; yours is 60"),
+        (first_row_is_first_click, "order of the rows"),
+        (purchases_alone, "three pairs"),
+        (lambda log: to_signals(log).set_index(PAIR), "reset_index"),
+        (lambda log: 5.0, "return a table"),
     ],
     "01.2": [
         (without_rescaling, "Halve them"),

@@ -14,20 +14,60 @@ from recfuse_lib.teaching.checks import exercise
 Table = pd.DataFrame
 
 
+IMPRESSIONS = [
+    # user, item, second, clicked, favourited, carted, bought
+    (1, 8, 5, False, False, False, False),
+    (1, 7, 20, True, False, True, True),
+    (2, 7, 30, True, False, False, False),
+    (1, 8, 40, True, False, True, False),
+    (1, 7, 50, True, False, False, False),
+    (2, 7, 60, True, True, False, False),
+    (3, 9, 70, False, False, False, False),
+]
+SIGNALS = {(1, 7): (5.0, 20), (1, 8): (4.5, 40), (2, 7): (4.0, 30)}
+"""(user, item) -> the rating and the timestamp that `IMPRESSIONS` give."""
+
+
 @exercise(
     "01.1",
-    start="Count the rows of each item_id in dataset.interactions, then count the items whose count is one.",
-    right="A third of the catalogue rests on one opinion. What is learned about these films from behaviour alone is "
-    "next to nothing.",
+    start="Keep the rows with a click, give each the stars of its strongest behaviour, then group by user_id and "
+    "item_id: the maximum of the stars, the minimum of the timestamps.",
+    right="One pair, one interaction. Counted by rows, a shopper who came back to hesitate would weigh more than one "
+    "who bought at once.",
 )
-def rated_once(answer: int) -> str | None:
-    if answer == 9_066:
-        return "That is the number of films in the catalogue. How many of them have exactly one rating?"
-    if answer == 6_003:
-        return "That is the number of films with at least two ratings; you want the others."
-    if answer == 20:
-        return "That is the smallest number of ratings of a person. Count by item_id, not by user_id."
-    return None if answer == 3_063 else "value_counts() on item_id gives ratings per film; compare them with 1."
+def signals(answer: Callable[[Table], Table]) -> str | None:
+    columns = ["user_id", "item_id", "timestamp", "clicked", "favourited", "carted", "bought"]
+    log = pd.DataFrame(IMPRESSIONS, columns=columns)
+    found = answer(log.copy())
+    if not isinstance(found, pd.DataFrame):
+        return f"return a table; yours returns {type(found).__name__}."
+    if absent := [name for name in ("user_id", "item_id", "rating", "timestamp") if name not in found]:
+        return f"the table lacks {', '.join(absent)}; what groupby made an index, reset_index makes columns."
+    pairs = list(zip(found["user_id"], found["item_id"], strict=True))
+    if (3, 9) in pairs:
+        return "product 9 was shown to shopper 3 and never clicked; being shown sends no signal."
+    if len(set(pairs)) < len(pairs):
+        return "shopper 1 clicked product 7 twice; the pair is one interaction, not two."
+    if set(pairs) != set(SIGNALS):
+        return f"three pairs of shopper and product have a click; yours are {sorted(set(pairs))}."
+    rating = dict(zip(pairs, found["rating"], strict=True))
+    if rating[1, 7] > 5:
+        return f"{rating[1, 7]:g} stars: you add the signals up; take the strongest, the schema ends at 5."
+    if rating[1, 7] == 3:
+        return "shopper 1 bought product 7 and clicked it again later: the strongest signal counts, not the last."
+    for pair, (stars, _) in SIGNALS.items():
+        if rating[pair] != stars:
+            return f"shopper {pair[0]} and product {pair[1]} get {rating[pair]:g} stars; their strongest is {stars:g}."
+    when = dict(zip(pairs, found["timestamp"], strict=True))
+    if when[1, 8] == 5:
+        return "in second 5 product 8 was only shown; take the moment of the first click."
+    for pair, (_, second) in SIGNALS.items():
+        if when[pair] != second:
+            return f"shopper {pair[0]} first clicked product {pair[1]} in second {second}; yours is {when[pair]}."
+    backwards = answer(log.iloc[::-1].reset_index(drop=True)).sort_values(["user_id", "item_id"])
+    if list(zip(backwards["rating"], backwards["timestamp"], strict=True)) != list(SIGNALS.values()):
+        return "the answer changes with the order of the rows; nothing says that they are sorted."
+    return None
 
 
 @exercise(
