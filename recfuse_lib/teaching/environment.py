@@ -71,6 +71,25 @@ def profile() -> str:
     return name
 
 
+def media_folder() -> Path | None:
+    """A folder of your own pictures, named by item id, or None when none was given.
+
+    It is set by ``--media DIR`` of ``python -m recfuse_lib.teaching.course``, or by the environment variable
+    ``RECFUSE_MEDIA``.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+
+    Example:
+        >>> media_folder() is None
+        True
+    """
+    name = os.environ.get("RECFUSE_MEDIA")
+    if name and not Path(name).is_dir():
+        raise FileNotFoundError(f"RECFUSE_MEDIA is {name!r}: there is no such folder; name one that holds 862.jpg, …")
+    return Path(name) if name else None
+
+
 def start(seed: int = 0) -> None:
     """Open a notebook: set the seeds and the figure style, print versions, profile and device.
 

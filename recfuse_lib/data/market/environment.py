@@ -90,7 +90,8 @@ class MarketEnvironment(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         action = np.asarray(action, "int64")
         if not self.action_space.contains(action):
             raise ValueError(
-                f"action {action.tolist()} is not {self.action_space.shape[0]} item codes of 0–{len(self.truth.products) - 1}"
+                f"action {action.tolist()} is not a slate of {self.action_space.shape[0]} item codes of "
+                f"0–{len(self.truth.products) - 1}"
             )
         item = action[np.sort(np.unique(action, return_index=True)[1])]
         would = shoppers.respond(

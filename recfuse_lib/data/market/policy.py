@@ -68,4 +68,4 @@ class ShopPolicy:
 
 def believe(clicks: np.ndarray) -> np.ndarray:
     """The shop's belief in each category, from the clicks so far: (clicks + 0.5) / Σ, (n, C)."""
-    return (clicks + 0.5) / (clicks + 0.5).sum(axis=1, keepdims=True)
+    return np.asarray((clicks + 0.5) / (clicks + 0.5).sum(axis=1, keepdims=True))

@@ -93,10 +93,10 @@ class Market:
         Args:
             folder: Where to write them; by default a folder in the cache.
         """
-        from recfuse_lib.data.market import media
+        from recfuse_lib.data.market.media import write
 
         made, _ = products.make(self.seed, len(self.catalogue))
-        return media.write(
+        return write(
             folder, self.catalogue["item_id"].to_numpy(), made.pixels, made.mood, made.motion, seed=self.seed
         )
 
@@ -303,7 +303,7 @@ def _visits(
 
 
 def satisfied(before: np.ndarray, utility: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """Satisfaction after a visit: 0.8 · before + 0.2 · the mean utility of what was clicked (−1 if nothing was), (n,)."""
+    """Satisfaction after a visit: 0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,)."""
     count = clicked.sum(axis=1)
     mean = np.where(count > 0, (utility * clicked).sum(axis=1) / np.maximum(count, 1), -1.0)
     return np.asarray(0.8 * before + 0.2 * mean)
