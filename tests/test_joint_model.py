@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from keras import ops
 
 from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Queries
@@ -35,8 +36,9 @@ def encodings() -> ItemEncodings:
     return ItemEncodings.of({"text": kinds + generator.normal(0, 0.1, (N_ITEMS, WIDTH))})
 
 
-def make(**arguments: object) -> JointModel:
-    return JointModel(N_USERS, N_ITEMS, {"text": WIDTH}, dimension=8, history_length=10, **arguments)
+def make(encodings: ItemEncodings | None = None, **arguments: object) -> JointModel:
+    widths = encodings.widths if encodings else {"text": WIDTH}
+    return JointModel(N_USERS, N_ITEMS, widths, dimension=8, history_length=10, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +104,77 @@ def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) ->
     )
 
 
-def test_one_seed_gives_one_model(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    def run() -> np.ndarray:
-        keras.utils.set_random_seed(3)
-        model = make()
-        model.learn(history, encodings, epochs=2, batch_size=64, verbose=0)
-        return model.score(asked([0], [5.0]))
+@pytest.fixture(scope="module")
+def two_dimensions(encodings: ItemEncodings) -> ItemEncodings:
+    """The text as before, and pictures of two thirds of the items, which tell the kind too."""
+    picture = np.random.default_rng(2).normal(encodings.matrices["text"][:, :GROUPS] * 2, 0.1)
+    return ItemEncodings.of({**encodings.matrices, "image": picture}, {"image": np.arange(N_ITEMS) % 4 != 0})
 
-    np.testing.assert_array_equal(run(), run())
+
+def test_an_unavailable_item_in_the_history_is_named(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    available = np.arange(N_ITEMS) != history["item"].iloc[0]
+    with pytest.raises(ValueError, match=f"item {history['item'].iloc[0]} is in the history"):
+        make().learn(history, encodings, available, epochs=1, verbose=0)
+
+
+AVAILABLE = np.arange(N_ITEMS) % 6 != 5
+
+
+def learn_two_dimensions(history: pd.DataFrame, two_dimensions: ItemEncodings) -> tuple[JointModel, np.ndarray]:
+    """A model that met five sixths of the items, and the corrections δ that it began with."""
+    keras.utils.set_random_seed(3)
+    model = make(two_dimensions, modality_dropout=0.3)
+    start = np.array(ops.convert_to_numpy(model.item_tower.correction))
+    known = history[AVAILABLE[history["item"]]]
+    model.learn(known, two_dimensions, AVAILABLE, epochs=10, batch_size=64, learning_rate=0.01, verbose=0)
+    return model, start
+
+
+@pytest.fixture(scope="module")
+def multimodal(history: pd.DataFrame, two_dimensions: ItemEncodings) -> tuple[JointModel, np.ndarray]:
+    return learn_two_dimensions(history, two_dimensions)
+
+
+def test_unavailable_items_are_left_as_they_began(multimodal: tuple[JointModel, np.ndarray]) -> None:
+    model, start = multimodal
+    moved = (ops.convert_to_numpy(model.item_tower.correction) != start).any(1)
+    np.testing.assert_array_equal(moved, AVAILABLE)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.retrieval.popularity) != 0, AVAILABLE)
+    assert not model.item_tower.parts()["behaviour"][~AVAILABLE].any()
+
+
+def test_unavailable_items_find_their_fans_by_content(multimodal: tuple[JointModel, np.ndarray]) -> None:
+    # All of them are of the third kind.
+    others = multimodal[0].score(asked([0, 3, 6], [5.0, 5.0, 5.0]))[0, ~AVAILABLE]
+    fans = multimodal[0].score(asked([2, 8, 14], [5.0, 5.0, 5.0]))[0, ~AVAILABLE]
+    assert fans.mean() > others.mean() + 0.5
+
+
+def test_several_dimensions_are_saved_and_explained(
+    multimodal: tuple[JointModel, np.ndarray], two_dimensions: ItemEncodings, tmp_path
+) -> None:
+    model = multimodal[0]
+    gates = model.item_tower.gates()
+    np.testing.assert_allclose(gates.sum(1), 1, atol=1e-6)
+    assert gates.std(axis=0).min() > 0 and not gates[::4, 1].any()
+    query = asked([1, 4], [5.0, 5.0], user=2)
+    table, scores = contributions(model, query, item=7), model.score(query)[0]
+    assert table["total"].sum() == pytest.approx(scores[7] - scores.mean(), abs=1e-4)
+    assert {"text", "image", "behaviour"} <= set(table.columns)
+    model.save(tmp_path / "joint.keras")
+    loaded = keras.saving.load_model(tmp_path / "joint.keras")
+    np.testing.assert_array_equal(loaded.score(query), model.score(query))
+    np.testing.assert_array_equal(loaded.item_tower.gates(), gates)
+    loaded.item_tower.set_encodings(two_dimensions.with_missing("image", 1.0, seed=0))
+    assert not np.array_equal(loaded.score(query)[0], scores)
+
+
+def test_one_seed_gives_one_model(
+    multimodal: tuple[JointModel, np.ndarray], history: pd.DataFrame, two_dimensions: ItemEncodings
+) -> None:
+    again, _ = learn_two_dimensions(history, two_dimensions)
+    query = asked([0], [5.0])
+    np.testing.assert_array_equal(again.score(query), multimodal[0].score(query))
 
 
 def test_an_empty_history_is_a_history(trained: JointModel) -> None:
