@@ -14,7 +14,7 @@ import keras
 from keras import layers, ops
 
 from recfuse_lib.data.media import read_clip
-from recfuse_lib.encoders.contrastive import DIMENSIONS, EPOCHS, Array, Mask, TwoViewEncoder, seeded
+from recfuse_lib.encoders.contrastive import DIMENSIONS, EPOCHS, Array, LogEnergies, Mask, TwoViewEncoder, seeded
 from recfuse_lib.encoders.files import encode_files
 from recfuse_lib.encoders.image import jittered
 
@@ -53,7 +53,8 @@ class OverTime(layers.Layer):
 class ClipEncoder(TwoViewEncoder):
     """A clip as a vector: every frame through one network, then what stays, how far it moves and how fast.
 
-        e = W OverTime(f(x_1), …, f(x_T)),   f = a coarse picture of ReLU(conv(x_t))
+        e = W OverTime(f(x_1), …, f(x_T))
+        f(x) = [V pool(h), log mean h],   h = ReLU(conv(x))
 
     Another view of a clip is mirrored, moved by up to two pixels, and noisy, all frames alike. Speed and extent of the
     motion are as before.
@@ -93,8 +94,9 @@ class ClipEncoder(TwoViewEncoder):
         patterns = layers.Conv2D(16, 5, strides=2, padding="same", activation="relu", kernel_initializer=next(weights))(
             frame
         )
-        coarse = layers.Flatten()(layers.AveragePooling2D(max(1, size // 8))(patterns))
-        look = keras.Model(frame, layers.Dense(dimensions, kernel_initializer=next(weights))(coarse))
+        coarse = layers.Flatten()(layers.AveragePooling2D(max(1, size // 14))(patterns))
+        places = layers.Dense(dimensions, kernel_initializer=next(weights))(coarse)
+        look = keras.Model(frame, layers.Concatenate()([places, LogEnergies((1, 2))(patterns)]))
         inputs = keras.Input((frames, size, size, channels))
         moments = OverTime()(layers.TimeDistributed(look)(inputs))
         self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(moments))
