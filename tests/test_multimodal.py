@@ -56,7 +56,7 @@ def test_it_is_equation_1() -> None:
         powers = {place: np.exp(bias[place] + gate_kernels[place] @ rows[place]) for place in there}
         for place in there:
             expected_gates[item, place] = powers[place] / sum(powers.values())
-            expected[item] += len(there) * expected_gates[item, place] * (rows[place] @ kernels[place])
+            expected[item] += np.sqrt(len(there)) * expected_gates[item, place] * (rows[place] @ kernels[place])
         expected[item] += delta[item] if available[item] else 0
     np.testing.assert_allclose(tower.gates(), expected_gates, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(values(tower()), expected, rtol=1e-4, atol=1e-5)

@@ -22,13 +22,13 @@ ENCODING_SCALE = 2.0
 class MultimodalTower(keras.layers.Layer):
     """Item vectors that are anchored in content and corrected by behaviour:
 
-        z_i = n_i · Σ_d g_i^d W_d e_i^d + c_i δ_i        (1)
+        z_i = √n_i · Σ_d g_i^d W_d e_i^d + c_i δ_i        (1)
         g_i = softmax over the dimensions that i has of a_d + v_dᵀ e_i^d
 
     e_i^d is the encoding of the item in dimension d, the same for every model and never trained here; W_d is shared by
     all items. The gate g_i^d says how much dimension d counts for this item: 0 where it is missing, and 1 in all over
-    the n_i dimensions that the item has. The factor n_i lets each dimension weigh on average what it would weigh alone,
-    so more dimensions add up and do not thin each other out. With one dimension, z_i = W e_i + c_i δ_i.
+    the n_i dimensions that the item has. √n_i keeps the length of z_i about the same however many there are. With one
+    dimension, z_i = W e_i + c_i δ_i.
 
     δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step and 1 for the
     others, so W must carry what content can say. Afterwards c_i is 1. It is 0 for ever for an item that was not
@@ -163,8 +163,8 @@ class MultimodalTower(keras.layers.Layer):
         return ops.matmul(ENCODING_SCALE * self.encodings[place], self.kernels[place])
 
     def _weights(self, present: Any) -> Any:
-        """n_i g_i, (I, number of dimensions)."""
-        return ops.sum(present, axis=1, keepdims=True) * self._gates(present)
+        """√n_i g_i, (I, number of dimensions)."""
+        return ops.sqrt(ops.sum(present, axis=1, keepdims=True)) * self._gates(present)
 
     def _gates(self, present: Any) -> Any:
         own = [
