@@ -68,7 +68,7 @@ class SoundEncoder(TwoViewEncoder):
         inputs = keras.Input(self.prepare(waveform).shape[1:])
         convolution = partial(layers.Conv2D, padding="same", activation="relu")
         fine = convolution(16, (5, 3), strides=2, kernel_initializer=next(weights))(inputs)
-        coarse = convolution(32, (5, 3), kernel_initializer=next(weights))(layers.AveragePooling2D(2)(fine))
+        coarse = convolution(32, 3, kernel_initializer=next(weights))(layers.AveragePooling2D(2)(fine))
         pitches = layers.Flatten()(layers.AveragePooling2D((1, inputs.shape[2]))(inputs))
         features = layers.Concatenate()([pitches, LogEnergies((1, 2))(fine), LogEnergies((1, 2))(coarse)])
         self.network = keras.Model(inputs, layers.Dense(dimensions, kernel_initializer=next(weights))(features))
@@ -122,5 +122,5 @@ def encode_sounds(
     def encode(sounds: Array, seen: Mask) -> Array:
         return SoundEncoder(rate, seconds, seed=seed).learn(sounds, seen).encode(sounds)
 
-    configuration = {"encoder": "sound 1", "rate": rate, "seconds": seconds, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "sound", "rate": rate, "seconds": seconds, "seed": seed, "epochs": EPOCHS}
     return encode_files(paths, partial(read_sound, rate=rate, seconds=seconds), encode, configuration, seen, missing)

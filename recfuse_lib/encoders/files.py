@@ -14,9 +14,15 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from recfuse_lib.data.media import read_all
+from recfuse_lib.data import media
 from recfuse_lib.encoders import cache
 from recfuse_lib.encoders.contrastive import Array, Mask
+
+CODE = [
+    Path(media.__file__),
+    *(Path(__file__).with_name(f"{name}.py") for name in ("contrastive", "image", "audio", "video")),
+]
+"""What decides on encodings beside files and settings: another version of it makes other encodings."""
 
 
 def encode_files(
@@ -47,7 +53,7 @@ def encode_files(
     learned = np.ones(len(files), bool) if seen is None else np.asarray(seen, bool)
     if learned.shape != (len(files),):
         raise ValueError(f"seen has shape {learned.shape}; expected one value for each of the {len(files)} items")
-    content = [*(_digest(path) for path in files), learned.tobytes().hex()]
+    content = [*(_digest(path) for path in [*files, *CODE]), learned.tobytes().hex()]
     key = cache.content_key(content, {**configuration, "backend": keras.backend.backend()})
     kept = cache.fetch(key)
     if kept is not None and (missing == "mask" or np.isfinite(kept).all()):
@@ -56,7 +62,7 @@ def encode_files(
         if unreadable:
             warnings.warn(f"{len(unreadable)} files count as missing, such as {unreadable[0]}", stacklevel=3)
         return np.where(present[:, None], kept, 0), present
-    arrays, present = read_all(files, read, missing)
+    arrays, present = media.read_all(files, read, missing)
     some = encode(arrays[present], learned[present])
     kept = np.full((len(files), some.shape[1]), np.nan, np.float32)
     kept[present] = some

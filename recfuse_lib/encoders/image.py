@@ -196,5 +196,5 @@ def encode_images(
     def encode(pictures: Array, seen: Mask) -> Array:
         return ImageEncoder(size, channels, seed=seed).learn(pictures, seen).encode(pictures)
 
-    configuration = {"encoder": "image 1", "size": size, "channels": channels, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "image", "size": size, "channels": channels, "seed": seed, "epochs": EPOCHS}
     return encode_files(paths, partial(read_image, size=size, channels=channels), encode, configuration, seen, missing)

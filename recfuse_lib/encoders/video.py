@@ -142,6 +142,6 @@ def encode_clips(
         return ClipEncoder(frames, size, channels, seed=seed).learn(clips, seen).encode(clips)
 
     shape = {"frames": frames, "size": size, "channels": channels}
-    configuration = {"encoder": "clip 1", **shape, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "clip", **shape, "seed": seed, "epochs": EPOCHS}
     read = partial(read_clip, frames=frames, size=size, channels=channels)
     return encode_files(paths, read, encode, configuration, seen, missing)
