@@ -10,7 +10,7 @@ from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.explanation import contributions
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.tasks.multitask import JointModel, _even_batches
 
 N_USERS, N_ITEMS, WIDTH = 40, 60, 6
 GROUPS = 3
@@ -115,6 +115,20 @@ def test_an_unavailable_item_in_the_history_is_named(history: pd.DataFrame, enco
     available = np.arange(N_ITEMS) != history["item"].iloc[0]
     with pytest.raises(ValueError, match=f"item {history['item'].iloc[0]} is in the history"):
         make().learn(history, encodings, available, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(("n_examples", "batch_size"), [(1, 64), (64, 64), (65, 64), (960, 64), (1_000, 64), (7, 3)])
+def test_batches_are_of_one_size_and_hold_every_example(n_examples: int, batch_size: int) -> None:
+    rows, size = _even_batches(n_examples, batch_size)
+    assert size <= batch_size and len(rows) % size == 0
+    assert len(rows) // size == -(-n_examples // batch_size)
+    repeats = np.bincount(rows, minlength=n_examples)
+    assert repeats.min() == 1 and repeats.max() <= 2 and len(rows) - n_examples < len(rows) // size
+
+
+def test_an_empty_history_teaches_nothing(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        make().learn(history[:0], encodings, verbose=0)
 
 
 AVAILABLE = np.arange(N_ITEMS) % 6 != 5
