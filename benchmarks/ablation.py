@@ -1,6 +1,6 @@
 """What each dimension of taste is worth on the simulated market, against the truth.
 
-    python benchmarks/ablation.py            # 95 trainings; finished ones are kept in build/ablation
+    python benchmarks/ablation.py            # 100 trainings; finished ones are kept in build/ablation
     python benchmarks/ablation.py --report   # only write docs/ablation.md and docs/ablation/*.csv from them
 
 Five markets (seeds 0–4, scale 0.4: 1,200 products and 1,600 shoppers), each with encoders and a joint model of the same
@@ -127,6 +127,7 @@ def run(seed: int) -> None:
         keep(f"robust {share}", lambda share=share: robustness(share))
     for name in DIMENSIONS:
         fitted(f"without {name}", lambda encodings, name=name: encodings.without(name))
+    fitted("text and attributes", lambda encodings: encodings.only("text", "attributes"))
     fitted("image permuted", lambda encodings: encodings.permuted("image", seed))
     for name in DIMENSIONS:
         fitted(f"{name} alone", lambda encodings, name=name: encodings.only(name))
@@ -150,7 +151,7 @@ def report() -> None:
     TABLES.mkdir(parents=True, exist_ok=True)
     rows = []
     names = [f"{name} alone" for name in DIMENSIONS] + [f"without {name}" for name in DIMENSIONS]
-    for name in ("oracle", "all", *names, "image permuted", "item-kNN", "popularity"):
+    for name in ("oracle", "all", "text and attributes", *names, "image permuted", "item-kNN", "popularity"):
         row: dict[str, object] = {"model": name}
         for fold in FOLDS:
             values, who = all_of(fold) if name == "all" else kept(name, fold)
