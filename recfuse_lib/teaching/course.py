@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--in-place", action="store_true", help="write the executed notebooks back, nothing else")
     parser.add_argument("--accept", action="store_true", help="take the last run's timings over; executes nothing")
     parser.add_argument("--readme", action="store_true", help="renew README's table and picture; executes nothing")
-    parser.add_argument("--media", type=Path, metavar="DIR", help="pictures for MovieLens, named by movie id: 862.jpg")
+    parser.add_argument("--media", type=Path, metavar="DIR", help="pictures for MovieLens, named by movie id: 1.jpg")
     options = parser.parse_args(arguments)
     if options.media:
         # A kernel works in the notebook's folder.

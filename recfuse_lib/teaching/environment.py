@@ -86,7 +86,7 @@ def media_folder() -> Path | None:
     """
     name = os.environ.get("RECFUSE_MEDIA")
     if name and not Path(name).is_dir():
-        raise FileNotFoundError(f"RECFUSE_MEDIA is {name!r}: there is no such folder; name one that holds 862.jpg, …")
+        raise FileNotFoundError(f"RECFUSE_MEDIA is {name!r}: there is no such folder; name one that holds 1.jpg, …")
     return Path(name) if name else None
 
 
