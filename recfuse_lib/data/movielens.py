@@ -5,14 +5,13 @@ Taught in notebook 01.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.committed import read_verified
+from recfuse_lib.data.schema import Dataset
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "movielens"
 
@@ -39,24 +38,11 @@ def load(folder: Path | str = DATA) -> Dataset:
     Taught in notebook 01.
     """
     folder = Path(folder)
-    tables = {name: _read_verified(folder, name) for name in ("interactions", "catalogue")}
+    contents = {
+        name: read_verified(folder, "movielens", f"{name}.parquet", name) for name in ("interactions", "catalogue")
+    }
+    tables = {name: pd.read_parquet(io.BytesIO(content)) for name, content in contents.items()}
     catalogue = tables["catalogue"]
     untitled = "Untitled film " + catalogue["item_id"].astype("str")
     catalogue = catalogue.assign(title=catalogue["title"].fillna(untitled))
     return Dataset.of("MovieLens", tables["interactions"], catalogue)
-
-
-def _read_verified(folder: Path, name: str) -> pd.DataFrame:
-    path = folder / f"{name}.parquet"
-    advice = "restore it with `git checkout -- data/movielens` or rebuild it with `python data/movielens/build.py`"
-    try:
-        pinned = json.loads((folder / "checksums.json").read_text("utf-8"))[name]
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: file is missing; {advice}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != pinned["file_sha256"]:
-        raise DataError(
-            f"{path}: sha256 is {digest[:12]}…, expected {pinned['file_sha256'][:12]}…: the file was altered; {advice}"
-        )
-    return pd.read_parquet(io.BytesIO(content))

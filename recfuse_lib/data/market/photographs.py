@@ -6,15 +6,13 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.committed import read_verified
 
 DATA = Path(__file__).resolve().parents[3] / "data" / "market"
 SIZE = 28
@@ -59,7 +57,9 @@ def load(folder: Path | str = DATA) -> Photographs:
     """
     from PIL import Image
 
-    contents = {name: _read_verified(Path(folder), name) for name in ("photographs.png", "photographs.csv")}
+    contents = {
+        name: read_verified(Path(folder), "market", name, name) for name in ("photographs.png", "photographs.csv")
+    }
     with Image.open(io.BytesIO(contents["photographs.png"])) as sheet:
         grid = np.asarray(sheet)
     columns = grid.shape[1] // SIZE
@@ -101,19 +101,3 @@ def visual_properties(photographs: Photographs) -> np.ndarray:
         measured[members] /= measured[members].std(axis=0)
     factor = np.linalg.cholesky(np.cov(measured.T, bias=True))
     return np.linalg.solve(factor, measured.T).T
-
-
-def _read_verified(folder: Path, name: str) -> bytes:
-    advice = "restore it with `git checkout -- data/market` or rebuild it with `python data/market/build.py`"
-    try:
-        pinned = json.loads((folder / "checksums.json").read_text("utf-8"))[name]
-        content = (folder / name).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: file is missing; {advice}") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != pinned["file_sha256"]:
-        raise DataError(
-            f"{folder / name}: sha256 is {digest[:12]}…, expected {pinned['file_sha256'][:12]}…: the file was altered; "
-            f"{advice}"
-        )
-    return content

@@ -96,9 +96,7 @@ class Market:
         from recfuse_lib.data.market.media import write
 
         made, _ = products.make(self.seed, len(self.catalogue))
-        return write(
-            folder, self.catalogue["item_id"].to_numpy(), made.pixels, made.mood, made.motion, seed=self.seed
-        )
+        return write(folder, self.catalogue["item_id"].to_numpy(), made.pixels, made.mood, made.motion, seed=self.seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""Data files that are committed with the course: read only when they are what their checksums say.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from recfuse_lib.data.schema import DataError
+
+
+def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:
+    """The content of a committed file.
+
+    Args:
+        folder: Where the file and `checksums.json` lie.
+        data: The folder of `data/` that they belong to; a damaged file is restored from there.
+        file: The file's name.
+        entry: What `checksums.json` calls it.
+
+    Raises:
+        DataError: The file is missing or is not the one that the checksums describe.
+    """
+    advice = f"restore it with `git checkout -- data/{data}` or rebuild it with `python data/{data}/build.py`"
+    try:
+        pinned = json.loads((folder / "checksums.json").read_text("utf-8"))[entry]["file_sha256"]
+        content = (folder / file).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: file is missing; {advice}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != pinned:
+        raise DataError(
+            f"{folder / file}: sha256 is {digest[:12]}…, expected {pinned[:12]}…: the file was altered; {advice}"
+        )
+    return content
