@@ -1,0 +1,375 @@
+"""A language model behind an address, against a server on this machine that speaks the protocol, well and badly."""
+
+import http.server
+import json
+import re
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from recfuse_lib.encoders import openai_compatible
+from recfuse_lib.encoders.openai_compatible import LanguageModelError, OpenAICompatible
+
+KEY = "sk-a-key-that-nobody-may-read"
+USAGE = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+
+
+def chat(content, reason="stop"):
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": content},
+        "finish_reason": reason,
+        "logprobs": None,
+    }
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": USAGE,
+    }
+
+
+def scored(request, start_token=""):
+    """An echoed prompt with a token for every word and its space; a token's log-probability is −0.5 a character."""
+    tokens = [*([start_token] if start_token else []), *re.findall(r" ?[^ ]+", request["prompt"]), " generated"]
+    offsets = [len("".join(tokens[:place])) for place in range(len(tokens))]
+    logprobs = {
+        "tokens": tokens, "text_offset": offsets, "top_logprobs": [None] * len(tokens),
+        "token_logprobs": [None, *(-0.5 * len(token) for token in tokens[1:])],
+    }  # fmt: skip
+    choice = {"index": 0, "text": request["prompt"] + " generated", "logprobs": logprobs, "finish_reason": "length"}
+    return {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": USAGE,
+    }
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with what `respond(path, request)` gives: a value as JSON, bytes as they are, or (status, headers, body)."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_address[1]}/v1"
+        self.seen = []
+        self.respond = lambda path, request: chat("fine")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append((self.path, request, dict(self.headers)))
+        answer = self.server.respond(self.path, request)
+        status, headers, body = answer if isinstance(answer, tuple) else (200, {}, answer)
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.server.seen.append((self.path, None, dict(self.headers)))
+        self.send_error(404)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def running():
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def server():
+    with running() as one:
+        yield one
+        one.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """The waits that were asked for; none is waited."""
+    asked = []
+    monkeypatch.setattr(openai_compatible, "sleep", asked.append)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return asked
+
+
+def refused(model, *words):
+    with pytest.raises(LanguageModelError) as error:
+        model.generate(["hello"])
+    text = str(error.value)
+    assert model.address in text and KEY not in text
+    assert all(word in text for word in words), text
+
+
+def test_answers_come_in_order_and_several_at_once(server):
+    meeting = threading.Barrier(2, timeout=5)
+
+    def respond(path, request):
+        prompt = request["messages"][0]["content"]
+        if prompt in ("0", "1"):
+            meeting.wait()
+        if prompt == "0":
+            time.sleep(0.1)
+        return chat(f"answer {prompt}")
+
+    server.respond = respond
+    model = OpenAICompatible(server.address + "/", "small")
+    assert model.generate([str(number) for number in range(10)]) == [f"answer {number}" for number in range(10)]
+    assert model.generate([]) == []
+    assert model.name == f"{server.address}#small"
+
+
+def test_what_is_sent(server):
+    model = OpenAICompatible(server.address, "small", api_key=KEY)
+    model.generate(["Grüße 🎬"], max_tokens=7, stop="\n", temperature=0.7, seed=3, answer="1. ")
+    model.generate(["short"])
+    (path, request, headers), (_, plain, _) = server.seen
+    assert path == "/v1/chat/completions" and headers["Authorization"] == f"Bearer {KEY}"
+    assert request == {
+        "model": "small", "max_tokens": 7, "temperature": 0.7, "seed": 3, "stop": ["\n"],
+        "messages": [{"role": "user", "content": "Grüße 🎬"}, {"role": "assistant", "content": "1. "}],
+    }  # fmt: skip
+    assert plain["messages"] == [{"role": "user", "content": "short"}] and "stop" not in plain
+
+
+@pytest.mark.parametrize("content", ["Heat\nand more", "1. Heat\nand more", "Heat"])
+def test_neither_the_beginning_nor_the_stop_is_returned(server, content):
+    server.respond = lambda path, request: chat(content)
+    assert OpenAICompatible(server.address, "m").generate(["one film"], answer="1. ", stop="\n") == ["Heat"]
+
+
+@pytest.mark.parametrize("start_token", ["", "<s>"])
+def test_log_likelihood_sums_the_continuation_alone(server, start_token):
+    server.respond = lambda path, request: scored(request, start_token)
+    model = OpenAICompatible(server.address, "m")
+    got = model.log_likelihood(["A film about", "A longer film about"], [" space", " the deep sea", "s"])
+    # The last continuation has no token of its own: it is a part of "abouts", which counts as a whole.
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, [[-3.0, -6.5, -3.5]] * 2)
+    path, request, _ = server.seen[0]
+    assert path == "/v1/completions"
+    assert (request["echo"], request["logprobs"], request["max_tokens"]) == (True, 1, 1)
+    assert model.log_likelihood([], [" a"]).shape == (0, 1)
+
+
+def test_characters_not_bytes_are_counted(server):
+    server.respond = lambda path, request: scored(request)
+    got = OpenAICompatible(server.address, "m").log_likelihood(["電影 about 🎬"], [" Zürich"])
+    assert got[0, 0] == -0.5 * len(" Zürich")
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda choice: choice.update(logprobs=None),
+    lambda choice: choice.pop("logprobs"),
+    lambda choice: choice.update(logprobs={"content": []}),
+    lambda choice: choice.update(text=" generated"),
+    lambda choice: choice.pop("text"),
+    lambda choice: choice["logprobs"].update(token_logprobs=[]),
+    lambda choice: choice["logprobs"].update(token_logprobs=[None] * len(choice["logprobs"]["tokens"])),
+    lambda choice: choice["logprobs"].update(token_logprobs=[float("nan")] * len(choice["logprobs"]["tokens"])),
+])  # fmt: skip
+def test_a_server_that_does_not_score_is_named(server, spoil):
+    def respond(path, request):
+        answer = scored(request)
+        spoil(answer["choices"][0])
+        return answer
+
+    server.respond = respond
+    with pytest.raises(LanguageModelError, match="no log-probabilities") as error:
+        OpenAICompatible(server.address, "m").log_likelihood(["A film about"], [" space"])
+    assert server.address in str(error.value)
+
+
+def test_wrong_arguments():
+    model = OpenAICompatible("http://127.0.0.1:1/v1", "m")
+    with pytest.raises(TypeError):
+        model.generate("one string")
+    with pytest.raises(TypeError):
+        model.log_likelihood(["a"], "one string")
+    with pytest.raises(ValueError, match="empty"):
+        model.log_likelihood(["a"], [""])
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (b"<html>Welcome</html>", ["not JSON", "Welcome"]),
+    (b"", ["not JSON"]),
+    (b"\xff\xfe", ["not JSON"]),
+    ({"object": "list"}, ["no choices"]),
+    ({"choices": []}, ["no choices"]),
+    ({"choices": ["text"]}, ["no choices"]),
+    ([1], ["no choices"]),
+    ({"error": {"message": "the model is loading"}}, ["no choices", "the model is loading"]),
+    (chat(None, "length"), ["no text", "length"]),
+    ({"choices": [{"message": "text"}]}, ["no text"]),
+    ({"choices": [{}]}, ["no text"]),
+    ((400, {}, {"error": {"message": "max_tokens is too large", "type": "invalid"}}), ["400", "max_tokens is too large"]),
+    ((401, {}, {"error": f"Incorrect API key: {KEY}"}), ["401", "Incorrect API key", "key"]),
+    ((403, {}, ("x" * 290 + KEY).encode()), ["403"]),
+    ((404, {}, {"detail": "Not Found"}), ["404", "Not Found", "address"]),
+    ((200, {"Content-Length": "500"}, b'{"choices": ['), ["no answer", "IncompleteRead"]),
+    ((302, {"Location": f"http://localhost:1/{KEY}"}, b""), ["302", "http://localhost:1/", "not followed"]),
+])  # fmt: skip
+def test_bad_answers_are_explained_and_not_repeated(server, waits, answer, words):
+    server.respond = lambda path, request: answer
+    refused(OpenAICompatible(server.address, "m", api_key=KEY), *words)
+    assert len(server.seen) == 1 and waits == []
+
+
+def test_half_a_key_is_not_shown_either(server):
+    server.respond = lambda path, request: (403, {}, ("x" * 290 + KEY).encode())
+    with pytest.raises(LanguageModelError) as error:
+        OpenAICompatible(server.address, "m", api_key=KEY).generate(["hello"])
+    assert KEY[:4] not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_does_not_take_the_key_along(server, status):
+    with running() as other:
+        server.respond = lambda path, request: (status, {"Location": other.address}, b"")
+        refused(OpenAICompatible(server.address, "m", api_key=KEY), str(status), other.address)
+        other.shutdown()
+    assert other.seen == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(server, waits, status):
+    server.respond = lambda path, request: chat("at last") if len(server.seen) == 3 else (status, {}, b"busy")
+    assert OpenAICompatible(server.address, "m").generate(["hello"]) == ["at last"]
+    assert waits == [0.5, 1.0]
+
+
+def test_a_server_that_stays_busy_is_left_alone(server, waits):
+    server.respond = lambda path, request: (503, {}, {"message": "loading"})
+    refused(OpenAICompatible(server.address, "m", retries=3), "503", "loading", "4 times")
+    assert len(server.seen) == 4 and waits == [0.5, 1.0, 2.0]
+    refused(OpenAICompatible(server.address, "m", retries=0), "503")
+    assert len(server.seen) == 5
+
+
+@pytest.mark.parametrize(("asked", "waited"), [
+    ("3", 3.0), ("0", 0.0), ("86400", 20.0), ("9" * 500, 20.0), ("-1", 0.5), ("soon", 0.5), ("nan", 0.5),
+])  # fmt: skip
+def test_retry_after_is_honoured_within_bounds(server, waits, asked, waited):
+    server.respond = lambda path, request: (
+        chat("fine") if len(server.seen) > 1 else (429, {"Retry-After": asked}, b"slow down")
+    )
+    assert OpenAICompatible(server.address, "m").generate(["hello"]) == ["fine"]
+    assert waits == [waited]
+
+
+def test_a_silent_server_times_out(server):
+    release = threading.Event()
+    server.respond = lambda path, request: chat("late") if release.wait(5) else None
+    begun = time.monotonic()
+    refused(OpenAICompatible(server.address, "m", timeout=0.3), "timed out", "0.3 s")
+    assert time.monotonic() - begun < 2
+    release.set()
+
+
+def test_nobody_listens():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    refused(OpenAICompatible(address, "m", timeout=2), "refused", "running")
+
+
+def test_a_server_that_hangs_up():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True)
+        thread.start()
+        refused(OpenAICompatible(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", timeout=2), "no answer")
+        thread.join(2)
+
+
+def test_where_the_key_comes_from(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    OpenAICompatible(server.address, "m").generate(["a"])
+    OpenAICompatible(server.address, "m", api_key="another").generate(["a"])
+    OpenAICompatible(server.address, "m", api_key="").generate(["a"])
+    sent = [headers.get("Authorization") for _, _, headers in server.seen]
+    assert sent == [f"Bearer {KEY}", "Bearer another", None]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.org/v1",
+        "http://10.0.0.2:8000/v1",
+        "http://127.0.0.1.example.org/v1",
+        "http://localhost.example.org/v1",
+        "HTTP://example.org",
+    ],
+)
+def test_the_key_is_not_sent_in_plain_text(address, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ValueError, match="https") as error:
+        OpenAICompatible(address, "m")
+    assert KEY not in str(error.value)
+    OpenAICompatible(address, "m", api_key="")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/v1",
+        "HTTPS://example.org",
+        "http://localhost:8000/v1",
+        "http://127.1.2.3",
+        "http://[::1]:80/v1",
+    ],
+)
+def test_the_key_may_go_there(address):
+    assert OpenAICompatible(address, "m", api_key=KEY).name == f"{address}#m"
+
+
+def test_a_proxy_does_not_get_what_is_meant_for_this_machine(server, monkeypatch):
+    with running() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert OpenAICompatible(server.address, "m", api_key=KEY).generate(["a"]) == ["fine"]
+        proxy.shutdown()
+    assert proxy.seen == []
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
+def test_a_key_that_cannot_be_one(key):
+    with pytest.raises(ValueError) as error:
+        OpenAICompatible("https://example.org/v1", "m", api_key=key)
+    assert key not in str(error.value)
+
+
+@pytest.mark.parametrize("address", [
+    "", "localhost:8000/v1", "ftp://example.org", "http://", "http://host:0", "http://host:port/v1", "http://host:99999",
+    "http://[::1/v1", "http://a b/v1", "http://a\nb/v1", "http://käse/v1", "http://host/v1?key=1", "http://host/v1#model",
+    "https://user:secret@host/v1",
+])  # fmt: skip
+def test_what_is_no_address(address):
+    with pytest.raises(ValueError) as error:
+        OpenAICompatible(address, "m")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("settings", [{"model": ""}, {"timeout": 0}, {"retries": -1}])
+def test_impossible_settings(settings):
+    with pytest.raises(ValueError, match="model"):
+        OpenAICompatible(**{"address": "http://127.0.0.1/v1", "model": "m", **settings})
+
+
+def test_a_host_name_that_no_resolver_takes():
+    refused(OpenAICompatible(f"http://{'a' * 70}.invalid/v1", "m", timeout=2), "no answer")
