@@ -111,9 +111,10 @@ def relevant_items(rule: str, attributes: pd.DataFrame) -> np.ndarray:
     for condition in rule.split(";"):
         found = _CONDITION.fullmatch(condition)
         if not found or found["field"] not in attributes:
+            known = ", ".join(map(str, attributes.columns))
             raise DataError(
-                f"{rule!r}: cannot read {condition.strip()!r}; write an attribute ({', '.join(attributes)}), one of "
-                f"{' '.join(_COMPARISONS)} and a value"
+                f"{rule!r}: cannot read {condition.strip()!r}; write an attribute ({known}), one of "
+                f"{' '.join(_COMPARISONS)}, and a value"
             )
         column, comparison = attributes[found["field"]], found["operator"]
         if found["field"] in NUMERIC:
