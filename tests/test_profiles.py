@@ -194,6 +194,12 @@ def test_the_model_is_asked_only_where_there_is_something_to_say(grounded: bool)
     assert len(model.asked) == 1 and ("likes Comedy" in model.asked[0]) == grounded
 
 
+def test_who_is_known_by_tags_alone_is_not_put_to_the_model_without_titles() -> None:
+    model = Parrot("likes everything.")
+    texts = profiles.profiles(shop(), queries_of([]), model, grounded=False, tags=[{"price": 1}, {}, {}])
+    assert texts == ["Praises the price.", UNKNOWN, UNKNOWN] and not model.asked
+
+
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("said", ["", " \n", " ... "])
 def test_where_the_model_says_nothing_the_template_speaks(said: str) -> None:

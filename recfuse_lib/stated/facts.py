@@ -5,6 +5,7 @@ Taught in notebook 03.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -55,10 +56,7 @@ class Facts:
 
     def sayable(self) -> bool:
         """Whether there is anything to say."""
-        return any(getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in _NOT_SAID)
-
-
-_NOT_SAID = ("user", "rated")
+        return self != Facts(self.user, self.rated)
 
 
 def facts(dataset: Dataset, queries: Queries, tags: Sequence[Mapping[str, int]] | None = None) -> list[Facts]:
@@ -105,10 +103,11 @@ Group = tuple[str, str | tuple[int, int]]
 
 
 def _shares(dataset: Dataset) -> dict[Group, float]:
-    counts: dict[Group, int] = {}
+    counts: collections.Counter[Group] = collections.Counter()
     for groups, year in zip(catalogue_groups(dataset), catalogue_years(dataset), strict=True):
-        for group in [*groups, *([] if year is None else [("years", _decade(year))])]:
-            counts[group] = counts.get(group, 0) + 1
+        counts.update(groups)
+        if year is not None:
+            counts["years", _decade(year)] += 1
     return {group: count / dataset.n_items for group, count in counts.items()}
 
 
@@ -170,5 +169,7 @@ def examples(
             -place,
         )
     )
-    distinct = {titles[history.items[place]]: place for place in reversed(places)}
-    return [place for place in places if distinct[titles[history.items[place]]] == place][:most]
+    first: dict[str, int] = {}
+    for place in places:
+        first.setdefault(titles[history.items[place]], place)
+    return list(first.values())[:most]

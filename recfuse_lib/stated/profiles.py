@@ -80,7 +80,7 @@ def _quoted(titles: Sequence[str]) -> list[str]:
 
 
 def grounded_prompt(known: Facts) -> str:
-    """Asks a language model to say the facts in other words: one line, everything foreign in quotes or one word long.
+    """Asks a language model to say the facts in other words: one line, with the titles in quotes.
 
     Args:
         known: What the history supports; there is something to say.
@@ -165,19 +165,21 @@ def profiles(
     """
     known = facts(dataset, queries, tags)
     texts = [template(person) for person in known]
-    asked = [place for place, person in enumerate(known) if person.sayable()]
-    if model is None or not asked:
+    if model is None:
         return texts
     if grounded:
-        prompts = [grounded_prompt(known[place]) for place in asked]
+        prompts = {place: grounded_prompt(person) for place, person in enumerate(known) if person.sayable()}
     else:
         titles = [shown_title(title) for title in dataset.catalogue["title"]]
-        past = histories(dataset, queries, tags)
-        prompts = [free_prompt(past[place], titles) for place in asked]
+        past = histories(dataset, queries)
+        rated = [place for place, person in enumerate(known) if person.liked_titles or person.disliked_titles]
+        prompts = {place: free_prompt(past[place], titles) for place in rated}
+    if not prompts:
+        return texts
     from recfuse_lib.encoders.language_model import generate_texts
 
-    written = generate_texts(prompts, model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER)
-    for place, text in zip(asked, written, strict=True):
+    written = generate_texts(list(prompts.values()), model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER)
+    for place, text in zip(prompts, written, strict=True):
         if re.search(r"\w", text):
             text = text.strip()
             texts[place] = _whole_sentences(ANSWER + ("" if text[0] in "'’,.:" else " ") + text)
