@@ -103,6 +103,17 @@ UNSEEN = {
     "This person dislikes romance but not comedy.": "-Romance +Comedy",
     'Rated "Fargo" and "Psycho" highly, "Batman & Robin" poorly.': "+fargo +psycho -batman_robin",
 }
+# Written by SmolLM2-135M (greedy), labelled afterwards.
+WRITTEN = {
+    "This person is a fan of the 1970s and 1980s, with a love for the 1970s and 1980s, and a love for the 1970s and 1980s.": "+1970 +1980",
+    'This person is a fan of "The X-Files: Fight the Future" and has a fondness for "The Ice Pirates." They also enjoy "The Adventures of Priscilla, Queen of the Desert" and "The X-Files: Fight the Future."': "+the_x_files_fight_the_future +the_ice_pirates +the_adventures_of_priscilla_queen_of_the_desert",
+    'This person is a fan of "The Shawshank Redemption" and has a fondness for "The Lion King" and "The Lion King II." They also enjoy "The Lion King" and "The Lion King II."': "+the_shawshank_redemption +the_lion_king +the_lion_king_ii",
+    "This person is a fan of the 1990s, loves the 1990s, and loves the Lion King.": "+1990 +the_lion_king",
+    "This person is a fan of the 1980s and 2010s, loves action and thriller, and dislikes animation and comedy.": "+1980 +2010 +Action +Thriller -Animation -Comedy",
+    'This person is a fan of "The Shawshank Redemption" and has a fondness for "The Last Crusade." They also enjoy "The Last Crusade" and have a fondness for "The Shawshank Redemption."': "+the_shawshank_redemption +the_last_crusade",
+    'This person is a fan of the 1970s, loves the 2012 film "Serpico", and dislikes the 2012 film "25th Hour" and the 2012 film "25th Hour" and the 20': "+1970 +serpico -25th_hour",
+    'This person is a fan of "Road to Perdition" and has a fondness for "Monster\'s Ball." They also enjoy "Blazing Saddles" and "All or Nothing."': "+road_to_perdition +monster_s_ball +blazing_saddles +all_or_nothing",
+}
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 
 
@@ -134,7 +145,9 @@ def precision_and_recall(sentences: dict[str, str]) -> tuple[float, float, list[
     return right / made, right / wanted, wrong
 
 
-@pytest.mark.parametrize(("sentences", "precision", "recall"), [(SEEN, 0.9, 0.9), (UNSEEN, 0.8, 0.8)])
+@pytest.mark.parametrize(
+    ("sentences", "precision", "recall"), [(SEEN, 0.9, 0.9), (UNSEEN, 0.8, 0.8), (WRITTEN, 0.8, 0.8)]
+)
 def test_claims_of_labelled_sentences(sentences: dict[str, str], precision: float, recall: float) -> None:
     is_precise, is_complete, wrong = precision_and_recall(sentences)
     report = f"precision {is_precise:.3f}, recall {is_complete:.3f}\n" + "\n".join(wrong)
@@ -225,6 +238,10 @@ def test_a_claim_counts_once_and_words_of_a_title_claim_nothing() -> None:
     assert found_in("Likes horror. Loves scary horrors.") == {"+Horror"}
     assert found_in('Liked "Not Another Teen Movie" and "Scary Movie".') == {"+not_another_teen_movie", "+scary_movie"}
     assert found_in("Liked Bad Boys and War Horse.") == {"+bad_boys", "+war_horse"}
+
+
+def test_a_full_stop_in_the_quotes_ends_the_sentence() -> None:
+    assert found_in('They dislike "Heat." Comedies next.') == {"-heat", "+Comedy"}
 
 
 def test_a_word_is_no_title_for_being_one() -> None:

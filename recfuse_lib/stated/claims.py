@@ -114,7 +114,10 @@ def _quoted(text: str, vocabulary: Vocabulary) -> Iterator[Found]:
         name = next((name for name in map(normal, (words, bare)) if name in vocabulary.titles), None)
         is_name = any(map(str.isalnum, words)) and not words[0].islower() and normal(words) not in vocabulary.words
         if name is not None or is_name:
-            yield match.start(), _after_year(text, match.end()), [_title(name or normal(bare), bare, vocabulary)]
+            # "Heat." with the sentence's full stop inside the quotes: it must still end the sentence.
+            ends = words.endswith(".") and re.match(r"\s+[A-Z]|\s*$", text[match.end() :])
+            end = match.end() - 2 if ends else _after_year(text, match.end())
+            yield match.start(), end, [_title(name or normal(bare), bare, vocabulary)]
 
 
 def _after_year(text: str, end: int) -> int:
