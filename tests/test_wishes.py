@@ -326,11 +326,14 @@ def test_combine_refuses_what_does_not_fit(wish: list, user: list, weight: float
         combine(np.array(wish), np.array(user), weight)
 
 
+made = cache(simulator.make)
+
+
 @cache
 def attributes_of(name: str) -> pd.DataFrame:
     if name == "movielens":
         return movielens.load().catalogue
-    market, truth = simulator.make(seed=0)
+    market, truth = made(seed=0)
     return wish_judgements.market_attributes(market.catalogue, truth.products)
 
 
@@ -352,7 +355,7 @@ def test_rules() -> None:
 
 def test_market_attributes_are_the_truth() -> None:
     attributes = attributes_of("market")
-    market, _ = simulator.make(seed=0)
+    market, _ = made(seed=0)
     assert (attributes["category"] == market.catalogue["genres"]).all()
     cheap = market.catalogue["description"].str.contains("A bargain, we think|Easy on the purse")
     assert (attributes.loc[cheap, "tier"] == "low").all() and cheap.any()
