@@ -188,16 +188,18 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("grounded", [True, False])
 def test_the_model_is_asked_only_where_there_is_something_to_say(grounded: bool) -> None:
-    model = Parrot(" likes comedies. They avoid horr")
+    model = Parrot(" comedies. They avoid horr")
     texts = profiles.profiles(shop(), queries_of(LIKES_COMEDY), model, grounded=grounded)
-    assert texts == [f"{ANSWER} likes comedies.", UNKNOWN, UNKNOWN]
+    assert texts == [f"{ANSWER} comedies.", UNKNOWN, UNKNOWN]
     assert len(model.asked) == 1 and ("likes Comedy" in model.asked[0]) == grounded
 
 
-def test_who_is_known_by_tags_alone_is_not_put_to_the_model_without_titles() -> None:
-    model = Parrot("likes everything.")
-    texts = profiles.profiles(shop(), queries_of([]), model, grounded=False, tags=[{"price": 1}, {}, {}])
-    assert texts == ["Praises the price.", UNKNOWN, UNKNOWN] and not model.asked
+@pytest.mark.parametrize("grounded", [True, False])
+def test_the_model_does_not_say_what_somebody_likes_who_is_not_known_to_like_anything(grounded: bool) -> None:
+    model = Parrot("everything.")
+    queries = queries_of([(1, 0, 1.0), (1, 1, 3.0)])
+    texts = profiles.profiles(shop(), queries, model, grounded=grounded, tags=[{"price": 1}, {}, {}])
+    assert texts == ["Praises the price.", 'Did not like "Film A".', UNKNOWN] and not model.asked
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -211,9 +213,9 @@ def test_where_the_model_says_nothing_the_template_speaks(said: str) -> None:
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        ("'s taste is dark", "This person's taste is dark"),
-        ('likes "Airplane!" and "Mr. Bean." They also', 'This person likes "Airplane!" and "Mr. Bean."'),
-        ("likes A. B. C. D.", "This person likes A. B. C."),
+        (", well, the dark", "This person likes, well, the dark"),
+        ('"Airplane!" and "Mr. Bean." They also', 'This person likes "Airplane!" and "Mr. Bean."'),
+        ("A. B. C. D.", "This person likes A. B. C."),
     ],
 )
 def test_a_profile_is_at_most_three_whole_sentences(said: str, text: str) -> None:

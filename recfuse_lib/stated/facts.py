@@ -58,6 +58,10 @@ class Facts:
         """Whether there is anything to say."""
         return self != Facts(self.user, self.rated)
 
+    def likes_something(self) -> bool:
+        """Whether anything is known to be liked."""
+        return bool(self.liked or self.decades or self.brands or self.liked_titles)
+
 
 def facts(dataset: Dataset, queries: Queries, tags: Sequence[Mapping[str, int]] | None = None) -> list[Facts]:
     """What each history supports.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 TITLES_IN_PROMPT = {1: 8, -1: 4}
 """How many liked (1) and disliked (−1) titles the language model is shown, whatever the length of the history."""
 
-ANSWER = "This person"
-"""The words that the language model goes on from."""
+ANSWER = "This person likes"
+"""The words that the language model goes on from; without the verb, the small model says what the person is."""
 
 MAX_TOKENS = 72
 MAX_SENTENCES = 3
@@ -155,8 +155,8 @@ def profiles(
         tags: For each query what is known beside the ratings: tag → +1 (praised) or −1 (blamed).
 
     Returns:
-        One text a query, at most three sentences. Where a history supports no fact, nothing is asked of the model
-        (it would invent), and where the model answers nothing, the template speaks.
+        One text a query, at most three sentences. Where nothing is known to be liked, the model is not asked: its
+        answer begins with `ANSWER`, so it would invent. There, and where it answers nothing, the template speaks.
 
     Raises:
         ValueError: The queries belong to another catalogue, or there is not one set of tags a query.
@@ -168,12 +168,11 @@ def profiles(
     if model is None:
         return texts
     if grounded:
-        prompts = {place: grounded_prompt(person) for place, person in enumerate(known) if person.sayable()}
+        prompts = {place: grounded_prompt(person) for place, person in enumerate(known) if person.likes_something()}
     else:
         titles = [shown_title(title) for title in dataset.catalogue["title"]]
         past = histories(dataset, queries)
-        rated = [place for place, person in enumerate(known) if person.liked_titles or person.disliked_titles]
-        prompts = {place: free_prompt(past[place], titles) for place in rated}
+        prompts = {place: free_prompt(past[place], titles) for place, person in enumerate(known) if person.liked_titles}
     if not prompts:
         return texts
     from recfuse_lib.encoders.language_model import generate_texts
