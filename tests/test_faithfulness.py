@@ -240,6 +240,18 @@ def test_a_claim_counts_once_and_words_of_a_title_claim_nothing() -> None:
     assert found_in("Liked Bad Boys and War Horse.") == {"+bad_boys", "+war_horse"}
 
 
+def test_a_title_has_several_names() -> None:
+    names = [
+        "Pirates of the Caribbean: The Curse of the Black Pearl",
+        "The Curse of the Black Pearl",
+        "La Haine",
+        "Hate",
+        "Birdcage",
+    ]
+    items = [claim.items for name in names for claim in claims(f'Likes "{name}".', films())]
+    assert items[0] == items[1] and items[2] == items[3] and len(items) == 5 and all(items)
+
+
 def test_a_full_stop_in_the_quotes_ends_the_sentence() -> None:
     assert found_in('They dislike "Heat." Comedies next.') == {"-heat", "+Comedy"}
 

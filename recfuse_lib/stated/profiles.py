@@ -20,8 +20,8 @@ from recfuse_lib.stated.facts import Facts, examples, facts
 if TYPE_CHECKING:
     from recfuse_lib.encoders.language_model import LanguageModel
 
-TITLES_IN_PROMPT = {1: 8, -1: 4}
-"""How many liked (1) and disliked (−1) titles the language model is shown, whatever the length of the history."""
+TITLES_IN_PROMPT = {-1: 3, 1: 6}
+"""How many disliked (−1) and liked (1) titles the language model is shown, whatever the length of the history."""
 
 ANSWER = "This person likes"
 """The words that the language model goes on from; without the verb, the small model says what the person is."""
@@ -115,8 +115,9 @@ def grounded_prompt(known: Facts) -> str:
 def free_prompt(history: History, titles: Sequence[str]) -> str:
     """Asks a language model what it makes of titles with stars: one line, however long the history and odd the titles.
 
-    The titles are the best rated eight, and the worst four of those that were disliked, the newest first among
-    equals. A 5,000-item history gives no longer prompt than one of twelve items.
+    The titles are the worst three of those that were disliked and the best rated six, the newest first among equals;
+    the best stand last, since the small model speaks of what it read last. A history of 5,000 items gives no longer a
+    prompt than one of nine.
 
     Args:
         history: One person's past.
@@ -124,17 +125,15 @@ def free_prompt(history: History, titles: Sequence[str]) -> str:
 
     Example:
         >>> film = frozenset({("genre", "Horror")})
-        >>> free_prompt(History(7, (1, 0), (5.0, 1.5), (film, film), (1979, 1997), {}), ["Anaconda", "Alien"])
-        'A person gave these stars out of 5: "Alien" 5; "Anaconda" 1.5. In two short sentences, ...'
+        >>> past = History(7, (1, 0), (5.0, 1.5), (film, film), (1979, 1997), {})
+        >>> print(free_prompt(past, ["Anaconda", "Alien"]))
+        A person's ratings: "Anaconda" (1.5 stars); "Alien" (5 stars). Which genres does this person like, ...
 
     Taught in notebook 03.
     """
     places = [place for sign, most in TITLES_IN_PROMPT.items() for place in examples(history, sign, most, titles)]
-    stars = "; ".join(f'"{titles[history.items[place]]}" {history.ratings[place]:g}' for place in places)
-    return (
-        f"A person gave these stars out of 5: {stars}. "
-        "In two short sentences, what kinds does this person like and dislike?"
-    )
+    stars = "; ".join(f'"{titles[history.items[place]]}" ({history.ratings[place]:g} stars)' for place in places)
+    return f"A person's ratings: {stars}. Which genres does this person like, and which not? Answer in two sentences."
 
 
 def profiles(
