@@ -43,6 +43,7 @@ def empty_cache(tmp_path, monkeypatch):
     ("Heat (1995), a thriller of action and crime.", True),
     ("HEAT, from 1995: a thriller of action and crime.", True),
     ("heat (1995) action crime thriller", False),  # the same words
+    ("Heat (1995). Action, Crime.", False),  # a piece of it
     ("A thriller of action and crime from 1995.", False),  # no title
     ("Heat, a thriller of action and crime.", False),  # no year
     ("Heatwave (1995), a thriller of action and crime.", False),  # another title

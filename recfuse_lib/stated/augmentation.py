@@ -34,11 +34,11 @@ The same in other words: For little money: a straw hat to wear by the sea.
 
 Text: {}"""
 REWRITE_ANSWER = "The same in other words:"
-SYNONYMS = """Text: funny
-Other words: comical, humorous, amusing
+SYNONYMS = """Text: quick
+Other words: fast, rapid, swift
 
-Text: film
-Other words: movie, picture, cinema
+Text: angry
+Other words: furious, cross, enraged
 
 Text: {}"""
 SYNONYMS_ANSWER = "Other words:"
@@ -81,7 +81,7 @@ def rewritten(
         encode: Texts → (N, D), such as `TextEncoder.encode`.
         n: Variants a text; no two are the same.
         least_cosine: Of the encodings of a variant and its original.
-        must_stay: Text → the parts that a variant must hold.
+        must_stay: Text → the parts that a variant must hold: titles, brands.
         temperature: Higher gives more different variants, of which fewer pass.
         seed: Of the draws.
     """
@@ -171,12 +171,14 @@ def _checked(
     """What passes, and the original where it does not."""
     kept = np.zeros((len(texts), max(map(len, variants), default=0)), bool)
     for row, text in enumerate(texts):
-        seen = {_words(text)}
+        seen = [_words(text)]
         parts = [_words(part) for part in must_stay(text)]
         for column, variant in enumerate(variants[row]):
             words = _words(variant)
-            kept[row, column] = words not in seen and all(f" {part} " in f" {words} " for part in parts)
-            seen.add(words)
+            # A piece of the original says less and nothing in other words.
+            new = bool(words) and not any(f" {words} " in f" {other} " for other in seen)
+            kept[row, column] = new and all(f" {part} " in f" {words} " for part in parts)
+            seen.append(words)
     pairs = [(int(row), variants[row][column]) for row, column in zip(*np.nonzero(kept), strict=True)]
     kept[kept] = _cosines([texts[row] for row, _ in pairs], [variant for _, variant in pairs], encode) >= least_cosine
     chosen = [
