@@ -92,8 +92,9 @@ class Vocabulary:
     def of(cls, dataset: Dataset, tags: Mapping[str, Sequence[str]] | None = None) -> Self:
         """The words of a catalogue: its genres and brands with their synonyms, all titles, and maybe tags.
 
-        A title is known by all its names: with the article in front or left out, the parts before and after a colon
-        (unless another title is called so), and the names in brackets.
+        A title is known by all its names: with the article in front or left out, what stands before a colon
+        and, from three words on, what stands after it or a dash (unless another title is called so), and the names in
+        brackets.
 
         Args:
             dataset: Whose catalogue.
@@ -170,7 +171,7 @@ def _names(title: str) -> list[str]:
     shown, natural = shown_title(title), natural_title(title)
     in_brackets = [name.removeprefix("a.k.a. ") for name in re.findall(r"\(([^()]+)\)", natural)]
     others = [natural, *(natural_title(name) for name in in_brackets), shown.split(":")[0]]
-    others += [part for part in [shown.partition(": ")[2]] if len(normal(part).split()) > 2]
+    others += [part for part in re.split(": | - ", shown)[1:] if len(normal(part).split()) > 2]
     others += [re.sub("^(The|A|An) ", "", name) for name in (shown, shown.split(":")[0])]
     proper = normal(shown)
     return [proper, *dict.fromkeys(name for name in map(normal, others) if name not in ("", proper))]
