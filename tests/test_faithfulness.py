@@ -82,7 +82,7 @@ SEEN = {
     "This person likes the old and the new, the happy and the sad.": "",
     "This person loves suspense, yet avoids gore and slashers.": "+Thriller -Horror",
 }
-# ... and never changed after the second was scored.
+# ... and none was changed for a sentence of the second.
 UNSEEN = {
     "This person is a fan of classic Western films, particularly those from the 1950s and 1960s.": "+Western +1950 +1960",
     'This person likes Drama, War and Crime films, and they loved "Coming Home" and "No Man\'s Land".': "+Drama +War +Crime +coming_home +no_man_s_land",
