@@ -1,5 +1,6 @@
 """A language model behind an address, against a server on this machine that speaks the protocol, well and badly."""
 
+import contextlib
 import http.server
 import json
 import re
@@ -75,8 +76,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # a client whose time is up has gone
+            self.end_headers()
+            self.wfile.write(body)
 
     def do_GET(self):
         self.server.seen.append((self.path, None, dict(self.headers)))
