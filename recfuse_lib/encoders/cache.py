@@ -1,4 +1,4 @@
-"""A store of encodings on disk, found by what was encoded and how: the same content is never encoded twice.
+"""A store of encodings and of written texts, found by what they were made from and how: nothing is made twice.
 
 The key is a sha256 over the content and the configuration, so a changed text, weight or setting is another entry and
 nothing is ever out of date. An entry is one file that is replaced as a whole and carries a checksum.
@@ -14,9 +14,9 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,14 +81,52 @@ def store(key: str, encodings: npt.NDArray[np.float32]) -> None:
         key: From `content_key`.
         encodings: Array (N, D).
     """
-    path = _path(key)
+
+    def write(file: IO[bytes]) -> None:
+        np.savez(file, encodings=encodings, checksum=np.array(_checksum(key, encodings)))
+
+    _replace(_path(key), write)
+
+
+def fetch_text(key: str) -> str | None:
+    """The stored text, or None when there is none or the file is not what was stored.
+
+    Args:
+        key: From `content_key`.
+    """
+    path = _path(key, "texts", "txt")
+    try:
+        checksum, text = path.read_bytes().decode("utf-8").split("\n", 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        checksum, text = "", ""
+    if checksum != _text_checksum(key, text):
+        warnings.warn(f"{path} is damaged: it is ignored and will be written anew", stacklevel=2)
+        return None
+    return text
+
+
+def store_text(key: str, text: str) -> None:
+    """Keep a text under its key. Where the cache cannot be written it warns once and goes on without.
+
+    Args:
+        key: From `content_key`.
+        text: What a language model wrote.
+    """
+    content = f"{_text_checksum(key, text)}\n{text}".encode()
+    _replace(_path(key, "texts", "txt"), lambda file: file.write(content))
+
+
+def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file as a whole, or warn once for its folder."""
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
         partial = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, encodings=encodings, checksum=np.array(_checksum(key, encodings)))
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -96,17 +134,21 @@ def store(key: str, encodings: npt.NDArray[np.float32]) -> None:
         if path.parent not in _warned:
             _warned.add(path.parent)
             warnings.warn(
-                f"encodings are not kept: {path.parent} cannot be written ({error.strerror or error}); "
+                f"{path.parent.name} are not kept: {path.parent} cannot be written ({error.strerror or error}); "
                 "name a folder that you may write with RECFUSE_CACHE",
-                stacklevel=2,
+                stacklevel=3,
             )
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
 
 
-def _path(key: str) -> Path:
-    return cache_dir() / "encodings" / f"{key}.npz"
+def _path(key: str, folder: str = "encodings", ending: str = "npz") -> Path:
+    return cache_dir() / folder / f"{key}.{ending}"
+
+
+def _text_checksum(key: str, text: str) -> str:
+    return hashlib.sha256(f"{key} {text}".encode()).hexdigest()
 
 
 def _checksum(key: str, encodings: npt.NDArray[Any]) -> str:

@@ -8,6 +8,7 @@ Taught in notebook 03.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,29 @@ def backbone(path: Path | str) -> Any:
     if weights:
         raise ValueError(f"{path}: the model has no place for {', '.join(sorted(weights))}")
     return model
+
+
+class BytePairTokenizer:
+    """The tokenizer of a GGUF file, as `LocalLanguageModel` wants it.
+
+    Args:
+        tokenizer: A `tokenizers.Tokenizer`.
+        end: Id of the token that ends an answer.
+
+    Taught in notebook 03.
+    """
+
+    def __init__(self, tokenizer: Any, end: int) -> None:
+        self.end, self._tokenizer = end, tokenizer
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Token ids. Marks such as `<|im_end|>` become the special tokens only where `special` says so."""
+        self._tokenizer.encode_special_tokens = not special
+        return list(self._tokenizer.encode(text).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return str(self._tokenizer.decode(ids))
 
 
 def tokenizer(path: Path | str) -> tuple[Any, str, int]:

@@ -1,7 +1,7 @@
-"""A language model that writes and judges: generation, the likelihood of given words, hidden states as encodings.
+"""Language models that write and judge, by name.
 
-One small interface, `LanguageModel`, and `load` finds what stands behind a name: SmolLM2 from verified weights, any causal
-language model of KerasHub, or a server that speaks the OpenAI protocol.
+One small interface, `LanguageModel`, and `load` finds what stands behind a name: SmolLM2 from verified weights, any
+causal language model of KerasHub, or a server that speaks the OpenAI protocol.
 
 Taught in notebook 03.
 """
@@ -9,20 +9,22 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator, Sequence
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recfuse_lib import pretrained
-from recfuse_lib.encoders.text import Encodings, masked_mean
+from recfuse_lib.data.committed import read_verified
+from recfuse_lib.encoders import cache
 
-ROWS_AT_ONCE = 32
-TOKENS_AT_ONCE = 2_048
-GROWTH = 32
-"""Places that the cache grows by."""
+COMMITTED = Path(__file__).resolve().parents[2] / "data" / "generated"
+ANSWERS_AT_ONCE = 64
+SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class LanguageModel(Protocol):
@@ -66,263 +68,6 @@ class LanguageModel(Protocol):
         """
 
 
-class LocalLanguageModel:
-    """A causal language model of KerasHub, with its tokenizer and chat template.
-
-        P(w_1 … w_n | prompt) = Π_t P(w_t | prompt, w_1 … w_{t−1}),   P(w | context) = softmax(E h)_w
-
-    h is the last hidden state of the context, E the token embeddings. Keys and values of all that was read are kept (the
-    *cache*), so a step reads one token, and what several texts begin with is read once.
-
-    Args:
-        model: A `keras_hub.models.CausalLM`.
-        tokenizer: `encode(text, special)` → token ids, `decode(ids)` → text, and `end`, the id that ends an answer.
-        template: The chat template in Jinja; None for a model that was not trained to chat: it goes on from the prompt.
-        name: See `LanguageModel`.
-
-    Example:
-        >>> model = load("smollm2")
-        >>> model.generate(["What is the capital of France?"], max_tokens=12)
-        ['The capital of France is Paris.']
-        >>> paris, rome = model.log_likelihood(["What is the capital of France?"], ["Paris", "Rome"])[0]
-        >>> bool(paris > rome)
-        True
-
-    References:
-        Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
-
-    Taught in notebook 03.
-    """
-
-    def __init__(self, model: Any, tokenizer: Any, template: str | None, name: str) -> None:
-        self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.dimensions = int(model.backbone.hidden_dim)
-        self._template = None
-        if template is not None:
-            # The template comes with the weights: it is data, and runs in a sandbox.
-            from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-            self._template = ImmutableSandboxedEnvironment().from_string(template)
-        tokens, place = (None, None), ()
-        kept = self._empty(1, 1).shape
-        cache = (None, *kept[1:3], None, *kept[4:])
-        self._fill = _compiled(self._fill_cache, tokens, cache, place)
-        self._next = _compiled(self._next_logits, tokens, cache, place)
-        self._judge = _compiled(self._judge_continuation, tokens, cache, place)
-        self._pool = _compiled(self._pool_states, tokens)
-
-    def prompt_text(self, message: str) -> str:
-        """What the model reads when a user says `message`: the chat template filled in, up to where the answer begins.
-
-        Args:
-            message: A user's message. Marks of the template in it lose their force, so that nobody can end his own
-                message and speak for the system: "<|" becomes "< |".
-        """
-        if self._template is None:
-            return message
-        safe = message.replace("<|", "< |")
-        return str(self._template.render(messages=[{"role": "user", "content": safe}], add_generation_prompt=True))
-
-    def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Number of tokens of each text, without a template, (N,)."""
-        return np.array([len(self.tokenizer.encode(text, False)) for text in texts], np.int64)
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_tokens: int = 64,
-        stop: str | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-        answer: str = "",
-    ) -> list[str]:
-        """See `LanguageModel.generate`. Draws depend on the seed and on the other prompts of the call.
-
-        Raises:
-            TypeError: `prompts` is one string.
-            ValueError: `max_tokens` or `temperature` is out of range.
-        """
-        prompts = _checked(prompts)
-        if max_tokens < 1 or temperature < 0:
-            raise ValueError(f"max_tokens is {max_tokens} (at least 1), temperature {temperature} (at least 0)")
-        generator = np.random.default_rng(seed)
-        answers = [""] * len(prompts)
-        tokens = [self._read(self.prompt_text(prompt) + answer) for prompt in prompts]
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        for start in range(0, len(order), ROWS_AT_ONCE):
-            rows = order[start : start + ROWS_AT_ONCE]
-            written = self._go_on([tokens[row] for row in rows], max_tokens, stop, temperature, generator)
-            for row, text in zip(rows, written, strict=True):
-                answers[row] = text
-        return answers
-
-    def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """See `LanguageModel.log_likelihood`. What the prompts begin with is read once, and each prompt once.
-
-        Raises:
-            TypeError: `prompts` or `continuations` is one string.
-            ValueError: A continuation is empty.
-        """
-        before = [self._read(self.prompt_text(prompt)) for prompt in _checked(prompts)]
-        after = [self.tokenizer.encode(text, False) for text in _checked(continuations)]
-        if not after or not all(after):
-            raise ValueError("a continuation is empty; there is nothing whose likelihood could be told")
-        result = np.empty((len(before), len(after)))
-        width = max(map(len, after))
-        padded = np.array([tokens + [0] * (width - len(tokens)) for tokens in after], np.int32)
-        real = np.arange(width) < np.array([len(tokens) for tokens in after])[:, None]
-        shared, beginning = self._shared([tokens[:-1] for tokens in before])
-        for rows in _equal_lengths(before, max(1, TOKENS_AT_ONCE // padded.size)):
-            # The prompt's last token is read with the continuation: its logits judge the continuation's first token.
-            end = len(before[rows[0]]) - 1
-            cache = _widened(_repeated(beginning, len(rows)), end + 1 + width)
-            if end > shared:
-                cache = self._fill(np.array([before[row][shared:end] for row in rows], np.int32), cache, shared)
-            last = np.repeat(np.array([before[row][-1:] for row in rows], np.int32), len(after), axis=0)
-            asked = np.concatenate([last, np.tile(padded, (len(rows), 1))], axis=1)
-            told = np.asarray(self._judge(asked, _repeated(cache, len(after)), end), np.float64)
-            result[rows] = (told.reshape(len(rows), len(after), width) * real).sum(axis=2)
-        return result
-
-    def encode(self, texts: Sequence[str], pooling: str = "mean") -> Encodings:
-        """Hidden states of the last layer, pooled over the tokens of each text (no chat template).
-
-        Args:
-            texts: N strings.
-            pooling: `"mean"` of all tokens, or the `"last"` one, which alone has read the whole text.
-
-        Returns:
-            float32 (N, D), every row of length 1.
-
-        Raises:
-            TypeError: `texts` is one string.
-            ValueError: Another pooling.
-        """
-        if pooling not in ("mean", "last"):
-            raise ValueError(f"pooling {pooling!r} does not exist; there are 'mean' and 'last'")
-        tokens = [self.tokenizer.encode(text, False) or [self.tokenizer.end] for text in _checked(texts)]
-        encodings = np.empty((len(tokens), self.dimensions), np.float32)
-        for rows in _equal_lengths(tokens, ROWS_AT_ONCE):
-            mean, last = self._pool(np.array([tokens[row] for row in rows], np.int32))
-            encodings[rows] = mean if pooling == "mean" else last
-        return np.asarray(encodings / np.linalg.norm(encodings, axis=1, keepdims=True), np.float32)
-
-    def logits(self, text: str) -> npt.NDArray[np.float32]:
-        """What the model expects after each token of a text, without a template, (T, vocabulary)."""
-        from keras import ops
-
-        tokens = np.array([self._read(text)], np.int32)
-        return np.asarray(
-            ops.convert_to_numpy(self.model.call_with_cache(tokens, self._empty(1, tokens.size), 0)[0])[0]
-        )
-
-    def _fill_cache(self, token_ids: Any, cache: Any, start: Any) -> Any:
-        """The cache after some tokens more, from place `start`."""
-        return self.model.call_with_cache(token_ids, cache, start)[2]
-
-    def _next_logits(self, token_ids: Any, cache: Any, start: Any) -> Any:
-        """Logits after one token more, (B, vocabulary), and the cache with it."""
-        logits, _, cache = self.model.call_with_cache(token_ids, cache, start)
-        return logits[:, -1], cache
-
-    def _judge_continuation(self, token_ids: Any, cache: Any, start: Any) -> Any:
-        """log P(token t + 1 | up to token t) for each token but the first, (B, T − 1)."""
-        from keras import ops
-
-        logits = self.model.call_with_cache(token_ids, cache, start)[0][:, :-1]
-        chosen = ops.take_along_axis(logits, ops.expand_dims(token_ids[:, 1:], -1), axis=-1)
-        return ops.squeeze(chosen, -1) - ops.logsumexp(logits, axis=-1)
-
-    def _pool_states(self, token_ids: Any) -> Any:
-        from keras import ops
-
-        states = self.model.backbone({"token_ids": token_ids, "padding_mask": ops.ones_like(token_ids)})
-        return masked_mean(states), states[:, -1]
-
-    def _read(self, text: str) -> list[int]:
-        """Token ids of a prompt; an empty one is the end token alone, from which a model may begin."""
-        return list(self.tokenizer.encode(text, self._template is not None)) or [self.tokenizer.end]
-
-    def _empty(self, rows: int, length: int) -> Any:
-        from keras import ops
-
-        backbone = self.model.backbone
-        heads = getattr(backbone, "num_key_value_heads", None) or backbone.num_heads
-        query_heads = getattr(backbone, "num_query_heads", None) or backbone.num_heads
-        width = getattr(backbone, "head_dim", None) or self.dimensions // query_heads
-        return ops.zeros((rows, backbone.num_layers, 2, length, heads, width), "float32")
-
-    def _shared(self, tokens: list[list[int]]) -> tuple[int, Any]:
-        """How many tokens all texts begin with, and the cache of one row after them."""
-        shortest = min(map(len, tokens))
-        length = next((n for n in range(shortest) if len({row[n] for row in tokens}) > 1), shortest)
-        cache = self._empty(1, length)
-        return length, self._fill(np.array([tokens[0][:length]], np.int32), cache, 0) if length else cache
-
-    def _go_on(
-        self,
-        prompts: list[list[int]],
-        max_tokens: int,
-        stop: str | None,
-        temperature: float,
-        generator: np.random.Generator,
-    ) -> list[str]:
-        """Answers to some prompts of about the same length, written side by side.
-
-        All rows read the same place at once; a row whose prompt is longer than that is told its next token.
-        """
-        shortest = min(map(len, prompts))
-        shared, cache = self._shared([tokens[: shortest - 1] for tokens in prompts])
-        cache = _widened(_repeated(cache, len(prompts)), shortest + GROWTH)
-        if shortest - 1 > shared:
-            cache = self._fill(np.array([tokens[shared : shortest - 1] for tokens in prompts], np.int32), cache, shared)
-        rows, answers = [list(tokens) for tokens in prompts], [""] * len(prompts)
-        going, place = list(range(len(prompts))), shortest
-        while going:
-            if place > cache.shape[3]:
-                cache = _widened(cache, place + GROWTH)
-            read = np.array([[rows[row][place - 1]] for row in going], np.int32)
-            logits, cache = self._next(read, cache, place - 1)
-            staying = []
-            for position, row in enumerate(going):
-                if place == len(rows[row]):
-                    rows[row].append(_chosen(logits[position], temperature, generator))
-                own = rows[row][len(prompts[row]) :]
-                ended = bool(own) and own[-1] == self.tokenizer.end
-                answers[row], stopped = _before(self.tokenizer.decode(own[: len(own) - ended]), stop)
-                if not (ended or stopped or len(own) == max_tokens):
-                    staying.append(position)
-            if len(staying) < len(going):
-                going = [going[position] for position in staying]
-                cache = _rows(cache, staying)
-            place += 1
-        return answers
-
-
-class BytePairTokenizer:
-    """The tokenizer of a GGUF file, as `LocalLanguageModel` wants it.
-
-    Args:
-        tokenizer: A `tokenizers.Tokenizer`.
-        end: Id of the token that ends an answer.
-
-    Taught in notebook 03.
-    """
-
-    def __init__(self, tokenizer: Any, end: int) -> None:
-        self.end, self._tokenizer = end, tokenizer
-
-    def encode(self, text: str, special: bool) -> list[int]:
-        """Token ids. Marks such as `<|im_end|>` become the special tokens only where `special` says so."""
-        self._tokenizer.encode_special_tokens = not special
-        return list(self._tokenizer.encode(text).ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
-        return str(self._tokenizer.decode(ids))
-
-
 class PresetTokenizer:
     """A tokenizer of KerasHub, as `LocalLanguageModel` wants it.
 
@@ -342,6 +87,77 @@ class PresetTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids."""
         return str(self._tokenizer.detokenize(np.array(ids, np.int32)))
+
+
+def generate_texts(
+    prompts: Sequence[str],
+    model: LanguageModel,
+    *,
+    max_tokens: int = 64,
+    stop: str | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    answer: str = "",
+    progress: bool = True,
+) -> list[str]:
+    """What `model.generate` answers, each answer kept on disk under what it was made from.
+
+    Some greedy answers of the lessons come with the course, in `data/generated` (its card says how they were made),
+    because hundreds of them take minutes. They are found by the same key, so that a changed prompt, weight or setting
+    is answered anew.
+
+    Args:
+        prompts, model, max_tokens, stop, temperature, seed, answer: See `LanguageModel.generate`.
+        progress: Print a line about every batch of a long run.
+
+    Returns:
+        P answers.
+
+    Example:
+        >>> generate_texts(["What is the capital of France?"], load("smollm2"), max_tokens=12)
+        ['The capital of France is Paris.']
+
+    Taught in notebook 03.
+    """
+    settings: dict[str, Any] = {
+        "model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature, "answer": answer,
+    }  # fmt: skip
+
+    def key(row: int) -> str:
+        # A greedy answer depends on its prompt alone; what is drawn depends on the seed and the company.
+        company = {"seed": seed, "row": row, "prompts": list(prompts)} if temperature else {}
+        return cache.content_key([prompts[row]], {**settings, **company})
+
+    keys = [key(row) for row in range(len(prompts))]
+    committed = _committed()
+    answers = [committed.get(one) or cache.fetch_text(one) for one in keys]
+    missing = [row for row, found in enumerate(answers) if found is None]
+    if temperature and missing:
+        missing = list(range(len(prompts)))
+    started = time.monotonic()
+    at_once = len(missing) if temperature else ANSWERS_AT_ONCE
+    for start in range(0, len(missing), max(1, at_once)):
+        rows = missing[start : start + at_once]
+        written = model.generate(
+            [prompts[row] for row in rows],
+            max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed, answer=answer,
+        )  # fmt: skip
+        for row, text in zip(rows, written, strict=True):
+            answers[row] = text
+            cache.store_text(keys[row], text)
+        passed = time.monotonic() - started
+        if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
+            print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
+    return [found or "" for found in answers]
+
+
+@functools.cache
+def _committed() -> dict[str, str]:
+    """Key → answer, of the texts that come with the course."""
+    if not (COMMITTED / "answers.jsonl").exists():
+        return {}
+    lines = read_verified(COMMITTED, "generated", "answers.jsonl", "answers").decode("utf-8").splitlines()
+    return {entry["key"]: entry["answer"] for entry in map(json.loads, lines)}
 
 
 @functools.cache
@@ -372,6 +188,8 @@ def load(name: str = "smollm2") -> LanguageModel:
         return OpenAICompatible(address, model)
     import keras_hub
 
+    from recfuse_lib.encoders.local_language_model import LocalLanguageModel
+
     if name not in pretrained.MODELS:
         preset = keras_hub.models.CausalLM.from_preset(name)
         return LocalLanguageModel(preset, PresetTokenizer(preset.preprocessor.tokenizer), None, name)
@@ -381,75 +199,4 @@ def load(name: str = "smollm2") -> LanguageModel:
     tokenizer, template, end = gguf_file.tokenizer(file)
     model = keras_hub.models.LlamaCausalLM(gguf_file.backbone(file))
     (pinned,) = pretrained.MODELS[name].files.values()
-    return LocalLanguageModel(model, BytePairTokenizer(tokenizer, end), template, f"{name} {pinned.sha256}")
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise TypeError("expected a list of texts, got one text; put it into a list: [text]")
-    return list(texts)
-
-
-def _equal_lengths(tokens: list[list[int]], at_once: int) -> Iterator[list[int]]:
-    """Rows with the same number of tokens, `at_once` of them at most, longest first."""
-    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    for _, group in itertools.groupby(order, key=lambda row: len(tokens[row])):
-        same = list(group)
-        yield from (same[start : start + at_once] for start in range(0, len(same), at_once))
-
-
-def _chosen(logits: Any, temperature: float, generator: np.random.Generator) -> int:
-    values = np.asarray(logits, np.float64)
-    if temperature:
-        # The largest of logits / τ + Gumbel noise is a draw from softmax(logits / τ).
-        values = values / temperature + generator.gumbel(size=len(values))
-    return int(values.argmax())
-
-
-def _before(text: str, stop: str | None) -> tuple[str, bool]:
-    place = text.find(stop) if stop else -1
-    return (text, False) if place < 0 else (text[:place], True)
-
-
-def _repeated(cache: Any, times: int) -> Any:
-    from keras import ops
-
-    return ops.repeat(cache, times, axis=0)
-
-
-def _widened(cache: Any, length: int) -> Any:
-    from keras import ops
-
-    return ops.pad(cache, [(0, 0)] * 3 + [(0, length - cache.shape[3])] + [(0, 0)] * 2)
-
-
-def _rows(cache: Any, rows: list[int]) -> Any:
-    from keras import ops
-
-    return ops.take(cache, np.array(rows, np.int32), axis=0)
-
-
-def _compiled(function: Any, *shapes: tuple[int | None, ...]) -> Any:
-    """`function` as one graph for every batch and length where the backend can, else without gradients.
-
-    Args:
-        function: Of tensors; the second is float32 (a cache), the others are int32.
-        shapes: Of its arguments.
-    """
-    import keras
-    from keras import ops
-
-    types = ("int32", "float32", "int32")
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow
-
-        signature = [tensorflow.TensorSpec(shape, kind) for shape, kind in zip(shapes, types, strict=False)]
-        function = tensorflow.function(function, input_signature=signature, autograph=False)
-    elif backend == "torch":
-        import torch
-
-        function = torch.inference_mode()(function)
-    return lambda *arguments: function(
-        *(ops.convert_to_tensor(argument, kind) for argument, kind in zip(arguments, types, strict=False))
-    )
+    return LocalLanguageModel(model, gguf_file.BytePairTokenizer(tokenizer, end), template, f"{name} {pinned.sha256}")
