@@ -50,7 +50,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 weights: $(READY)
-	$(BIN)/python -m recfuse_lib.pretrained minilm
+	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(VERSION)" || { echo "No Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; }

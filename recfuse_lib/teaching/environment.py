@@ -20,7 +20,7 @@ from types import ModuleType
 
 PROFILES = ("laptop", "full")
 SHOWN_PACKAGES = ("tensorflow", "keras", "keras-hub", "keras-rs", "numpy", "pandas")
-WEIGHTS = ("minilm",)
+WEIGHTS = ("minilm", "smollm2")
 MEMORY_NEEDED_GB = 4.0
 DISK_NEEDED_GB = 1.0
 
