@@ -153,6 +153,9 @@ def test_an_answer_ends_before_the_stop_and_after_the_maximum(tiny):
 
 def test_words_put_into_the_mouth_are_gone_on_from(tiny):
     assert tiny.generate(["ab"], answer="cd", max_tokens=4) == tiny.generate(["abcd"], max_tokens=4)
+    assert tiny.generate(["ab", "x"], answer=["cd", ""], max_tokens=4) == tiny.generate(["abcd", "x"], max_tokens=4)
+    with pytest.raises(ValueError, match="one a prompt"):
+        tiny.generate(["ab", "x"], answer=["cd"])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])

@@ -46,7 +46,7 @@ class LanguageModel(Protocol):
         stop: str | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        answer: str = "",
+        answer: str | Sequence[str] = "",
     ) -> list[str]:
         """The model's answer to each message.
 
@@ -56,7 +56,7 @@ class LanguageModel(Protocol):
             stop: It ends before this text too.
             temperature: 0 takes the likeliest token at each step; otherwise tokens are drawn from softmax(logits / τ).
             seed: Of the draws.
-            answer: Words put into the model's mouth: it goes on from there. They are not returned.
+            answer: Words put into the model's mouth, for all or one a prompt: it goes on from there. They are not returned.
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -97,7 +97,7 @@ def generate_texts(
     stop: str | None = None,
     temperature: float = 0.0,
     seed: int = 0,
-    answer: str = "",
+    answer: str | Sequence[str] = "",
     progress: bool = True,
 ) -> list[str]:
     """What `model.generate` answers, each answer kept on disk under what it was made from.
@@ -120,13 +120,15 @@ def generate_texts(
     Taught in notebook 03.
     """
     settings: dict[str, Any] = {
-        "model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature, "answer": answer,
+        "model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature,
     }  # fmt: skip
+
+    begun = beginnings(answer, len(prompts))
 
     def key(row: int) -> str:
         # A greedy answer depends on its prompt alone; what is drawn depends on the seed and the company.
         company = {"seed": seed, "row": row, "prompts": list(prompts)} if temperature else {}
-        return cache.content_key([prompts[row]], {**settings, **company})
+        return cache.content_key([prompts[row]], {**settings, **company, "answer": begun[row]})
 
     keys = [key(row) for row in range(len(prompts))]
     committed = _committed()
@@ -140,7 +142,7 @@ def generate_texts(
         rows = missing[start : start + at_once]
         written = model.generate(
             [prompts[row] for row in rows],
-            max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed, answer=answer,
+            max_tokens=max_tokens, stop=stop, temperature=temperature, seed=seed, answer=[begun[row] for row in rows],
         )  # fmt: skip
         for row, text in zip(rows, written, strict=True):
             answers[row] = text
@@ -149,6 +151,26 @@ def generate_texts(
         if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
             print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
     return [found or "" for found in answers]
+
+
+def beginnings(answer: str | Sequence[str], n: int) -> list[str]:
+    """What each of n answers begins with.
+
+    Args:
+        answer: One text for all, or n of them.
+        n: How many prompts there are.
+
+    Raises:
+        ValueError: There are neither one nor n.
+
+    Example:
+        >>> beginnings("It is", 2)
+        ['It is', 'It is']
+    """
+    found = [answer] * n if isinstance(answer, str) else list(answer)
+    if len(found) != n:
+        raise ValueError(f"{len(found)} beginnings of answers for {n} prompts; give one for all, or one a prompt")
+    return found
 
 
 @functools.cache

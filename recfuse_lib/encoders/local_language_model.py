@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recfuse_lib.encoders.language_model import beginnings
 from recfuse_lib.encoders.text import Encodings, masked_mean
 
 ROWS_AT_ONCE = 32
@@ -93,20 +94,21 @@ class LocalLanguageModel:
         stop: str | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        answer: str = "",
+        answer: str | Sequence[str] = "",
     ) -> list[str]:
         """See `LanguageModel.generate`. Draws depend on the seed and on the other prompts of the call.
 
         Raises:
             TypeError: `prompts` is one string.
-            ValueError: `max_tokens` or `temperature` is out of range.
+            ValueError: `max_tokens` or `temperature` is out of range, or there is not one `answer` a prompt.
         """
         prompts = _checked(prompts)
         if max_tokens < 1 or temperature < 0:
             raise ValueError(f"max_tokens is {max_tokens} (at least 1), temperature {temperature} (at least 0)")
         generator = np.random.default_rng(seed)
         answers = [""] * len(prompts)
-        tokens = [self._read(self.prompt_text(prompt) + answer) for prompt in prompts]
+        begun = zip(prompts, beginnings(answer, len(prompts)), strict=True)
+        tokens = [self._read(self.prompt_text(prompt) + beginning) for prompt, beginning in begun]
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         for start in range(0, len(order), ROWS_AT_ONCE):
             rows = order[start : start + ROWS_AT_ONCE]

@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
+from recfuse_lib.encoders.language_model import beginnings
+
 REQUESTS_AT_ONCE = 4
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
 """Seconds before the first repetition (each further one waits twice as long), and at most, even for Retry-After."""
@@ -82,7 +84,7 @@ class OpenAICompatible:
 
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int = 64, stop: str | None = None, temperature: float = 0.0,
-        seed: int = 0, answer: str = "",
+        seed: int = 0, answer: str | Sequence[str] = "",
     ) -> list[str]:  # fmt: skip
         """See `LanguageModel.generate`: one request a prompt, several at once; the server applies the chat template.
 
@@ -93,9 +95,9 @@ class OpenAICompatible:
             raise TypeError("expected a list of prompts, got one string")
         settings = {"model": self.model, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings |= {"stop": [stop]} if stop else {}
-        given = [{"role": "assistant", "content": answer}] if answer else []
 
-        def one(prompt: str) -> str:
+        def one(prompt: str, begun: str) -> str:
+            given = [{"role": "assistant", "content": begun}] if begun else []
             messages = [{"role": "user", "content": prompt}, *given]
             choice = self._choice("chat/completions", {**settings, "messages": messages})
             message = choice.get("message")
@@ -103,11 +105,11 @@ class OpenAICompatible:
             if not isinstance(content, str):
                 reason = choice.get("finish_reason")
                 raise self._error(f"the answer holds no text (finish_reason {reason}); more max_tokens may help")
-            content = content.removeprefix(answer)
+            content = content.removeprefix(begun)
             return content.partition(stop)[0] if stop else content
 
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            return list(pool.map(one, prompts))
+            return list(pool.map(one, prompts, beginnings(answer, len(prompts))))
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
         """See `LanguageModel.log_likelihood`: one request for each prompt with each continuation.
