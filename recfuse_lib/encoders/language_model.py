@@ -56,7 +56,7 @@ class LanguageModel(Protocol):
             stop: It ends before this text too.
             temperature: 0 takes the likeliest token at each step; otherwise tokens are drawn from softmax(logits / τ).
             seed: Of the draws.
-            answer: Words put into the model's mouth, for all or one a prompt: it goes on from there. They are not returned.
+            answer: Words put into the model's mouth, for all or one a prompt: it goes on from there. Not returned.
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -119,20 +119,17 @@ def generate_texts(
 
     Taught in notebook 03.
     """
-    settings: dict[str, Any] = {
-        "model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature,
-    }  # fmt: skip
-
+    settings = {"model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature}
     begun = beginnings(answer, len(prompts))
 
     def key(row: int) -> str:
         # A greedy answer depends on its prompt alone; what is drawn depends on the seed and the company.
-        company = {"seed": seed, "row": row, "prompts": list(prompts)} if temperature else {}
+        company = {"seed": seed, "row": row, "prompts": [*prompts, "", *begun]} if temperature else {}
         return cache.content_key([prompts[row]], {**settings, **company, "answer": begun[row]})
 
     keys = [key(row) for row in range(len(prompts))]
     committed = _committed()
-    answers = [committed.get(one) or cache.fetch_text(one) for one in keys]
+    answers = [committed[one] if one in committed else cache.fetch_text(one) for one in keys]
     missing = [row for row, found in enumerate(answers) if found is None]
     if temperature and missing:
         missing = list(range(len(prompts)))

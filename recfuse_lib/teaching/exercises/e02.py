@@ -28,26 +28,36 @@ def longest(answer: int) -> str | None:
 
 @exercise(
     "02.2",
-    start="Put minus infinity where the mask is 0, then take the maximum over axis 1.",
-    right="Minus infinity never wins a maximum, so padding has no say, as a 0 has no say in a sum.",
+    start="Find the last 1 in each row of the mask: count the zeros behind it in mask[:, ::-1].",
+    right="It holds for both sides, so a model that writes and one that only reads can share it.",
 )
-def masked_max(answer: Callable[[Any, Any], Any]) -> str | None:
+def last_token(answer: Callable[[Any, Any], Any]) -> str | None:
     states = np.array(
-        [[[-1.0, 2.0], [-3.0, -4.0], [9.0, 9.0]], [[0.5, -1.0], [1.0, -2.0], [0.0, -0.5]]], dtype="float32"
+        [
+            [[3.0, 4.0], [0.0, 2.0], [9.0, 9.0], [9.0, 9.0]],
+            [[8.0, 8.0], [6.0, 8.0], [1.0, 0.0], [-5.0, 12.0]],
+            [[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [-8.0, 6.0]],
+        ]
     )
-    mask = np.array([[1, 1, 0], [1, 1, 1]])
-    before = states.copy()
+    mask = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]])
     found = np.asarray(answer(states, mask))
-    if not np.array_equal(states, before):
-        return "Your function changes the states that it was given; work on a copy, for instance with np.where."
-    if found.shape != (2, 2):
-        return f"The result has shape {found.shape}; expected (B, D): one vector a text, so reduce axis 1."
-    if np.allclose(found, states.max(axis=1)):
-        return "The padding wins: the mask is not used."
-    if np.allclose(found, (states * mask[:, :, None]).max(axis=1)):
-        return "Padding became 0, and 0 is larger than a negative value: use minus infinity."
-    expected = np.where(mask[:, :, None] == 1, states, -np.inf).max(axis=1)
-    return None if np.allclose(found, expected) else f"For one small batch it should be {expected.tolist()}."
+    if found.shape != (3, 2):
+        return f"The result has shape {found.shape}; expected (B, D): one vector a text."
+    rows = np.arange(len(states))
+    expected = states[rows, [1, 3, 3]]
+    if np.allclose(found, expected):
+        return "The right states; now divide each by its length, as Equation 2.9 does."
+    if np.allclose(_unit(found), _unit(states[:, -1])):
+        return "A text that is padded on the right ends before the last place: there you took the state of padding."
+    if np.allclose(_unit(found), _unit(states[rows, mask.sum(axis=1) - 1])):
+        return (
+            "Counting the ones finds the end only if padding is on the right; with it on the left the text ends later."
+        )
+    if np.allclose(_unit(found), _unit(states[rows, mask.argmax(axis=1)])):
+        return "That is the first real token; argmax finds the first 1, so turn the mask round."
+    return (
+        None if np.allclose(found, _unit(expected)) else f"For one small batch it should be {_unit(expected).tolist()}."
+    )
 
 
 @exercise(
@@ -126,9 +136,9 @@ def describe(answer: Callable[[str, Any, str], str]) -> str | None:
     if "()" in bare or bare.rstrip() != bare or "  " in bare or ". ." in bare or ": ." in bare:
         return f"Without year and genres something empty is left behind: {bare!r}."
     if full == bare:
-        return "Year and genres make no difference; section 6 shows what they bring."
+        return "Year and genres make no difference; section 7 shows what they bring."
     if answer("Alien", 1979, "Horror|Sci-Fi") == answer("Alien", 1995, "Horror|Sci-Fi"):
-        return "The year is not used; section 6 shows what it brings."
+        return "The year is not used; section 7 shows what it brings."
     return None
 
 
