@@ -26,7 +26,7 @@ def overlap(answer: Callable[[Any, Any], Any]) -> str | None:
 
 @exercise(
     "00.2",
-    start="Standardise meaning, taste and popularity first, as `standardise` does; then mix, then subtract.",
+    start="Standardise all three first: minus the mean, over the standard deviation. Then mix, then subtract.",
     right="Taking popularity away is the simplest of many ways to surprise; lesson 10 measures what it costs.",
 )
 def mix(answer: Callable[..., Any]) -> str | None:
@@ -34,7 +34,7 @@ def mix(answer: Callable[..., Any]) -> str | None:
     meaning, taste, popularity = generator.normal(3, 2, 9), generator.normal(-1, 5, 9), generator.gamma(1, 40, 9)
     mixed = answer(meaning, taste, popularity, 0.7)
     if mixed is ...:
-        return "Standardise meaning, taste and popularity first, as `standardise` does; then mix, then subtract."
+        return "Standardise all three first: minus the mean, over the standard deviation. Then mix, then subtract."
     given = np.asarray(mixed, dtype=float)
     standard = [(values - values.mean()) / values.std() for values in (meaning, taste, popularity)]
     mixed = 0.7 * standard[0] + 0.3 * standard[1]
