@@ -50,7 +50,7 @@ def slow_log_likelihood(model, prompt, continuation):
     after = model.tokenizer.encode(continuation, False)
     ids = np.array([before + after], "int32")
     states = model.model.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)})
-    logits = np.asarray(model.model.backbone.token_embedding(states, reverse=True), "float64")[0]
+    logits = keras.ops.convert_to_numpy(model.model.backbone.token_embedding(states, reverse=True)).astype("float64")[0]
     logits -= np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)) + logits.max(
         -1, keepdims=True
     )
@@ -120,7 +120,8 @@ def test_greedy_takes_the_likeliest_token_at_each_step(tiny):
     ids = list(b"xyz")
     for _ in range(4):
         states = tiny.model.backbone({"token_ids": np.array([ids]), "padding_mask": np.ones((1, len(ids)), "int32")})
-        token = int(np.asarray(tiny.model.backbone.token_embedding(states, reverse=True))[0, -1].argmax())
+        logits = keras.ops.convert_to_numpy(tiny.model.backbone.token_embedding(states, reverse=True))
+        token = int(logits[0, -1].argmax())
         if token == 0:
             break
         ids.append(token)
@@ -164,7 +165,9 @@ def test_encodings_are_the_pooled_states_of_each_text_alone(tiny, pooling):
     found = tiny.encode(some, pooling)
     for row, text in enumerate(some):
         ids = np.array([list(text.encode()) or [0]], "int32")
-        states = np.asarray(tiny.model.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[0]
+        states = keras.ops.convert_to_numpy(tiny.model.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[
+            0
+        ]
         vector = states.mean(axis=0) if pooling == "mean" else states[-1]
         np.testing.assert_allclose(found[row], vector / np.linalg.norm(vector), atol=1e-5)
 

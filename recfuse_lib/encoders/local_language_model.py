@@ -145,7 +145,7 @@ class LocalLanguageModel:
                     cache = self._fill(np.array([before[row][shared:end] for row in rows], np.int32), cache, shared)
                 last = np.repeat(np.array([before[row][-1:] for row in rows], np.int32), len(columns), axis=0)
                 asked = np.concatenate([last, np.tile(padded, (len(rows), 1))], axis=1)
-                told = np.asarray(self._judge(asked, _repeated(cache, len(columns)), end), np.float64)
+                told = _numpy(self._judge(asked, _repeated(cache, len(columns)), end)).astype(np.float64)
                 told = told.reshape(len(rows), len(columns), width)
                 result[np.ix_(rows, columns)] = (told * real).sum(axis=2)
         return result
@@ -170,7 +170,7 @@ class LocalLanguageModel:
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
         for rows in _equal_lengths(tokens, ROWS_AT_ONCE):
             mean, last = self._pool(np.array([tokens[row] for row in rows], np.int32))
-            encodings[rows] = mean if pooling == "mean" else last
+            encodings[rows] = _numpy(mean if pooling == "mean" else last)
         return np.asarray(encodings / np.linalg.norm(encodings, axis=1, keepdims=True), np.float32)
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
@@ -248,7 +248,8 @@ class LocalLanguageModel:
             if place > cache.shape[3]:
                 cache = _widened(cache, place + GROWTH)
             read = np.array([[rows[row][place - 1]] for row in going], np.int32)
-            logits, cache = self._next(read, cache, place - 1)
+            following, cache = self._next(read, cache, place - 1)
+            logits = _numpy(following)
             staying = []
             for position, row in enumerate(going):
                 if place == len(rows[row]):
@@ -277,6 +278,12 @@ def _equal_lengths(tokens: list[list[int]], at_once: int) -> Iterator[list[int]]
     for _, group in itertools.groupby(order, key=lambda row: len(tokens[row])):
         same = list(group)
         yield from (same[start : start + at_once] for start in range(0, len(same), at_once))
+
+
+def _numpy(tensor: Any) -> npt.NDArray[Any]:
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def _chosen(logits: Any, temperature: float, generator: np.random.Generator) -> int:
