@@ -1,11 +1,11 @@
 """The joint model: retrieval and ranking trained together over shared towers.
 
-Taught in notebook 00; notebook 08 goes further.
+Taught in notebooks 00 and 08.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -16,10 +16,25 @@ from keras import ops
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.tasks import experts
+from recfuse_lib.tasks.balancing import FixedWeights, UncertaintyWeights
 from recfuse_lib.tasks.ranking import Ranking
 from recfuse_lib.tasks.retrieval import Retrieval
 from recfuse_lib.towers.interest import UserTower
 from recfuse_lib.towers.multimodal import MultimodalTower
+
+RETRIEVAL_FORMS = ("softmax", "mse", "mse_catalogue")
+
+BALANCING: dict[str, Callable[..., Any]] = {"fixed": FixedWeights, "uncertainty": UncertaintyWeights}
+
+EXPERT_UNITS = 64
+"""Hidden units of the experts of one tower, all that one task can use taken together."""
+
+SHARING: dict[str, Callable[[int], Any]] = {
+    "bottom": lambda dimension: experts.SharedBottom(dimension, EXPERT_UNITS),
+    "mmoe": lambda dimension: experts.MMoE(dimension, EXPERT_UNITS // 4, n_experts=4),
+    "ple": lambda dimension: experts.PLE(dimension, EXPERT_UNITS // 4, n_shared=2, n_own=2, n_levels=2),
+}
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -28,17 +43,34 @@ class JointModel(keras.Model):
 
         L(θ, φ) = ℓ_idx + λ · ℓ_item        (8)
 
+    Both tasks read the same p_u and z_i, unless `sharing` puts a network between: then each task t has
+    p_u^t = p_u + y_t(p_u) and z_i^t = z_i + y'_t(z_i), where y is a shared bottom, MMoE or PLE, and y' another. In that
+    case the score is no sum over the history, and `recfuse_lib.evaluation.explanation` does not apply.
+
+    ℓ_idx has three forms. "softmax" is equation (5). "mse" is what the article prints, over the pairs of the batch,
+    with y = 1 for a positive and 0 for another rating. "mse_catalogue" is squared error over all items k that could be
+    chosen, where y is 1 for the chosen one alone:
+
+        ℓ_idx = (1/B) Σ (y − s(u, i))²        (14)
+        ℓ_idx = (1/|P|) Σ_{(u,i) ∈ P} Σ_k (y_k − s(u, k))²        (15)
+
     Args:
         n_users: U.
         n_items: I.
         widths: Dimension -> width of its encodings, as `ItemEncodings.widths`.
         dimension: D, width of the vectors that both towers share.
         history_length: L, how many past interactions the user tower reads.
-        task_weight: λ.
+        task_weight: λ; 0 trains retrieval alone, infinity ranking alone.
         mean_rating: μ, in stars.
         item_dropout: See `MultimodalTower`.
         modality_dropout: See `MultimodalTower`.
         user_dropout: See `UserTower`.
+        retrieval_form: One of `RETRIEVAL_FORMS`.
+        balancing: "fixed" keeps λ, "uncertainty" learns it (see `UncertaintyWeights`).
+        sharing: "towers", or "bottom", "mmoe" or "ple" for a network between the towers and the tasks.
+
+    Raises:
+        ValueError: A form, a balancing or a sharing of that name does not exist.
 
     Example:
         >>> encodings = ItemEncodings.of({"text": np.eye(3, 4), "image": np.eye(3, 2)})
@@ -51,7 +83,7 @@ class JointModel(keras.Model):
     References:
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
 
-    Taught in notebook 00; with several dimensions in notebook 06.
+    Taught in notebook 00; with several dimensions in notebook 06; losses, λ and sharing in notebook 08.
     """
 
     def __init__(
@@ -66,17 +98,27 @@ class JointModel(keras.Model):
         item_dropout: float = 0.2,
         modality_dropout: float = 0.1,
         user_dropout: float = 0.5,
+        retrieval_form: str = "softmax",
+        balancing: str = "fixed",
+        sharing: str = "towers",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        _one_of("retrieval_form", retrieval_form, RETRIEVAL_FORMS)
+        _one_of("balancing", balancing, BALANCING)
+        _one_of("sharing", sharing, ("towers", *SHARING))
         self.n_users, self.n_items = n_users, n_items
         self.dimension, self.history_length, self.task_weight = dimension, history_length, task_weight
         self.mean_rating, self.user_dropout = mean_rating, user_dropout
         self.item_dropout, self.modality_dropout = item_dropout, modality_dropout
+        self.retrieval_form, self.sharing, self._balancing_name = retrieval_form, sharing, balancing
         self.item_tower = MultimodalTower(n_items, widths, dimension, item_dropout, modality_dropout, name="item_tower")
         self.user_tower = UserTower(n_users, dimension, user_dropout, name="user_tower")
         self.retrieval = Retrieval(n_items, name="retrieval")
         self.ranking = Ranking(n_users, n_items, dimension, mean_rating, name="ranking")
+        self.balancing = BALANCING[balancing](task_weight, name="balancing")
+        self.user_experts: Any = SHARING[sharing](dimension) if sharing in SHARING else None
+        self.item_experts: Any = SHARING[sharing](dimension) if sharing in SHARING else None
         self.retrieval_loss = keras.metrics.Mean(name="retrieval_loss")
         self.ranking_loss = keras.metrics.Mean(name="ranking_loss")
         self.built = True
@@ -91,9 +133,21 @@ class JointModel(keras.Model):
         interests = self._interests(inputs, vectors, training)
         item_vectors = ops.take(vectors, inputs["item"], axis=0)
         return {
-            "scores": self.retrieval(interests, vectors),
-            "rating": self.ranking(interests, item_vectors, inputs["user"], inputs["item"]),
+            "scores": self._scores(interests, vectors),
+            "rating": self._ratings(interests, item_vectors, inputs["user"], inputs["item"]),
         }
+
+    def _scores(self, interests: Any, vectors: Any) -> Any:
+        if self.user_experts is not None:
+            interests = interests + self.user_experts(interests)[0]
+            vectors = vectors + self.item_experts(vectors)[0]
+        return self.retrieval(interests, vectors)
+
+    def _ratings(self, interests: Any, item_vectors: Any, user: Any, item: Any) -> Any:
+        if self.user_experts is not None:
+            interests = interests + self.user_experts(interests)[1]
+            item_vectors = item_vectors + self.item_experts(item_vectors)[1]
+        return self.ranking(interests, item_vectors, user, item)
 
     def _interests(self, inputs: Mapping[str, Any], vectors: Any, training: bool) -> Any:
         return self.user_tower(inputs["user"], inputs["history"], inputs["history_rating"], vectors, training=training)
@@ -107,12 +161,28 @@ class JointModel(keras.Model):
         training: bool = True,
     ) -> Any:
         """Equation (8); each task's own loss is tracked as a metric."""
-        positive = ops.cast(x["rating"] >= POSITIVE, "float32")
-        retrieval_loss = self.retrieval.loss(y_pred["scores"], x["item"], positive, self.item_tower.available)
-        ranking_loss = self.ranking.loss(x["rating"], y_pred["rating"])
+        retrieval_loss, ranking_loss = self._task_losses(x, y_pred)
         self.retrieval_loss.update_state(retrieval_loss)
         self.ranking_loss.update_state(ranking_loss)
-        return retrieval_loss + self.task_weight * ranking_loss
+        return self.balancing(retrieval_loss, ranking_loss)
+
+    def task_losses(self, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """(ℓ_idx, ℓ_item) of a batch, with nothing dropped; tensors that can be differentiated."""
+        return self._task_losses(inputs, self(inputs, training=False))
+
+    def _task_losses(self, x: Any, y_pred: Any) -> tuple[Any, Any]:
+        positive = ops.cast(x["rating"] >= POSITIVE, "float32")
+        available = self.item_tower.available
+        if self.retrieval_form == "softmax":
+            retrieval_loss = self.retrieval.loss(y_pred["scores"], x["item"], positive, available)
+        else:
+            own = ops.take_along_axis(y_pred["scores"], x["item"][:, None], axis=1)[:, 0]
+            if self.retrieval_form == "mse":
+                retrieval_loss = ops.mean(ops.square(positive - own))
+            else:
+                errors = ops.sum(available * ops.square(y_pred["scores"]), axis=1) - 2 * own + 1
+                retrieval_loss = ops.sum(errors * positive) / ops.maximum(ops.sum(positive), 1.0)
+        return retrieval_loss, self.ranking.loss(x["rating"], y_pred["rating"])
 
     def learn(
         self,
@@ -159,7 +229,7 @@ class JointModel(keras.Model):
     def score(self, queries: Queries) -> np.ndarray:
         """s(u, i) of every item for every query, float32 (Q, n_items); people it never met count as unknown."""
         vectors = self.item_tower()
-        return np.asarray(ops.convert_to_numpy(self.retrieval(self.interests(queries, vectors), vectors)))
+        return np.asarray(ops.convert_to_numpy(self._scores(self.interests(queries, vectors), vectors)))
 
     def interests(self, queries: Queries, vectors: Any) -> Any:
         """p_u of every query, (Q, D), given z_i of every item, (I, D)."""
@@ -178,7 +248,7 @@ class JointModel(keras.Model):
         vectors = self.item_tower()
         user = ops.convert_to_tensor(np.where(queries.user < self.n_users, queries.user, self.n_users))
         code = ops.convert_to_tensor(np.asarray(item, "int32"))
-        ratings = self.ranking(self.interests(queries, vectors), ops.take(vectors, code, axis=0), user, code)
+        ratings = self._ratings(self.interests(queries, vectors), ops.take(vectors, code, axis=0), user, code)
         return np.asarray(ops.convert_to_numpy(ratings))
 
     def get_config(self) -> dict[str, Any]:
@@ -192,9 +262,17 @@ class JointModel(keras.Model):
             "item_dropout",
             "modality_dropout",
             "user_dropout",
+            "retrieval_form",
+            "sharing",
         )
         configured = {name: getattr(self, name) for name in own}
-        return {**super().get_config(), **configured, "widths": self.item_tower.widths}
+        other = {"widths": self.item_tower.widths, "balancing": self._balancing_name}
+        return {**super().get_config(), **configured, **other}
+
+
+def _one_of(argument: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ValueError(f"{argument} is {value!r}; it is one of {', '.join(known)}")
 
 
 def _even_batches(n_examples: int, batch_size: int) -> tuple[np.ndarray, int]:

@@ -1,0 +1,124 @@
+"""What one looks at while a model learns: the validation protocol after every epoch, and TensorBoard.
+
+Taught in notebook 08.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from recfuse_lib.data.splits import Fold, Queries
+from recfuse_lib.evaluation.metrics import evaluate, rmse
+
+
+class ValidationMetrics(keras.callbacks.Callback):
+    """Scores both tasks of a joint model on a validation fold after each epoch.
+
+    It adds `val_ndcg` (NDCG@K, full ranking) and, where ratings are given, `val_rmse` (stars) to the logs. A callback
+    that stands after it can use them: `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
+
+    Args:
+        fold: The validation fold; the test fold has no business here.
+        ratings: Ratings that came after the fold's history, columns `user`, `item`, `rating`.
+        k: Cut-off K.
+
+    Taught in notebook 08.
+    """
+
+    def __init__(self, fold: Fold, ratings: pd.DataFrame | None = None, k: int = 10) -> None:
+        super().__init__()
+        self.fold, self.ratings, self.k = fold, ratings, k
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {} if logs is None else logs
+        logs["val_ndcg"] = float(evaluate(self.model, self.fold, self.k).per_query["ndcg"].mean())
+        if self.ratings is not None:
+            logs["val_rmse"] = rating_error(self.model, self.fold.history, self.ratings)
+
+
+def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> float:
+    """RMSE in stars of a joint model's `predict_rating`, from what each person had done in the history.
+
+    Args:
+        model: A joint model.
+        history: Columns `user`, `item`, `rating`, `timestamp`.
+        ratings: Columns `user`, `item`, `rating`; each is predicted from the whole history of its user.
+
+    Taught in notebook 08.
+    """
+    users, row = np.unique(ratings["user"], return_inverse=True)
+    queries = Queries.of(history, users, model.n_items)
+    # One query a rating; a person's ratings share a history.
+    starts, lengths = queries.indptr[row], queries.lengths[row]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    taken = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+    asked = Queries(
+        queries.user[row], indptr, queries.item[taken], queries.rating[taken], queries.timestamp[taken], model.n_items
+    )
+    predicted = model.predict_rating(asked, ratings["item"].to_numpy("int32"))
+    return rmse(ratings["rating"].to_numpy(), predicted)
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes what a joint model's training says for TensorBoard: scalars by task, histograms, HParams.
+
+    Scalars are all logs of an epoch, the two losses under `retrieval/` and `ranking/`, λ under `balance/`, and what a
+    `GradientProbe` measured. Histograms are the item tower's gates, one a dimension, and the length of each item's
+    correction δ. HParams are the settings that are given and the last value of each validation metric.
+
+    Args:
+        folder: Of this run; one folder a run. TensorBoard is started on the folder above it.
+        settings: The hyperparameters that the dashboard compares: numbers, strings or truth values.
+        probe: A `GradientProbe` that the training also has.
+
+    Taught in notebook 08.
+    """
+
+    NAMES: Mapping[str, str] = {
+        "loss": "loss",
+        "retrieval_loss": "retrieval/loss",
+        "ranking_loss": "ranking/loss",
+        "val_ndcg": "retrieval/val_ndcg",
+        "val_rmse": "ranking/val_rmse",
+    }
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], probe: Any = None) -> None:
+        super().__init__()
+        self.folder, self.settings, self.probe = folder, settings, probe
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        import tensorflow as tf
+        from tensorboard.plugins.hparams import api as hparams  # type: ignore[import-untyped]
+
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+        with self.writer.as_default(step=0):
+            hparams.hparams(dict(self.settings))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        import tensorflow as tf
+
+        tower = self.model.item_tower
+        with self.writer.as_default(step=epoch + 1):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(self.NAMES.get(name, name), value)
+            tf.summary.scalar("balance/task_weight", self.model.balancing.task_weight)
+            for name, gate in zip(tower.names, tower.gates().T, strict=True):
+                tf.summary.histogram(f"gates/{name}", gate)
+            lengths = np.linalg.norm(ops.convert_to_numpy(tower.correction), axis=1)
+            tf.summary.histogram("item_tower/correction_length", lengths)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        import tensorflow as tf
+
+        with self.writer.as_default():
+            for record in self.probe.records if self.probe is not None else []:
+                for name in ("cosine", "retrieval_norm", "ranking_norm"):
+                    tf.summary.scalar(f"gradients/{name}", record[name], step=int(record["step"]))
+        self.writer.close()
