@@ -9,6 +9,7 @@ from scipy import stats
 
 from recfuse_lib.data import market
 from recfuse_lib.data.market.environment import MarketEnvironment
+from recfuse_lib.data.market.simulator import Truth
 from recfuse_lib.evaluation import experiments
 
 PEOPLE = np.arange(20_000)
@@ -102,31 +103,59 @@ def test_always_valid_p_values_never_rise() -> None:
 
 
 @pytest.fixture(scope="module")
-def shop() -> MarketEnvironment:
-    return MarketEnvironment(market.make(seed=0, scale=0.1)[1])
+def truth() -> Truth:
+    return market.make(seed=0, scale=0.2)[1]
 
 
-def test_both_worlds_hold_one_stay_for_each_shopper_and_policy(shop: MarketEnvironment) -> None:
-    def first(observation: dict[str, np.ndarray]) -> np.ndarray:
-        return np.arange(5)
+def first(clicks: np.ndarray, visit: int) -> np.ndarray:
+    return np.tile(np.arange(5), (len(clicks), 1))
 
-    def another(observation: dict[str, np.ndarray]) -> np.ndarray:
-        return np.arange(5) + 20 + observation["visit"][0]
 
-    found = experiments.both_worlds(shop, {"old": first, "new": another}, users=range(30), seed=3)
-    assert len(found) == 60 and not found.duplicated(["user", "policy"]).any()
-    assert (found["visits"] >= 1).all() and found["satisfaction"].between(0, 1).all()
+def liked_category(clicks: np.ndarray, visit: int) -> np.ndarray:
+    """Five items that depend on what was clicked before."""
+    return 40 * clicks.argmax(1)[:, None] + np.arange(5)
+
+
+def test_both_worlds_hold_one_stay_for_each_shopper_and_policy(truth: Truth) -> None:
+    users = np.arange(50, 150)
+    found = experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=3)
+    assert found["policy"].tolist() == ["old"] * 100 + ["new"] * 100
+    assert found["user"].tolist() == [*users, *users]
+    assert found["visits"].between(1, 30).all() and found["satisfaction"].between(0, 1).all()
     assert (found["bought"] <= found["clicks"]).all() and (found["clicks"] <= 5 * found["visits"]).all()
-    alone = experiments.both_worlds(shop, {"new": another}, users=[17, 4], seed=3)
-    together = found[(found["policy"] == "new") & found["user"].isin([4, 17])].sort_values("user", ascending=False)
-    pd.testing.assert_frame_equal(alone, together.reset_index(drop=True))
-    assert not found.equals(experiments.both_worlds(shop, {"old": first, "new": another}, users=range(30), seed=4))
+    again = experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=3)
+    pd.testing.assert_frame_equal(found, again)
+    assert not found.equals(experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=4))
 
 
-def test_the_same_policy_twice_is_the_same_world(shop: MarketEnvironment) -> None:
-    def first(observation: dict[str, np.ndarray]) -> np.ndarray:
-        return np.arange(5)
-
-    found = experiments.both_worlds(shop, {"a": first, "b": first}, users=range(20))
+def test_the_same_policy_twice_is_the_same_world(truth: Truth) -> None:
+    found = experiments.both_worlds(truth, {"a": liked_category, "b": liked_category}, np.arange(40))
     worlds = [found[found["policy"] == name].drop(columns="policy").reset_index(drop=True) for name in "ab"]
     pd.testing.assert_frame_equal(*worlds)
+
+
+def test_the_stays_are_those_of_the_environment(truth: Truth) -> None:
+    shop, rows = MarketEnvironment(truth, slate_size=5), []
+    for user in range(250):
+        observation, _ = shop.reset(seed=user, options={"user": user})
+        stay, done = [], False
+        while not done:
+            action = liked_category(observation["clicks"][None], 0)[0]
+            observation, _, terminated, truncated, info = shop.step(action)
+            stay.append([1, info["clicks"], info["bought"], info["satisfaction"]])
+            done = terminated or truncated
+        rows.append([*np.sum(stay, axis=0)[:3], np.mean(stay, axis=0)[3]])
+    one_by_one = pd.DataFrame(rows, columns=["visits", "clicks", "bought", "satisfaction"])
+    at_once = pd.concat(
+        [experiments.both_worlds(truth, {"a": liked_category}, np.arange(250), seed) for seed in range(8)]
+    )
+    for name in one_by_one:
+        error = np.sqrt(one_by_one[name].var() / 250 + at_once[name].var() / 2_000)
+        assert abs(one_by_one[name].mean() - at_once[name].mean()) < 3 * error, name
+
+
+def test_a_slate_that_shows_an_item_twice_is_refused(truth: Truth) -> None:
+    with pytest.raises(ValueError, match="distinct items"):
+        experiments.both_worlds(truth, {"twice": lambda clicks, visit: 0 * first(clicks, visit)}, np.arange(3))
+    with pytest.raises(ValueError, match="'short' gave"):
+        experiments.both_worlds(truth, {"short": lambda clicks, visit: first(clicks, visit)[1:]}, np.arange(3))

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from recfuse_lib.data.market.environment import MarketEnvironment
+from recfuse_lib.data.market.shoppers import respond
+from recfuse_lib.data.market.simulator import DAYS_BETWEEN, SESSIONS, Truth, return_probability, satisfied
 from recfuse_lib.evaluation.comparisons import ALPHA, POWER
 
-Policy = Callable[[dict[str, np.ndarray]], np.ndarray]
-"""What the shop knows of a visitor (an observation of `MarketEnvironment`) → a slate of item codes."""
+Policy = Callable[[np.ndarray, int], np.ndarray]
+"""Clicks of each visitor in each category (n, C) and the number of earlier visits → item codes to show, (n, K)."""
 
 
 def assign(units: Iterable[object], experiment: str, share: float = 0.5) -> np.ndarray:
@@ -169,32 +170,54 @@ def always_valid(difference: np.ndarray, error: np.ndarray, mixing: float) -> np
     return np.asarray(np.minimum.accumulate(np.exp(-np.maximum(log_ratio, 0))))
 
 
-def both_worlds(
-    environment: MarketEnvironment, policies: Mapping[str, Policy], users: Iterable[int], seed: int = 0
-) -> pd.DataFrame:
+def both_worlds(truth: Truth, policies: Mapping[str, Policy], users: np.ndarray, seed: int = 0) -> pd.DataFrame:
     """Every shopper's whole stay under every policy. No shop sees that: nobody comes for the first time twice.
 
+    The shoppers do what they do in `MarketEnvironment`, all of them at once: they look at the places of a slate with
+    the market's probabilities, answer, and come back or not, for at most 30 visits.
+
     Args:
-        environment: The simulated market.
+        truth: Of a simulated market.
         policies: Name → policy.
-        users: Codes of the shoppers.
-        seed: Of everything the shoppers do; a shopper's draws are the same whoever else is asked.
+        users: Codes of the shoppers, distinct, (n,).
+        seed: Of everything that the shoppers do.
 
     Returns:
-        One row a shopper and policy: `user`, `policy`, `visits`, `clicks`, `bought`, and `satisfaction`, the mean
-        probability of coming back after a visit.
+        One row a policy and shopper, in their order: `policy`, `user`, `visits`, `clicks`, `bought`, and
+        `satisfaction`, the mean probability of coming back after a visit.
+
+    Raises:
+        ValueError: A slate has the wrong shape, or shows an item twice.
 
     Taught in notebook 10.
     """
-    rows = []
-    for name, policy in policies.items():
-        for user in users:
-            observation, _ = environment.reset(seed=seed * 1_000_003 + int(user), options={"user": int(user)})
-            done, stay = False, []
-            while not done:
-                observation, _, terminated, truncated, info = environment.step(policy(observation))
-                stay.append((info["clicks"], info["bought"], info["satisfaction"]))
-                done = terminated or truncated
-            clicks, bought, satisfaction = np.array(stay).T
-            rows.append((int(user), name, len(stay), int(clicks.sum()), int(bought.sum()), float(satisfaction.mean())))
-    return pd.DataFrame(rows, columns=["user", "policy", "visits", "clicks", "bought", "satisfaction"])
+    return pd.concat([_stays(truth, name, policy, users, seed) for name, policy in policies.items()], ignore_index=True)
+
+
+def _stays(truth: Truth, name: str, policy: Policy, users: np.ndarray, seed: int) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    category, n = truth.products.category, len(users)
+    day = generator.exponential(DAYS_BETWEEN, n)
+    clicked_in = np.zeros((n, int(category.max()) + 1), "int64")
+    level, sums = np.zeros(n), np.zeros((4, n))
+    here = np.arange(n)
+    for visit in range(SESSIONS):
+        slate = np.asarray(policy(clicked_in[here], visit))
+        if slate.ndim != 2 or len(slate) != len(here) or (np.diff(np.sort(slate, axis=1), axis=1) == 0).any():
+            raise ValueError(f"policy {name!r} gave {slate.shape} for {len(here)} visitors; show each distinct items")
+        no_coupon = np.zeros(len(here), bool)
+        would = respond(truth.shoppers, truth.products, users[here], slate, day[here], no_coupon, generator)
+        viewed = generator.random(slate.shape) < truth.examination[: slate.shape[1]]
+        clicked = viewed & would["click"]
+        level[here] = satisfied(level[here], would["utility"], clicked)
+        back = return_probability(level[here])
+        row, place = np.nonzero(clicked)
+        np.add.at(clicked_in, (here[row], category[slate[row, place]]), 1)
+        sums[:, here] += np.ones(len(here)), clicked.sum(1), (viewed & would["buy"]).sum(1), back
+        day += generator.exponential(DAYS_BETWEEN, n)
+        here = here[generator.random(len(here)) < back]
+        if not len(here):
+            break
+    visits, clicks, bought = sums[:3].astype("int64")
+    columns = {"user": users, "visits": visits, "clicks": clicks, "bought": bought, "satisfaction": sums[3] / visits}
+    return pd.DataFrame({"policy": name, **columns})
