@@ -270,13 +270,20 @@ def rolling(dataset: Dataset) -> Split:
     validation_cut, test_cut = np.quantile(
         events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
     )
-    validation = _rolling_fold(dataset, events, int(validation_cut), int(test_cut))
+    validation = rolling_fold(dataset, events, int(validation_cut), int(test_cut))
     return Split(
-        "rolling", validation, _rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1)
+        "rolling", validation, rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1)
     )
 
 
-def _rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:
+def rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:
+    """One round of `rolling`: models know what is before `cut`; each positive from there to before `end` is a query.
+
+    Args:
+        dataset: For the numbers of users and items.
+        events: In order (`in_order`).
+        cut, end: Unix seconds.
+    """
     history = events[events["timestamp"] < cut].reset_index(drop=True)
     known = np.isin(np.arange(dataset.n_items), history["item"])
     timestamps = events["timestamp"]

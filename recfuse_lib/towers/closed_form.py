@@ -1,0 +1,255 @@
+"""Dimensions of interest that need no gradient: each is fitted in a second and scores every item for every query.
+
+A dimension knows one thing: what follows what, what is watched at the time, what is like what one liked, when films
+were made, or who would like an item if one asked its text. None is a good recommender alone; `recfuse_lib.fusion`
+weighs them.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.baselines.weighting import Weighting, by_user
+from recfuse_lib.data.splits import POSITIVE, Queries
+
+DAY = 86_400
+RECENT = Weighting(low_rating=0.3, half_life=10.0, floor=0.2)
+
+
+def _liked(rating: np.ndarray, low: float = RECENT.low_rating) -> np.ndarray:
+    return np.where(rating >= POSITIVE, 1.0, low)
+
+
+class Transitions:
+    """Sequential: what stands near what in the order of people's histories.
+
+        T_ji = Σ over ordered pairs with d steps between j and i of e^(−(d−1)/τ) w_i (half as much backwards),
+        s(u, i) = Σ_{j ∈ h_u} w_j e^(−n_j/τ) T_ji / ((out_j + shrinkage) √(in_i + shrinkage))
+
+    Args:
+        window: Largest d.
+        tau: τ, interactions.
+        shrinkage: Pulls what rests on few pairs towards 0.
+
+    References:
+        Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, window: int = 20, tau: float = 6.0, shrinkage: float = 5.0) -> None:
+        self.window, self.tau, self.shrinkage = window, tau, shrinkage
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> Transitions:
+        """Counts the pairs of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        past = by_user(history, n_items)
+        weight = _liked(past.rating)
+        owner = np.repeat(np.arange(len(past)), past.lengths)
+        rows, columns, values = [], [], []
+        for steps in range(1, min(self.window, len(owner) - 1) + 1):
+            same = owner[steps:] == owner[:-steps]
+            first, second = past.item[:-steps][same], past.item[steps:][same]
+            near = np.exp(-(steps - 1) / self.tau)
+            rows += [first, second]
+            columns += [second, first]
+            values += [near * weight[steps:][same], 0.5 * near * weight[:-steps][same]]
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))) if rows else None
+        pairs = scipy.sparse.csr_array(entries if entries else (n_items, n_items), shape=(n_items, n_items))
+        out, into = (np.asarray(pairs.sum(axis=axis)).ravel() + self.shrinkage for axis in (1, 0))
+        self.pairs = scipy.sparse.diags_array(1 / out) @ pairs @ scipy.sparse.diags_array(1 / np.sqrt(into))
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        weight = _liked(queries.rating) * np.exp(-queries.steps_back() / self.tau)
+        return np.asarray((queries.matrix(weight) @ self.pairs).toarray(), "float32")
+
+
+class Surroundings:
+    """Temporal: what other people rated around the time of a person's last interaction.
+
+        s(u, i) = log(1 + Σ over others' ratings of i of w e^(−|t − t_u| / τ))
+
+    Args:
+        days: τ.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, days: float = 30.0) -> None:
+        self.days = days
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> Surroundings:
+        """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time."""
+        ordered = history.sort_values(["timestamp", "user", "item"])
+        self.day = ordered["timestamp"].to_numpy() / DAY
+        self.item, self.user = ordered["item"].to_numpy(), ordered["user"].to_numpy()
+        self.weight, self.n_items = _liked(ordered["rating"].to_numpy()), n_items
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items); zeros for an empty history, whose time is not known."""
+        scores = np.zeros((len(queries), self.n_items), "float32")
+        for row, (user, moment) in enumerate(zip(queries.user, last_moment(queries) / DAY, strict=True)):
+            if np.isfinite(moment):
+                near = slice(*np.searchsorted(self.day, [moment - 4 * self.days, moment + 4 * self.days]))
+                weight = self.weight[near] * np.exp(-np.abs(self.day[near] - moment) / self.days)
+                weight = weight * (self.user[near] != user)
+                scores[row] = np.bincount(self.item[near], weights=weight, minlength=self.n_items)
+        return np.asarray(np.log1p(scores))
+
+
+class Likeness:
+    """Semantic, or any content: how like an item is to what a person liked lately.
+
+        s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
+
+    Args:
+        encodings: e, centred with what is known to the model, (I, D).
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, encodings: np.ndarray) -> None:
+        self.encodings = encodings
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> Likeness:
+        """Nothing is learned."""
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        weights = Weighting(half_life=20.0).matrix(queries)
+        scores = (weights @ self.encodings) @ self.encodings.T
+        return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
+
+
+class ContentColumns:
+    """Collaborative through content: EASE for items that nobody has rated.
+
+    EASE's users × users form scores an item by its column x_i of the interactions (Steck, 2019):
+    s(u, i) ∝ (h_u Xᵀ) K x_i. A new item has no column, so it is predicted from what the item is:
+
+        x̂_i = Wᵀ c_i,   W = (Cᵀ N C + ρI)⁻¹ Cᵀ N Xᵀ,   s(u, i) = (h_u Xᵀ) K x̂_i
+
+    with N the square roots of the items' counts. All items get the predicted column, known ones too.
+
+    Args:
+        content: c, centred with the known items, (I, D).
+        l2: EASE's λ.
+        ridge: ρ.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, content: np.ndarray, l2: float = 300.0, ridge: float = 15.0) -> None:
+        self.content, self.l2, self.ridge = content, l2, ridge
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> ContentColumns:
+        """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        self.x = RECENT.without_recency().matrix(by_user(history, n_items))
+        self.k = np.linalg.inv((self.x @ self.x.T).toarray().astype("float64") + self.l2 * np.eye(self.x.shape[0]))
+        counts = np.asarray((self.x > 0).sum(axis=0)).ravel()
+        known = np.flatnonzero(counts)
+        weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
+        gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
+        self.columns = self.content @ np.linalg.solve(gram, weighted.T @ self.x[:, known].T.toarray())
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        return np.asarray(((RECENT.matrix(queries) @ self.x.T) @ self.k) @ self.columns.T, "float32")
+
+
+class ContentPopularity:
+    """How often an item is liked, and how often one with such content would be:  log(1 + n_i), and Wᵀc_i beside it.
+
+    Args:
+        content: c, centred with the known items, (I, D); None counts instead of predicting.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, content: np.ndarray | None = None) -> None:
+        self.content = content
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> ContentPopularity:
+        """Counts the positives of `history`, and fits the prediction to the items that it knows."""
+        liked = history.loc[history["rating"] >= POSITIVE, "item"]
+        self.level = np.log1p(np.bincount(liked, minlength=n_items))
+        if self.content is not None:
+            known = np.unique(history["item"])
+            rows, mean = self.content[known], self.level[known].mean()
+            gram = rows.T @ rows + 20 * np.eye(rows.shape[1])
+            self.level = self.content @ np.linalg.solve(gram, rows.T @ (self.level[known] - mean))
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """The same for every query, float32 (Q, n_items)."""
+        return np.repeat(np.asarray(self.level, "float32")[None], len(queries), axis=0)
+
+
+class ReleaseYears:
+    """Attributes: is the film from the years that a person watches?
+
+        s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
+
+    Args:
+        years: Release years, (I,); NaN where unknown.
+        tau: τ, years.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, years: np.ndarray, tau: float = 4.0) -> None:
+        self.years, self.tau = years, tau
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> ReleaseYears:
+        """Takes the median year of `history` for a film whose year is unknown."""
+        known = self.years[history["item"]]
+        typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
+        self.filled = np.where(np.isfinite(self.years), self.years, typical)
+        self.span, self.place = np.unique(self.filled, return_inverse=True)
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        weights = queries.matrix(_liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8)))
+        of_year = np.zeros((len(self.span), queries.n_items), "float32")
+        of_year[self.place, np.arange(queries.n_items)] = 1
+        kernel = np.exp(-np.abs(self.span[:, None] - self.span) / self.tau)
+        return np.asarray(np.log1p(((weights @ of_year.T) @ kernel)[:, self.place]), "float32")
+
+
+class NotYetReleased:
+    """Attributes: 1 where a film is younger than the person's last interaction, and so did not exist for them.
+
+    Args:
+        years: Release years, (I,); NaN where unknown.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, years: np.ndarray) -> None:
+        self.years = years
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> NotYetReleased:
+        """Nothing is learned."""
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """1 or 0, float32 (Q, n_items)."""
+        year = 1970 + last_moment(queries) / (365.25 * DAY)
+        return np.asarray(self.years[None] > year[:, None] + 0.3, "float32")
+
+
+def last_moment(queries: Queries) -> np.ndarray:
+    """Unix seconds of the last interaction of each history; NaN for an empty one, (Q,)."""
+    moments = np.full(len(queries), np.nan)
+    some = queries.lengths > 0
+    moments[some] = queries.timestamp[queries.indptr[1:][some] - 1]
+    return moments

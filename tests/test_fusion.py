@@ -1,0 +1,210 @@
+"""Fusing dimensions by evidence: what each knows, what the gate may do, and what a leak would look like."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recfuse_lib import fusion
+from recfuse_lib.baselines.ease import EASE
+from recfuse_lib.baselines.popularity import Popularity
+from recfuse_lib.data import splits
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.splits import Queries
+from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.fusion import EvidenceGate, FusedModel
+from recfuse_lib.towers import closed_form
+
+DAY = 86_400
+
+
+def world(n_users=90, n_items=60, seed=0):
+    """Two groups of people, each with its half of the items; the text of an item says which half."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        half = user % 2
+        items = random.permutation(n_items // 2)[: random.integers(12, 20)] * 2 + half
+        strange = random.integers(0, n_items, 2)
+        for step, item in enumerate(dict.fromkeys([*items, *strange])):
+            rows.append((user + 1, int(item) + 1, 4.5 if item % 2 == half else 2.0, 10**9 + DAY * (10 * user + step)))
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    catalogue = pd.DataFrame(
+        {
+            "item_id": np.arange(n_items) + 1,
+            "title": [f"film {k}" for k in range(n_items)],
+            "year": [1980 + k % 30 for k in range(n_items)],
+            "genres": ["Comedy" if k % 2 else "Drama|War" for k in range(n_items)],
+        }
+    )
+    text = random.normal(size=(n_items, 8)) * 0.2
+    text[:, 0] += np.where(np.arange(n_items) % 2, 1, -1)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    return Dataset.of("two halves", log, catalogue), text.astype("float32")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    dataset, text = world()
+    fold = splits.warm(dataset).test
+    model = FusedModel(dataset, text)
+    model.learn(fold.history)
+    return dataset, text, fold, model
+
+
+def queries(rows, n_items=5):
+    history = pd.DataFrame(rows, columns=["user", "item", "rating", "timestamp"])
+    return history, Queries.of(history, np.unique(history["user"]), n_items)
+
+
+def test_the_fused_model_beats_popularity_and_keeps_up_with_its_best_part(trained):
+    dataset, _, fold, model = trained
+    found = evaluate(model, fold).per_query["ndcg"].mean()
+    assert found > 1.5 * evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
+    assert found > 0.9 * evaluate(EASE(100.0).fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
+
+
+def test_unknown_items_are_ranked_by_their_content(trained):
+    dataset, text, _, _ = trained
+    fold = splits.cold(dataset, 0).test
+    model = FusedModel(dataset, text)
+    model.learn(fold.history)
+    shuffled = FusedModel(dataset, np.random.default_rng(0).permutation(text), left_out=("genres", "content"))
+    shuffled.learn(fold.history)
+    with_text, without = (evaluate(one, fold, k=3).per_query["ndcg"].mean() for one in (model, shuffled))
+    assert with_text > 0.6 and with_text > without + 0.1
+
+
+def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
+    dataset, text, fold, _ = trained
+    model = FusedModel(dataset, text, hidden=0)
+    model.learn(fold.history)
+    some = fold.queries[:7]
+    item = model._seen(some)[2]
+    level = item @ keras.ops.convert_to_numpy(model.gate.level)
+    np.testing.assert_allclose(sum(model.parts(some).values()) + level, model.score(some), atol=1e-3)
+
+
+def test_one_seed_gives_one_model(trained):
+    dataset, text, fold, model = trained
+    again = FusedModel(dataset, text)
+    again.learn(fold.history)
+    np.testing.assert_allclose(again.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
+
+
+def test_the_gate_is_saved_and_loaded(trained, tmp_path):
+    _, _, fold, model = trained
+    inputs = [np.asarray(part) for part in model._seen(fold.queries[:3])]
+    tensors = [keras.Input(part.shape[1:]) for part in inputs]
+    network = keras.Model(tensors, model.gate(*tensors))
+    network.save(tmp_path / "gate.keras")
+    loaded = keras.saving.load_model(tmp_path / "gate.keras")
+    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), network.predict(inputs, verbose=0))
+
+
+def test_a_person_without_a_history_gets_scores(trained):
+    dataset, _, fold, model = trained
+    nobody = Queries.of(fold.history.iloc[:0], np.array([3]), dataset.n_items)
+    assert np.isfinite(model.score(nobody)).all()
+
+
+def test_an_unknown_dimension_is_named(trained):
+    dataset, text, _, _ = trained
+    with pytest.raises(ValueError, match=r"called smell; there are linear"):
+        FusedModel(dataset, text, left_out=("smell",))
+
+
+@given(st.integers(0, 1_000))
+@settings(deadline=None, max_examples=20)
+def test_rounds_hold_out_what_they_ask_for(seed):
+    dataset, _ = world(seed=seed)
+    events = splits.in_order(dataset.events())
+    likes = fusion.last_likes(events, dataset)
+    hidden = fusion.hidden_items(events, dataset, seed)
+    later = fusion.after_a_moment(events, dataset, most=50)
+    assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
+    assert (hidden.targets.toarray() <= hidden.candidates).all()
+    for fold in (likes, hidden):
+        seen = fold.queries.matrix().toarray() > 0
+        assert not (seen & fold.targets.toarray()).any() and (fold.targets.sum(axis=1) > 0).all()
+    asked = likes.targets.tocoo()
+    when = events.set_index(["user", "item"])["timestamp"]
+    for row, item in zip(asked.row, asked.col, strict=True):
+        user = likes.queries.user[row]
+        own = likes.history[likes.history["user"] == user]
+        assert own["timestamp"].max() <= when[user, item]
+    assert len(later.queries) <= 50 and later.targets.shape[0] == len(later.queries)
+
+
+def test_the_loss_is_the_softmax_by_hand():
+    targets, logits = np.array([[1.0, 0, 1, 0]]), np.array([[0.3, -1.0, 2.0, -1e9]])
+    share = np.exp(logits[0, :3]) / np.exp(logits[0, :3]).sum()
+    expected = -(np.log(share[0]) + np.log(share[2])) / 2 * np.sqrt(2)
+    found = fusion.listwise_loss(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(logits))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [expected], rtol=1e-5)
+
+
+def test_drawn_candidates_stand_for_all_others():
+    """The sum over the candidates, weighted, is the sum over the catalogue on average."""
+    level = np.random.default_rng(0).normal(size=3_000)
+    wanted, allowed = np.zeros(3_000, bool), np.ones(3_000, bool)
+    wanted[5] = True
+    sums = []
+    for seed in range(200):
+        chosen, offset = fusion._candidates(level, wanted, allowed, np.random.default_rng(seed))
+        assert len(np.unique(chosen)) == len(chosen) and chosen[0] == 5
+        sums.append(np.exp(level[chosen] + offset).sum())
+    assert np.mean(sums) == pytest.approx(np.exp(level).sum(), rel=0.01)
+
+
+def test_gates_answer_to_evidence():
+    gate = EvidenceGate(3)
+    user, item = np.ones((2, fusion.USER_EVIDENCE), "float32"), np.zeros((2, 4, fusion.ITEM_EVIDENCE), "float32")
+    gate.of_item.assign([[0, 0, 0], [-1, 0, 2]])
+    item[0, 1, 1] = 1
+    found = keras.ops.convert_to_numpy(gate.gates(user, item))
+    np.testing.assert_allclose(found[0, 1] - found[0, 0], [-1, 0, 2], atol=1e-6)
+    np.testing.assert_allclose(found[1], found[1, :1].repeat(4, 0))
+
+
+def test_transitions_by_a_plain_loop():
+    history, past = queries([(0, 1, 5.0, 1), (0, 2, 5.0, 2), (0, 4, 2.0, 3), (1, 2, 4.0, 1), (1, 1, 4.0, 2)])
+    model = closed_form.Transitions(window=2, tau=3.0, shrinkage=1.0).fit(history, 5)
+    pairs = np.zeros((5, 5))
+    for own in ([(1, 1.0), (2, 1.0), (4, 0.3)], [(2, 1.0), (1, 1.0)]):
+        for first in range(len(own)):
+            for second in range(first + 1, min(first + 3, len(own))):
+                near = np.exp(-(second - first - 1) / 3.0)
+                pairs[own[first][0], own[second][0]] += near * own[second][1]
+                pairs[own[second][0], own[first][0]] += 0.5 * near * own[first][1]
+    scaled = pairs / (pairs.sum(1, keepdims=True) + 1) / np.sqrt(pairs.sum(0) + 1)
+    weight = np.array([[0, np.exp(-2 / 3), np.exp(-1 / 3), 0, 0.3], [0, 1, np.exp(-1 / 3), 0, 0]])
+    np.testing.assert_allclose(model.score(past), weight @ scaled, rtol=1e-5)
+
+
+def test_surroundings_leave_the_person_out():
+    history, past = queries([(0, 1, 5.0, 0), (1, 2, 5.0, DAY), (1, 3, 2.0, 400 * DAY)])
+    found = closed_form.Surroundings(days=10).fit(history, 5).score(past)
+    np.testing.assert_allclose(found[0], np.log1p([0, 0, np.exp(-0.1), 0, 0]), rtol=1e-5)
+    assert found[1].sum() == 0
+
+
+def test_content_columns_reproduce_ease_when_content_is_the_identity():
+    """With one-hot content and no ridge, the predicted columns are the columns."""
+    dataset, _ = world()
+    history = splits.in_order(dataset.events())
+    past = Queries.of(history, np.unique(history["user"])[:9], dataset.n_items)
+    model = closed_form.ContentColumns(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.n_items)
+    ease = EASE(50.0, closed_form.RECENT).fit(history, dataset.n_items)
+    weights = closed_form.RECENT.matrix(past)
+    np.testing.assert_allclose(model.score(past), ((weights @ ease.x.T) @ ease.k) @ ease.x.toarray(), atol=1e-4)
+
+
+def test_films_from_the_future_are_marked():
+    year_2000 = int(30.5 * 365.25 * DAY)
+    _, past = queries([(0, 1, 5.0, year_2000)])
+    years = np.array([1990.0, 2000.0, 2001.0, np.nan, 2015.0])
+    marked = closed_form.NotYetReleased(years).fit(pd.DataFrame(), 5).score(past)
+    assert marked.tolist() == [[0, 0, 1, 0, 1]]
