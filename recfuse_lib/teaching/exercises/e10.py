@@ -83,7 +83,8 @@ def holm(answer: Callable[..., np.ndarray]) -> str | None:
             return "The p-values that were given have changed; sort a copy."
         if found.shape != p.shape:
             return f"{len(p)} p-values give an answer of shape {found.shape}; there is one corrected value for each."
-        exact = np.array(list(comparisons.holm(dict(enumerate(p.tolist()))).values()))
+        named = {str(place): value for place, value in enumerate(p.tolist())}
+        exact = np.array(list(comparisons.holm(named).values()))
         if np.allclose(found, exact):
             continue
         order = np.argsort(p)
