@@ -1,5 +1,7 @@
 """Fusing dimensions by evidence: what each knows, what the gate may do, and what a leak would look like."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pandas as pd
@@ -108,6 +110,35 @@ def test_a_person_without_a_history_gets_scores(trained):
     dataset, _, fold, model = trained
     nobody = Queries.of(fold.history.iloc[:0], np.array([3]), dataset.n_items)
     assert np.isfinite(model.score(nobody)).all()
+
+
+def test_a_query_alone_has_the_scores_that_it_has_in_company(trained):
+    _, _, fold, model = trained
+    together = model.score(fold.queries[:6])
+    alone = np.concatenate([model.score(fold.queries[row : row + 1]) for row in range(6)])
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
+    """A sparse dimension may begin with a thousand zeros; it is standardised all the same."""
+    _, _, fold, model = trained
+    z = model._seen(fold.queries[:6])[0]
+    for place, (name, tower) in enumerate(model.towers.items()):
+        scores = tower.score(fold.queries[:6])
+        if name != "unreleased" and (spread := scores.std(axis=1)).min() > 0:
+            assert z[..., place].std(axis=1) == pytest.approx(1, abs=0.2), (name, spread)
+    sparse = np.zeros((1, 3_000), "float32")
+    sparse[0, 2_000:2_100] = 1
+    assert fusion._standardised(sparse).std() == pytest.approx(1, abs=0.2)
+
+
+def test_nothing_but_the_history_is_learned_from(trained):
+    """The data set gives the catalogue; its interactions hold the test and must not be looked at."""
+    dataset, text, fold, model = trained
+    blind = dataclasses.replace(dataset, interactions=dataset.interactions.iloc[:0])
+    other = FusedModel(blind, text)
+    other.learn(fold.history)
+    np.testing.assert_allclose(other.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
 
 
 def test_an_unknown_dimension_is_named(trained):
