@@ -2,7 +2,7 @@
 
     python benchmarks/fused_model.py [warm] [rolling] [cold]
 
-Peers are tuned on validation, 12 trials each; the fused model's settings were chosen on the same validation folds. Rows
+Peers are tuned on validation, 24 trials each; the fused model's settings were chosen on the same validation folds. Rows
 go to the leaderboard of this machine. About eight minutes on two cores.
 """
 
@@ -29,11 +29,13 @@ from recfuse_lib.teaching import leaderboard
 
 NAME = "fused model (13 dimensions)"
 COMMAND = "python benchmarks/fused_model.py"
-RECENCIES = [Weighting(0.3, half_life, 0.2) for half_life in (5.0, 10.0, 20.0, 40.0)]
+RECENCIES = [Weighting(0.3, half_life, floor) for half_life in (3.0, 10.0, 30.0) for floor in (0.0, 0.2)]
 GRIDS: dict[str, list[Callable[[], object]]] = {
-    "EASE + recency": [lambda a=a, w=w: EASE(a, w) for a, w in itertools.product((25.0, 50.0, 100.0), RECENCIES)],
+    "EASE + recency": [
+        lambda a=a, w=w: EASE(a, w) for a, w in itertools.product((50.0, 100.0, 200.0, 400.0), RECENCIES)
+    ],
     "item-kNN + recency": [
-        lambda k=k, w=w: ItemKNN(k, 10.0, w) for k, w in itertools.product((50, 100, 200), RECENCIES)
+        lambda k=k, w=w: ItemKNN(k, 10.0, w) for k, w in itertools.product((20, 50, 100, 200), RECENCIES)
     ],
     "popularity": [Popularity],
 }
