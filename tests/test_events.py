@@ -1,0 +1,297 @@
+import multiprocessing
+import threading
+
+import numpy as np
+import pandas as pd
+import postgresql_server
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.serving.events import STARS, Event, EventError, EventStore, Item, StoreUnavailable
+
+
+@pytest.fixture(scope="module")
+def server():
+    if postgresql_server.MISSING:
+        pytest.skip(postgresql_server.WHY_NOT)
+    server = postgresql_server.Server().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/events.db"
+    server = request.getfixturevalue("server")
+    with sa.create_engine(server.url, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    return server.url
+
+
+@pytest.fixture
+def store(url):
+    store = EventStore(url)
+    store.add_items([Item(item, f"Film {item}", 2000, "Drama") for item in "abc"])
+    yield store
+    store.close()
+
+
+def test_an_event_is_written_once_whatever_is_sent(store):
+    first, second = Event("1", "ann", "a", 10, rating=4.5), Event("2", "ann", "b", 11, "dismissed")
+    assert store.add([first, second, first]) == ["1", "2", "1"]
+    assert store.add([second]) == ["2"]
+    assert store.add([]) == []
+    assert store.count() == 2
+    assert store.history("ann") == [first, second]
+    assert store.history("ann", limit=1) == [second]
+    assert store.history("nobody") == []
+
+
+def test_a_key_that_stands_for_another_event_is_refused_whole(store):
+    store.add([Event("1", "ann", "a", 10, "liked")])
+    with pytest.raises(EventError, match="key '1' already stands for another event"):
+        store.add([Event("2", "bob", "a", 10, "liked"), Event("1", "ann", "b", 10, "liked")])
+    with pytest.raises(EventError, match="key '3'"):
+        store.add([Event("3", "bob", "a", 10, "liked"), Event("3", "bob", "b", 10, "liked")])
+    assert store.count() == 1
+
+
+def test_an_item_that_is_not_there_is_refused_whole(store):
+    with pytest.raises(EventError, match="item 'z' is not in the store"):
+        store.add([Event("1", "ann", "a", 10, "liked"), Event("2", "ann", "z", 10, "liked")])
+    assert store.count() == 0
+
+
+def test_what_another_process_reads_is_what_was_acknowledged(store, url):
+    store.add([Event("1", "ann", "a", 10, "liked")])
+    assert EventStore(url).history("ann") == store.history("ann")
+
+
+def test_items_keep_their_place_and_their_newest_words(store):
+    store.add_items([Item("d", "Film d", price=9.5, picture=b"\x00\xff"), Item("a", "Film a, again")])
+    items = store.items()
+    assert [item.item_id for item in items] == ["a", "b", "c", "d"]
+    assert items[0] == Item("a", "Film a, again")
+    assert items[3] == Item("d", "Film d", price=9.5, picture=b"\x00\xff")
+    store.add_items([Item("e", "Film e")])
+    assert [item.item_id for item in store.items()] == ["a", "b", "c", "d", "e"]
+
+
+def test_the_newest_of_several_events_of_a_pair_counts(store):
+    store.add([
+        Event("1", "ann", "a", 10, "liked"), Event("2", "ann", "a", 12, "dismissed"), Event("3", "ann", "a", 11, "clicked"),
+        Event("4", "bob", "c", 9, "clicked"), Event("5", "bob", "c", 9, "bought"),
+    ])  # fmt: skip
+    dataset = store.dataset()
+    assert dataset.interactions.to_numpy().tolist() == [["bob", "c", 5.0, 9], ["ann", "a", 1.0, 12]]
+    assert store.dataset(before=12).interactions.to_numpy().tolist() == [["bob", "c", 5.0, 9], ["ann", "a", 3.0, 11]]
+    assert dataset.catalogue["item_id"].tolist() == ["a", "b", "c"]
+    assert "price" not in dataset.catalogue
+    assert dataset.user_ids.tolist() == ["ann", "bob"]
+    with pytest.raises(DataError, match="no rows"):
+        store.dataset(before=9)
+
+
+def test_a_data_set_comes_back_as_it_went_in(store, url):
+    generator = np.random.default_rng(0)
+    pairs = generator.permutation(600)[:200]
+    interactions = pd.DataFrame(
+        {"user_id": pairs // 30, "item_id": pairs % 30, "rating": generator.integers(1, 11, 200) / 2, "timestamp": np.arange(200)}
+    )  # fmt: skip
+    catalogue = pd.DataFrame(
+        {
+            "item_id": np.arange(30),
+            "title": [f"Ünï {n}" for n in range(30)],
+            "year": [1990, None] * 15,
+            "genres": "",
+            "price": [None, 2.5] * 15,
+        }
+    )
+    given_in = Dataset.of("tiny", interactions, catalogue)
+    for _ in range(2):
+        store.import_dataset(given_in)
+    back = store.dataset()
+    assert back.interactions.astype({"user_id": "int64", "item_id": "int64"}).equals(given_in.interactions)
+    assert back.catalogue["item_id"].tolist() == [*"abc", *(str(item) for item in range(30))]
+    assert back.texts()[3:] == given_in.texts()
+    assert back.catalogue["price"][3:].fillna(-1).tolist() == given_in.catalogue["price"].fillna(-1).tolist()
+
+
+def test_erasing_a_person_leaves_the_others_and_counts_it(store):
+    store.add(
+        [Event("1", "ann", "a", 10, "liked"), Event("2", "bob", "b", 11, "liked"), Event("3", "ann", "c", 11, "liked")]
+    )
+    assert store.erasures() == 0
+    assert store.erase("ann") == 2
+    assert store.erase("nobody") == 0
+    assert store.history("ann") == []
+    assert store.dataset().user_ids.tolist() == ["bob"]
+    assert (store.count(), store.erasures()) == (1, 2)
+
+
+def test_an_erased_id_leaves_no_byte_in_sqlite(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path}/events.db")
+    store.add_items([Item("a", "Film")])
+    store.add([Event(f"{n}", "somebody-special" if n % 3 else "bob", "a", n, "liked") for n in range(300)])
+    store.erase("somebody-special")
+    contents = [file.read_bytes() for file in tmp_path.iterdir()]
+    assert any(b"bob" in content for content in contents)
+    assert not any(b"somebody-special" in content for content in contents)
+
+
+def test_an_erased_id_leaves_no_byte_in_the_tables_of_postgresql(server):
+    store = EventStore(server.url)
+    store.add_items([Item("a", "Film")])
+    store.add([Event(f"e{n}", "somebody-special" if n % 3 else "bob", "a", n, "liked") for n in range(300)])
+    store.erase("somebody-special")
+    with store._engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("CHECKPOINT"))
+    contents = [file.read_bytes() for file in (server.folder / "data" / "base").rglob("*") if file.is_file()]
+    assert any(b"bob" in content for content in contents)
+    assert not any(b"somebody-special" in content for content in contents)
+
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(
+    str.strip
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(KEYS, st.sampled_from("abc"), st.integers(0, 2**40), st.sampled_from(sorted(STARS))), max_size=8)
+)
+def test_any_text_and_any_order_are_kept(store, rows):
+    events = {
+        key: Event(f"{key}{number}", f"{key}!", item, timestamp, kind)
+        for number, (key, item, timestamp, kind) in enumerate(rows)
+    }
+    before = {key: store.history(event.user_id) for key, event in events.items()}
+    try:
+        store.add(events.values())
+    except EventError as error:
+        assert "another event" in str(error)
+        return
+    for key, event in events.items():
+        found = store.history(event.user_id)
+        assert event in found and len(found) <= len(before[key]) + 1
+
+
+def add_many(url, start, barrier, errors):
+    try:
+        barrier.wait(30)
+        store = EventStore(url)
+        for number in range(start, start + 40, 2):
+            store.add(
+                [Event(f"{number}", "ann", "a", number, "liked"), Event(f"{number + 1}", "ann", "b", number, "liked")]
+            )
+    except BaseException as error:
+        errors.put(repr(error))
+        raise
+
+
+def test_two_processes_and_two_threads_write_at_once(store, url):
+    context = multiprocessing.get_context("spawn")
+    barrier, errors = context.Barrier(4), context.SimpleQueue()
+    # The second and the third write the same events.
+    workers = [
+        kind(target=add_many, args=(url, start, barrier, errors))
+        for kind, start in [(context.Process, 0), (context.Process, 40), (threading.Thread, 40), (threading.Thread, 80)]
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert errors.empty(), errors.get()
+    assert sorted(int(event.key) for event in store.history("ann")) == list(range(120))
+
+
+def test_postgresql_that_goes_away_and_comes_back(server):
+    store = EventStore(server.url)
+    store.add_items([Item("a", "Film")])
+    event = Event("before", "ann", "a", 1, "liked")
+    store.add([event])
+    server.stop()
+    try:
+        for call in (
+            store.count,
+            store.items,
+            lambda: store.add([event]),
+            lambda: store.history("ann"),
+            lambda: store.erase("ann"),
+        ):
+            with pytest.raises(StoreUnavailable, match="send the same again later"):
+                call()
+    finally:
+        server.start()
+    assert store.add([event, Event("after", "ann", "a", 2, "liked")]) == ["before", "after"]
+
+
+def test_sqlite_that_cannot_write(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path}/no/such/folder/events.db")
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        store.count()
+    full = EventStore(f"sqlite:///{tmp_path}/events.db")
+    full.add_items([Item("a", "Film")])
+    sa.event.listen(full._engine, "checkout", lambda connection, *_: connection.execute("PRAGMA max_page_count=1"))
+    with pytest.raises(StoreUnavailable, match="full"):
+        full.add([Event(f"{n}", "ann", "a", n, "liked") for n in range(1_000)])
+    assert EventStore(full.url).count() == 0
+
+
+def test_sqlite_is_durable_on_every_connection(tmp_path):
+    store = EventStore(f"sqlite:///{tmp_path}/events.db")
+    with store._engine.connect() as one, store._engine.connect() as other:
+        for connection in (one, other):
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"key": ""}, "key is ''"),
+        ({"user_id": "  "}, "user_id is"),
+        ({"item_id": 7}, "item_id is 7"),
+        ({"user_id": "a" * 201}, "201 characters"),
+        ({"user_id": "a\0"}, "NUL"),
+        ({"user_id": "a\ud800"}, "surrogates"),
+        ({"kind": "hated"}, "kind is 'hated'"),
+        ({"kind": "rated", "rating": None}, "rating is None"),
+        ({"kind": "rated", "rating": float("nan")}, "rating is nan"),
+        ({"kind": "rated", "rating": 5.5}, "rating is 5.5"),
+        ({"kind": "rated", "rating": True}, "rating is True"),
+        ({"rating": 2.0}, "leave it out"),
+        ({"timestamp": -1}, "timestamp is -1"),
+        ({"timestamp": 1.5}, "timestamp is 1.5"),
+    ],
+)
+def test_bad_events_are_named(arguments, message):
+    good = {"key": "k", "user_id": "ann", "item_id": "a", "timestamp": 10, "kind": "liked"}
+    with pytest.raises(EventError, match=message):
+        Event(**{**good, **arguments})
+
+
+def test_bad_items_and_urls_are_named():
+    with pytest.raises(EventError, match="title is ''"):
+        Item("a", "")
+    with pytest.raises(EventError, match="description has 10,001"):
+        Item("a", "A", description="x" * 10_001)
+    for url in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(ValueError, match="in memory"):
+            EventStore(url)
+    with pytest.raises(ValueError, match="mysql"):
+        EventStore("mysql://root@localhost/x")
+    with pytest.raises(ValueError, match="cannot be read"):
+        EventStore("not a url")
+
+
+def test_a_password_is_not_shown():
+    store = EventStore("postgresql+psycopg://someone:secret-word@127.0.0.1:1/nothing")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.count()
+    assert "secret-word" not in f"{caught.value}{store.url}"
