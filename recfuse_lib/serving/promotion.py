@@ -1,0 +1,247 @@
+"""Which bundle serves: one small file says so, and every decision about it is written down.
+
+A bundle store is a folder that holds one folder a version, and:
+
+- `current`: the version of the champion. It is replaced as a whole, so whoever reads it finds the old or the new one.
+- `decisions.jsonl`: one line a decision, oldest first, on disk before the decision takes effect.
+
+Taught in notebook 19.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+CURRENT, DECISIONS = "current", "decisions.jsonl"
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class PromotionError(RuntimeError):
+    """A bundle that cannot be made the champion, or removed. The message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """One line of `decisions.jsonl`.
+
+    Attributes:
+        action: "promote", "refuse", "keep" (no challenger was made), "roll-back" or "remove".
+        version: The bundle that it is about.
+        champion: The champion before the decision, None where there was none.
+        reason: Why, in words.
+        figures: What it rests on.
+        timestamp: When, Unix seconds.
+
+    Taught in notebook 19.
+    """
+
+    action: str
+    version: str
+    champion: str | None
+    reason: str
+    figures: Mapping[str, Any]
+    timestamp: int
+
+
+def current(store: Path | str) -> str | None:
+    """The version of the champion; None before the first promotion.
+
+    Raises:
+        PromotionError: The file does not name a version.
+
+    Taught in notebook 19.
+    """
+    try:
+        version = (Path(store) / CURRENT).read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    if not _VERSION.fullmatch(version):
+        raise PromotionError(f"{Path(store) / CURRENT} holds {version!r}, which names no version; promote one again")
+    return version
+
+
+def decisions(store: Path | str) -> list[Decision]:
+    """All decisions, oldest first.
+
+    Taught in notebook 19.
+    """
+    try:
+        content = (Path(store) / DECISIONS).read_bytes()
+    except FileNotFoundError:
+        return []
+    # What follows the last line break was being written when a process was killed: it never took effect.
+    return [Decision(**json.loads(line)) for line in content.split(b"\n")[:-1]]
+
+
+def promote(store: Path | str, version: str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
+    """Makes a bundle the champion: the decision is recorded, then one file is replaced.
+
+    Killed at any moment, the old champion or the new one serves.
+
+    Args:
+        store: The bundle store.
+        version: A bundle in it.
+        reason: Why, in words.
+        figures: What the decision rests on; must be JSON.
+
+    Raises:
+        PromotionError: There is no such bundle.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> store = pathlib.Path(tempfile.mkdtemp())
+        >>> for version in ("v1", "v2"):
+        ...     (store / version).mkdir()
+        ...     _ = promote(store, version, "an example")
+        >>> current(store), roll_back(store).version, current(store)
+        ('v2', 'v1', 'v1')
+        >>> [decision.action for decision in decisions(store)]
+        ['promote', 'promote', 'roll-back']
+
+    Taught in notebook 19.
+    """
+    store = Path(store)
+    with _locked(store):
+        return _switch(store, "promote", version, reason, figures)
+
+
+def roll_back(store: Path | str, reason: str = "asked for") -> Decision:
+    """Makes the bundle that served before the champion serve again; once more, the one before that.
+
+    Raises:
+        PromotionError: No bundle served before, or it is gone.
+
+    Taught in notebook 19.
+    """
+    store = Path(store)
+    with _locked(store):
+        champion = current(store)
+        promotions = [one for one in decisions(store) if one.action == "promote" and one.version == champion]
+        before = promotions[-1].champion if promotions else None
+        if before is None:
+            raise PromotionError(f"nothing served before {champion}; there is nothing to roll back to")
+        return _switch(store, "roll-back", before, reason, None)
+
+
+def refuse(store: Path | str, version: str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
+    """Records that a bundle was not promoted, and removes it: the champion goes on.
+
+    Raises:
+        PromotionError: It is the champion, or there is no such bundle.
+
+    Taught in notebook 19.
+    """
+    store = Path(store)
+    with _locked(store):
+        return _discard(store, "refuse", version, reason, figures)
+
+
+def keep(store: Path | str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
+    """Records that the champion goes on and nothing was trained.
+
+    Raises:
+        PromotionError: There is no champion.
+
+    Taught in notebook 19.
+    """
+    store = Path(store)
+    with _locked(store):
+        if (champion := current(store)) is None:
+            raise PromotionError(f"there is no champion in {store}; promote one first")
+        return _record(store, "keep", champion, reason, figures)
+
+
+def remove(store: Path | str, version: str, reason: str) -> Decision:
+    """Deletes a bundle that is not the champion, and records why.
+
+    Raises:
+        PromotionError: It is the champion, or there is no such bundle.
+
+    Taught in notebook 19.
+    """
+    store = Path(store)
+    with _locked(store):
+        return _discard(store, "remove", version, reason, None)
+
+
+def versions(store: Path | str) -> list[str]:
+    """The versions in a store, by name.
+
+    Taught in notebook 19.
+    """
+    return sorted(
+        folder.name for folder in Path(store).iterdir() if folder.is_dir() and _VERSION.fullmatch(folder.name)
+    )
+
+
+def _switch(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
+    _check(store, version)
+    decision = _record(store, action, version, reason, figures)
+    temporary = store / f".{CURRENT}"
+    with temporary.open("wb") as file:
+        file.write(f"{version}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(store / CURRENT)
+    _sync(store)
+    return decision
+
+
+def _record(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
+    decision = Decision(action, version, current(store), reason, dict(figures or {}), int(time.time()))
+    line = json.dumps(dataclasses.asdict(decision), ensure_ascii=False, allow_nan=False) + "\n"
+    with (store / DECISIONS).open("ab+") as file:
+        file.seek(0)
+        # A line without its end was cut by a kill; the next one would be glued to it.
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(store)
+    return decision
+
+
+def _check(store: Path, version: str) -> None:
+    if not _VERSION.fullmatch(version) or not (store / version).is_dir():
+        there = ", ".join(versions(store)) or "none"
+        raise PromotionError(f"there is no bundle {version!r} in {store}; there are {there}")
+
+
+def _discard(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
+    _check(store, version)
+    if version == current(store):
+        raise PromotionError(f"{version} is the champion; promote another one first")
+    decision = _record(store, action, version, reason, figures)
+    # Renamed first: half a bundle under its own name would look like a whole one.
+    gone = (store / version).rename(store / f".gone-{version}")
+    _sync(store)
+    shutil.rmtree(gone)
+    return decision
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    store.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(store / ".lock"):
+        for left in store.glob(".gone-*"):
+            shutil.rmtree(left)
+        yield
