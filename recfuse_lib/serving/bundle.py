@@ -1,0 +1,228 @@
+"""A bundle: one folder with everything that a service needs, written whole or not at all, and verified when loaded.
+
+    manifest.json     format, version, metrics, where it came from, size and sha256 of every other file
+    schema.json       dimensions and widths, history length, the catalogue's fields, inputs and outputs of the graphs
+    catalogue.jsonl   one item a line; the line's place is the item's code
+    users.json        one id a person; the place is the person's code
+    onnx/, saved_model/, litert/   the graphs
+    arrays/*.npy      vectors, parts of vectors, biases, counts, encodings, histories
+    index.faiss       the retrieval index
+    tokenizer.json    of the text encoder, where there is one
+
+There is no pickle in it: NumPy's plain arrays, JSON, ONNX, TFLite, SavedModel and a faiss index.
+
+Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+FORMAT = 1
+"""Raised when a bundle of an earlier kind can no longer be read."""
+
+BUILD_AGAIN = "build it again: python -m recfuse_lib.serving --rebuild"
+HOURS_OF_A_WRITER = 6
+
+
+class BundleError(RuntimeError):
+    """A bundle cannot be written or read. The message says which file, what is wrong with it, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle. `Bundle.load` makes one, `write_bundle` the folder.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What `manifest.json` holds.
+
+    Example:
+        >>> store = Path(tempfile.mkdtemp())
+        >>> def fill(folder):
+        ...     np.save(folder / "arrays" / "counts.npy", np.arange(3))
+        >>> bundle = write_bundle(store, "v1", fill, metrics={"ndcg@10": 0.1}, provenance={"seed": 0})
+        >>> bundle.array("counts")
+        array([0, 1, 2])
+        >>> (store / "v1" / "arrays" / "counts.npy").write_bytes(b"other")
+        5
+        >>> Bundle.load(store / "v1")
+        Traceback (most recent call last):
+            ...
+        recfuse_lib.serving.bundle.BundleError: v1: arrays/counts.npy is not what was written; build it again: ...
+
+    Taught in notebook 18.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Reads the manifest and holds every file against it.
+
+        Raises:
+            BundleError: There is no bundle, it is of another format, or a file is missing, altered or not its own.
+        """
+        folder = Path(folder)
+        manifest = _manifest(folder)
+        there = {path.relative_to(folder).as_posix() for path in _files(folder)} - {"manifest.json"}
+        for name, expected in manifest["files"].items():
+            if name not in there:
+                raise BundleError(f"{folder.name}: {name} is missing; {BUILD_AGAIN}")
+            if _described(folder / name) != expected:
+                raise BundleError(f"{folder.name}: {name} is not what was written; {BUILD_AGAIN}")
+        if extra := sorted(there - set(manifest["files"])):
+            raise BundleError(f"{folder.name}: {extra[0]} is no part of this bundle; remove it, or {BUILD_AGAIN}")
+        return cls(folder, manifest)
+
+    @property
+    def version(self) -> str:
+        """The name of the bundle in its store."""
+        return str(self.manifest["version"])
+
+    @functools.cached_property
+    def schema(self) -> dict[str, Any]:
+        """What `schema.json` holds."""
+        content: dict[str, Any] = json.loads((self.folder / "schema.json").read_text("utf-8"))
+        return content
+
+    def catalogue(self) -> list[dict[str, Any]]:
+        """One dictionary an item, in the order of the item codes."""
+        with (self.folder / "catalogue.jsonl").open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+    def users(self) -> list[str]:
+        """Ids of the people that the model knows, in the order of their codes."""
+        ids: list[str] = json.loads((self.folder / "users.json").read_text("utf-8"))
+        return ids
+
+    def array(self, name: str) -> np.ndarray:
+        """One of the arrays by its name without ending."""
+        return np.asarray(np.load(self.folder / "arrays" / f"{name}.npy", allow_pickle=False))
+
+    def graph(self, name: str) -> Path | None:
+        """The ONNX file of a graph; None when the bundle has no such graph."""
+        return path if (path := self.folder / "onnx" / f"{name}.onnx").exists() else None
+
+
+def write_bundle(
+    store: Path | str,
+    version: str,
+    fill: Callable[[Path], None],
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Bundle:
+    """Writes a bundle: into a hidden folder beside its place, through to the disk, then moved there as a whole.
+
+    Whatever happens before the move leaves nothing that a service would take for a bundle.
+
+    Args:
+        store: The folder of all versions.
+        version: Letters, digits, ".", "-" and "_".
+        fill: Writes the files into the folder that it is given; `arrays/` and `onnx/` are there already.
+        metrics: What the model achieved, and on what.
+        provenance: Checksums of the data, version of the code, seeds.
+
+    Raises:
+        BundleError: The version is there already, its name is none, or the disk is full.
+    """
+    store = Path(store)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", version):
+        raise BundleError(f"version {version!r} is no folder name; use letters, digits, '.', '-' and '_'")
+    if (target := store / version).exists():
+        raise BundleError(f"{target} is there already; a version never changes: choose another name")
+    store.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(store)
+    work = Path(tempfile.mkdtemp(prefix=f".{version}.", suffix=".partial", dir=store))
+    try:
+        for name in ("arrays", "onnx"):
+            (work / name).mkdir()
+        fill(work)
+        content = {
+            "format": FORMAT,
+            "version": version,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "metrics": dict(metrics),
+            "provenance": dict(provenance),
+            "files": {path.relative_to(work).as_posix(): _described(path) for path in sorted(_files(work))},
+        }
+        manifest = {**content, "digest": _digest(content)}
+        (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        for path in (*_files(work), *(path for path in work.rglob("*") if path.is_dir()), work):
+            _to_disk(path)
+        work.chmod(0o755)
+        work.rename(target)
+        _to_disk(store)
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written ({error.strerror or error}); nothing was left there") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle(target, content)
+
+
+def versions(store: Path | str) -> list[str]:
+    """The names of the bundles in a store, oldest first; what a killed writer left is none."""
+    found = [path for path in Path(store).glob("*/manifest.json") if not path.parent.name.startswith(".")]
+    return [path.parent.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))]
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no manifest.json; {BUILD_AGAIN}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder.name}: manifest.json cannot be read ({error}); {BUILD_AGAIN}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(found, int) or found < FORMAT:
+        raise BundleError(f"{folder.name} is of format {found!r}, this service reads {FORMAT}; {BUILD_AGAIN}")
+    if found > FORMAT:
+        raise BundleError(f"{folder.name} is of format {found}, this service reads {FORMAT}: install a newer RecFuse")
+    content = {key: value for key, value in manifest.items() if key != "digest"}
+    if manifest.get("digest") != _digest(content) or not isinstance(manifest.get("files"), dict):
+        raise BundleError(f"{folder.name}: manifest.json is not what was written; {BUILD_AGAIN}")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+
+
+def _described(path: Path) -> dict[str, Any]:
+    if path.is_symlink():
+        raise BundleError(f"{path} is a link; a bundle holds its files itself")
+    with path.open("rb") as file:
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(store: Path) -> None:
+    """What a killed writer left, once nobody can still be at it."""
+    for path in store.glob(".*.partial"):
+        if time.time() - path.stat().st_mtime > 3600 * HOURS_OF_A_WRITER:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""The retrieval index: the items with the largest inner product, exactly or, in a large catalogue, nearly so.
+
+Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+EXACT_BELOW = 100_000
+"""Up to so many items, comparing with all of them takes a millisecond or two; beyond, cells are looked into."""
+
+CELLS_PER_ROOT = 4
+"""Number of cells over the square root of the number of items."""
+
+TRAINED_ON = 40
+"""Vectors a cell that the cells are learned from."""
+
+
+def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 / 64) -> Any:
+    """An index over items.
+
+    Below `exact_below` items a search compares with all. Beyond, items are sorted into cells around centres found by
+    k-means, and a search compares with the cells whose centres are nearest.
+
+    Args:
+        vectors: float32 (I, D), one row an item code.
+        exact_below: Up to how many items the search is exact.
+        share: Share of the cells that a search looks into: more is slower and finds more.
+
+    Returns:
+        A faiss index.
+
+    Example:
+        >>> index = build(np.eye(4, dtype="float32"))
+        >>> codes, scores = search(index, np.array([0, 1, 2, 3], "float32"), k=2)
+        >>> codes, scores
+        (array([3, 2]), array([3., 2.], dtype=float32))
+        >>> search(index, np.array([0, 1, 2, 3], "float32"), 2, np.array([True, True, False, True]))[0]
+        array([3, 1])
+
+    References:
+        Jégou, Douze and Schmid (2011), Product Quantization for Nearest Neighbor Search, IEEE TPAMI (inverted file).
+
+    Taught in notebook 18.
+    """
+    vectors = np.ascontiguousarray(vectors, "float32")
+    n_items, width = vectors.shape
+    index: Any = faiss.IndexFlatIP(width)
+    if n_items > exact_below:
+        cells = int(CELLS_PER_ROOT * np.sqrt(n_items))
+        index = faiss.IndexIVFFlat(index, width, cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.max_points_per_centroid = TRAINED_ON
+        index.train(vectors)
+        index.nprobe = max(1, round(share * cells))
+    index.add(vectors)
+    return index
+
+
+def search(index: Any, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The k items with the largest inner product, largest first.
+
+    Args:
+        index: From `build` or `read`.
+        query: float32 (D,).
+        k: How many; fewer come back when fewer are allowed.
+        allowed: Which items may come back, bool (I,); all by default.
+
+    Returns:
+        Item codes and inner products, each (at most k,).
+    """
+    parameters: Any = None
+    if allowed is not None:
+        bits = np.packbits(allowed, bitorder="little")
+        selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type]
+        if isinstance(index, faiss.IndexIVF):
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)  # type: ignore[call-arg]
+        else:
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    scores, codes = index.search(query[None], min(k, index.ntotal), params=parameters)
+    found = codes[0] >= 0
+    return codes[0][found], scores[0][found]
+
+
+def write(index: Any, path: Path) -> None:
+    """Writes an index into a file."""
+    faiss.write_index(index, str(path))
+
+
+def read(path: Path) -> Any:
+    """Reads an index from a file."""
+    return faiss.read_index(str(path))
