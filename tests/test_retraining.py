@@ -1,0 +1,351 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.splits import Queries, in_order
+from recfuse_lib.encoders.attributes import AttributeEncoder
+from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.serving import drift, promotion, retraining, training
+from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.content import Content
+from recfuse_lib.serving.events import Event, EventStore, Item
+from recfuse_lib.tasks.multitask import JointModel
+
+N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
+
+
+def encode(dataset, seen):
+    """Attributes alone: no text encoder is needed."""
+    matrix, present = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+    return Content.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
+
+
+SETTINGS = {"encode": encode, "text_encoder": None}
+CATALOGUE = pd.DataFrame({
+    "item_id": [f"item-{n}" for n in range(N_ITEMS)], "title": [f"Title {n}" for n in range(N_ITEMS)],
+    "year": [1980 + n % 20 for n in range(N_ITEMS)], "genres": ["Comedy" if n % 2 else "Drama|War" for n in range(N_ITEMS)],
+})  # fmt: skip
+
+
+def events_of(start, fashion, per_person, seed):
+    """People like the items of their own kind; with `fashion`, everybody likes the last six items."""
+    generator, rows = np.random.default_rng(seed), []
+    for user in range(N_USERS):
+        for item in generator.choice(N_ITEMS, per_person, replace=False):
+            if fashion and generator.random() < 0.8:
+                item = generator.choice(FASHION)
+            liked = item in FASHION if fashion else item % 2 == user % 2 and item not in FASHION
+            rows.append(
+                (f"person-{user:03d}", f"item-{item}", 5.0 if liked else 1.5, start + int(generator.integers(10_000)))
+            )
+    table = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    return table.drop_duplicates(["user_id", "item_id"], keep="last")
+
+
+THEN = events_of(0, fashion=False, per_person=16, seed=0)
+NOW = events_of(20_000, fashion=True, per_person=8, seed=1)
+
+
+def dataset_of(*tables, catalogue=CATALOGUE):
+    return Dataset.of("events", pd.concat(tables).drop_duplicates(["user_id", "item_id"], keep="last"), catalogue)
+
+
+def filled(folder, *tables):
+    store = EventStore(f"sqlite:///{folder}/events.db")
+    store.add_items(Item(**{**row, "year": int(row["year"])}) for row in CATALOGUE.to_dict("records"))
+    send(store, *tables)
+    return store
+
+
+def send(store, *tables):
+    rows = pd.concat(tables).itertuples()
+    store.add(
+        [
+            Event(
+                f"{row.user_id}/{row.item_id}/{row.timestamp}",
+                row.user_id,
+                row.item_id,
+                int(row.timestamp),
+                rating=row.rating,
+            )
+            for row in rows
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A store with a champion, and its events."""
+    folder = tmp_path_factory.mktemp("first")
+    events = filled(folder, THEN)
+    retraining.retrain(folder / "store", events, version="v1", epochs=15, **SETTINGS)
+    events.close()
+    return folder
+
+
+@pytest.fixture
+def world(first, tmp_path):
+    shutil.copytree(first, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "store", EventStore(f"sqlite:///{tmp_path}/events.db")
+
+
+def test_the_first_bundle_is_promoted_and_knows_where_it_came_from(world):
+    store, _ = world
+    bundle = Bundle.load(store / "v1")
+    assert promotion.current(store) == "v1"
+    assert [(one.action, one.reason) for one in promotion.decisions(store)] == [("promote", "the first")]
+    origin = bundle.manifest["provenance"]
+    assert (origin["trained_until"], origin["warm_from"], origin["erasures"]) == (THEN["timestamp"].max(), None, 0)
+    assert not list(store.glob(".*.partial"))
+
+
+def scores(bundle, dataset, users):
+    model = retraining._restored(bundle, dataset, encode)
+    codes = np.sort([dataset.user_code(user) for user in users])
+    return model.score(Queries.of(dataset.events(), codes, dataset.n_items))
+
+
+def test_a_restored_model_follows_ids_not_places(world):
+    store, _ = world
+    bundle, users = Bundle.load(store / "v1"), ["person-003", "person-010"]
+    dataset = dataset_of(THEN)
+    more = pd.DataFrame({"user_id": ["a-new-one"], "item_id": ["item-0"], "rating": [4.0], "timestamp": [50_000]})
+    new_item = pd.DataFrame({"item_id": ["0-new"], "title": ["New"], "year": [1990], "genres": ["Drama|War"]})
+    other = dataset_of(THEN, more, catalogue=pd.concat([new_item, CATALOGUE[::-1]], ignore_index=True))
+    before, after = scores(bundle, dataset, users), scores(bundle, other, users)
+    assert after[:, 1:] == pytest.approx(before[:, ::-1], abs=1e-5)
+    assert np.isfinite(after).all() and np.ptp(before, axis=1).min() > 1
+
+
+def test_a_stranger_is_scored_by_history_alone(world):
+    store, _ = world
+    bundle = Bundle.load(store / "v1")
+    twin = THEN[THEN["user_id"] == "person-003"].assign(user_id="twin")
+    dataset = dataset_of(THEN, twin)
+    model = retraining._restored(bundle, dataset, encode)
+    person = np.asarray(model.user_tower.users)[dataset.user_code("twin")]
+    assert (person == np.asarray(model.user_tower.users)[-1]).all()
+    both = scores(bundle, dataset, ["person-003", "twin"])
+    assert np.corrcoef(both)[0, 1] > 0.8 and (both[0] != both[1]).any()
+
+
+def test_a_new_label_does_not_spoil_a_warm_start(world):
+    store, _ = world
+    bundle = Bundle.load(store / "v1")
+    western = CATALOGUE.assign(
+        genres=["Animation|" + genres if n == 3 else genres for n, genres in enumerate(CATALOGUE["genres"])]
+    )
+    dataset = dataset_of(THEN, catalogue=western)
+    content = encode(dataset, training.met(dataset))
+    model = training.restore(bundle, dataset, content)
+    names = training.attribute_names(dataset, content.seen)
+    kernel, old = (
+        training.weights(model)["kernel_attributes"],
+        training.restore(bundle, dataset_of(THEN), encode(dataset_of(THEN), training.met(dataset_of(THEN)))),
+    )
+    assert not kernel[names.index("genres=Animation")].any()
+    assert (
+        np.delete(kernel, names.index("genres=Animation"), axis=0) == training.weights(old)["kernel_attributes"]
+    ).all()
+
+
+@pytest.mark.slow
+def test_a_better_challenger_is_promoted_with_its_figures_and_can_be_rolled_back(world, capsys):
+    store, events = world
+    send(events, NOW)
+    decision = retraining.retrain(store, events, when="drift", version="v2", epochs=20, **SETTINGS)
+    assert (decision.action, decision.version, decision.champion) == ("promote", "v2", "v1")
+    figures = decision.figures
+    assert figures["difference"][1] > 0 and figures["ndcg@10 challenger"] > figures["ndcg@10 champion"]
+    assert "popularity_shift" in figures["alarms"] and figures["drift"]["calibration_error"] > 0
+    assert promotion.decisions(store)[-1] == decision
+    origin = Bundle.load(store / "v2").manifest["provenance"]
+    assert origin["warm_from"] == "v1" and origin["trained_until"] < figures["cut"]
+    # The exam is the next round's lesson.
+    assert (
+        retraining.measure(Bundle.load(store / "v2"), events.dataset(), encode).figures.keys()
+        == figures["drift"].keys()
+    )
+    assert retraining.main(["roll-back", "--store", str(store), "--reason", "complaints"]) == 0
+    assert promotion.current(store) == "v1" and "complaints" in capsys.readouterr().out
+    assert retraining.main(["decisions", "--store", str(store)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_worse_challenger_is_refused(world):
+    store, events = world
+    send(events, NOW)
+    shuffled = THEN.assign(item_id=np.random.default_rng(0).permutation(THEN["item_id"].to_numpy()))
+    training.build(dataset_of(shuffled), store, "bad", epochs=30, **SETTINGS)
+    decision = retraining.challenge(store, "bad", dataset_of(THEN), cut=5_000, encode=encode)
+    assert (decision.action, decision.version) == ("refuse", "bad")
+    assert decision.figures["difference"][0] < 0
+    assert promotion.current(store) == "v1" and promotion.versions(store) == ["v1"]
+
+
+def test_nothing_is_trained_without_events_or_without_drift(world, monkeypatch):
+    # So small a model is never calibrated.
+    monkeypatch.setitem(drift.LARGEST, "calibration_error", 1.0)
+    store, events = world
+    send(events, NOW.head(50))
+    decision = retraining.retrain(store, events, **SETTINGS)
+    assert (decision.action, decision.version) == ("keep", "v1") and "50 new events" in decision.reason
+    same = events_of(20_000, fashion=False, per_person=16, seed=2)
+    quiet = EventStore(f"sqlite:///{store.parent}/quiet.db")
+    quiet.add_items(events.items())
+    send(
+        quiet,
+        THEN,
+        same[~same.set_index(["user_id", "item_id"]).index.isin(THEN.set_index(["user_id", "item_id"]).index)],
+    )
+    decision = retraining.retrain(store, quiet, when="drift", **SETTINGS)
+    assert decision.action == "keep" and decision.reason == "nothing drifted", decision
+    assert decision.figures["alarms"] == [] and promotion.versions(store) == ["v1"]
+
+
+def holding(folder, text):
+    """Files that hold a text in any of the ways in which it may be written."""
+    forms = [text.encode(), text.encode("utf-16-le"), text.encode("utf-32-le"), json.dumps(text)[1:-1].encode()]
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and any(form in path.read_bytes() for form in forms)
+    ]
+
+
+@pytest.mark.slow
+def test_who_is_erased_is_nowhere_after_the_next_round(world):
+    store, events = world
+    assert holding(store, "person-007") == ["v1/users.json"]
+    place = Bundle.load(store / "v1").users().index("person-007")
+    vector = Bundle.load(store / "v1").array("persons")[place].tobytes()
+    events.erase("person-007")
+    # Too few new events for a challenger: an erasure does not wait for one.
+    decision = retraining.retrain(store, events, version="v2", **SETTINGS)
+    assert (decision.action, decision.version) == (
+        "promote",
+        "v2-erased",
+    ) and "without whom was erased" in decision.reason
+    assert promotion.versions(store) == ["v2-erased"]
+    assert holding(store.parent, "person-007") == []
+    assert holding(store, "person-008") == ["v2-erased/users.json"]
+    assert not any(vector in path.read_bytes() for path in store.rglob("*") if path.is_file())
+    bundle = Bundle.load(store / "v2-erased")
+    assert len(bundle.users()) == N_USERS - 1
+    assert len(bundle.array("history_item")) == len(THEN) - (THEN["user_id"] == "person-007").sum()
+    assert [one.action for one in promotion.decisions(store)] == ["promote", "keep", "promote", "remove"]
+    assert retraining.retrain(store, events, **SETTINGS).action == "keep"
+
+
+RETRAIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_retraining import SETTINGS, EventStore, retraining
+print("ready", flush=True)
+events = EventStore(f"sqlite:///{sys.argv[2]}/events.db")
+retraining.retrain(sys.argv[2] + "/store", events, version=sys.argv[3], epochs=10, **SETTINGS)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_during_a_retraining_leaves_the_champion(world):
+    store, events = world
+    send(events, NOW)
+    generator = np.random.default_rng(0)
+    for number in range(2):
+        command = [sys.executable, "-c", RETRAIN, str(Path(__file__).parent), str(store.parent), f"k{number}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(generator.uniform(0, 8))
+        process.kill()
+        assert process.wait() in (-signal.SIGKILL, 0)
+        champion = promotion.current(store)
+        assert champion == "v1" or process.stdout.read() == "done\n" or champion == f"k{number}"
+        for version in promotion.versions(store):
+            Bundle.load(store / version)
+    decision = retraining.retrain(store, events, version="last", epochs=10, **SETTINGS)
+    assert decision.action in ("promote", "keep", "refuse")
+    Bundle.load(store / promotion.current(store))
+
+
+def test_what_cannot_be_compared_or_continued_is_named(world, tmp_path):
+    store, _ = world
+    with pytest.raises(DataError, match="nobody liked a known item"):
+        retraining.compare(None, None, dataset_of(THEN), cut=10**9)
+    (store / "v1" / training.WEIGHTS).rename(tmp_path / "gone")
+    dataset = dataset_of(THEN)
+    with pytest.raises(BundleError, match="build from nothing"):
+        training.restore(Bundle(store / "v1", {"version": "v1"}), dataset, encode(dataset, training.met(dataset)))
+    with pytest.raises(promotion.PromotionError, match="no champion"):
+        retraining.challenge(tmp_path / "empty", "v1", dataset, 0, encode)
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path, capsys):
+    assert retraining.main(["roll-back", "--store", str(tmp_path)]) == 1
+    assert "nothing served before" in capsys.readouterr().err
+    assert (
+        retraining.main(["retrain", "--store", str(tmp_path), "--database", f"sqlite:///{tmp_path}/no/events.db"]) == 1
+    )
+    assert "StoreUnavailable" in capsys.readouterr().err
+
+
+def test_without_replay_a_model_forgets():
+    keras.utils.set_random_seed(0)
+    dataset = dataset_of(THEN, NOW)
+    content = encode(dataset, training.met(dataset))
+    past = dataset_of(THEN)
+    model = JointModel(dataset.n_users, dataset.n_items, content.encodings.widths, dimension=16, mean_rating=3.0)
+    model.item_tower.set_encodings(content.encodings)
+    training.fit(model, past.events(), epochs=40)
+    learned = training.weights(model)
+
+    def error(rows):
+        events = in_order(dataset.events())
+        asked = rows(events["timestamp"].to_numpy())
+        return float(np.mean((retraining.predict(model, events, asked) - events["rating"].to_numpy()[asked]) ** 2))
+
+    def errors(**settings):
+        training.assign(model, learned)
+        before = error(lambda time: time >= 20_000)
+        training.fit(model, dataset.events(), epochs=20, since=20_000, **settings)
+        return before, error(lambda time: time >= 20_000), error(lambda time: time < 20_000)
+
+    before, new, forgetful = errors(replay=0.0)
+    assert new < 0.7 * before
+    before, new, replaying = errors(replay=1.0)
+    assert new < 0.7 * before and forgetful > 1.3 * replaying
+
+
+def test_replay_takes_so_many_and_new_ones_are_needed():
+    seen = []
+
+    class Model:
+        compiled, history_length = False, 5
+
+        def compile(self, **_):
+            pass
+
+        def fit(self, inputs, **_):
+            seen.append(len(inputs["item"]))
+
+    dataset = dataset_of(THEN, NOW)
+    new = int((dataset.interactions["timestamp"] >= 20_000).sum())
+    total = len(dataset.interactions)
+    for replay in (0.0, 0.5, None, 1e9):
+        training.fit(Model(), dataset.events(), epochs=1, since=20_000, replay=replay)
+    training.fit(Model(), dataset.events(), epochs=1)
+    assert seen == [new, new + round(new / 2), total, total, total]
+    with pytest.raises(ValueError, match="nothing new to learn from"):
+        training.fit(Model(), dataset.events(), epochs=1, since=10**9)
