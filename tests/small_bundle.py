@@ -79,9 +79,13 @@ def model() -> JointModel:
     random = np.random.default_rng(2)
     for weight in one.trainable_weights:
         weight.assign(weight + random.normal(0, 0.3, weight.shape))
-    persons = np.array(keras.ops.convert_to_numpy(one.user_tower.users))
-    persons[N_USERS] = 0
-    one.user_tower.users.assign(persons)
+    for weight, code in (
+        (one.user_tower.users, [N_USERS]),
+        (one.retrieval.popularity, np.flatnonzero(~content().seen)),
+    ):
+        values = np.array(keras.ops.convert_to_numpy(weight))
+        values[code] = 0  # whom nobody met has nothing of their own
+        weight.assign(values)
     one.item_tower.set_encodings(content().encodings)
     one.item_tower.set_available(content().seen)
     return one

@@ -86,6 +86,13 @@ def search(index: Any, query: np.ndarray, k: int, allowed: np.ndarray | None = N
     return codes[0][found], scores[0][found]
 
 
+def extended(index: Any, vectors: np.ndarray) -> Any:
+    """A copy of an index with more items at its end; the index itself may be searched meanwhile."""
+    larger = faiss.clone_index(index)
+    larger.add(np.ascontiguousarray(vectors, "float32"))
+    return larger
+
+
 def write(index: Any, path: Path) -> None:
     """Writes an index into a file."""
     faiss.write_index(index, str(path))
