@@ -97,6 +97,14 @@ def test_the_newest_of_several_events_of_a_pair_counts(store):
         store.dataset(before=9)
 
 
+def test_what_was_shown_by_chance_is_known(store):
+    shown = Event("1", "ann", "a", 10, "liked", by_chance=True)
+    store.add([shown, Event("2", "ann", "b", 10, "liked"), Event("3", "bob", "c", 9, "clicked", by_chance=True)])
+    assert store.history("ann")[0] == shown
+    assert store.by_chance(since=10).to_numpy().tolist() == [["ann", "a"]]
+    assert len(store.by_chance(since=0)) == 2 and store.by_chance(since=11).empty
+
+
 def test_a_data_set_comes_back_as_it_went_in(store, url):
     generator = np.random.default_rng(0)
     pairs = generator.permutation(600)[:200]

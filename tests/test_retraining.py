@@ -292,6 +292,54 @@ def test_what_cannot_be_compared_or_continued_is_named(world, tmp_path):
         retraining.challenge(tmp_path / "empty", "v1", dataset, 0, encode)
 
 
+class Fixed:
+    """Scores that do not depend on the query."""
+
+    def __init__(self, scores):
+        self.scores = np.asarray(scores, "float32")
+
+    def score(self, queries):
+        return np.tile(self.scores, (len(queries), 1))
+
+
+def test_the_percentile_by_hand_and_only_events_by_chance():
+    dataset = dataset_of(THEN, NOW)
+    events, cut = dataset.events(), 20_000
+    generator = np.random.default_rng(0)
+    new, old = Fixed(generator.integers(0, 6, N_ITEMS)), Fixed(generator.permutation(N_ITEMS))
+    shown = NOW.sample(60, random_state=0)
+    pairs = set(zip(shown["user_id"], shown["item_id"], strict=True))
+    known = set(events["item"][events["timestamp"] < cut])
+    expected = {new: [], old: []}
+    for row in events.itertuples():
+        if row.timestamp < cut or row.rating < 4 or row.item not in known:
+            continue
+        if (dataset.user_ids[row.user], dataset.catalogue["item_id"][row.item]) not in pairs:
+            continue
+        mine = in_order(events)
+        before = set(
+            mine["item"][
+                (mine["user"] == row.user)
+                & (mine.index < mine.index[(mine["user"] == row.user) & (mine["item"] == row.item)][0])
+            ]
+        )
+        for model, found in expected.items():
+            others = [model.scores[item] for item in known - before - {row.item}]
+            found.append(
+                np.mean(
+                    [0.5 * (other == model.scores[row.item]) + (other < model.scores[row.item]) for other in others]
+                )
+            )
+    found = retraining.compare(new, old, dataset, cut, shown)
+    assert (found.metric, found.queries) == ("percentile", len(expected[new])) and found.queries > 20
+    assert (found.challenger, found.champion) == pytest.approx((np.mean(expected[new]), np.mean(expected[old])))
+    assert found.difference.mean == pytest.approx(found.challenger - found.champion)
+    everything = retraining.compare(new, old, dataset, cut)
+    assert everything.metric == "ndcg@10" and everything.queries > found.queries
+    with pytest.raises(DataError, match="nothing to compare"):
+        retraining.compare(new, old, dataset, cut, shown[:0])
+
+
 def test_the_command_line_says_what_is_wrong(tmp_path, capsys):
     assert retraining.main(["roll-back", "--store", str(tmp_path)]) == 1
     assert "nothing served before" in capsys.readouterr().err

@@ -38,6 +38,7 @@ _EVENTS = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("rating", sa.Double, nullable=False),
     sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("by_chance", sa.Boolean, nullable=False),
     sa.Index("events_of_user", "user_id", "timestamp"),
 )
 _ITEMS = sa.Table(
@@ -83,6 +84,8 @@ class Event:
         timestamp: When, Unix seconds.
         kind: What, one of `STARS`, or "rated".
         rating: Stars, 0.5–5; needed for "rated", otherwise what `STARS` says.
+        by_chance: Whether the item was shown at random. Such events alone tell fairly which of two models is better:
+            what a model chose to show could be liked, what it left out could not.
 
     Raises:
         EventError: A field is empty, too long, not text, unknown or out of range.
@@ -100,6 +103,7 @@ class Event:
     timestamp: int
     kind: str = "rated"
     rating: float | None = None
+    by_chance: bool = False
 
     def __post_init__(self) -> None:
         for name in ("key", "user_id", "item_id"):
@@ -329,6 +333,13 @@ class EventStore:
         catalogue = catalogue.drop(columns=[column for column in optional if catalogue[column].isna().all()])
         return Dataset.of(name, interactions, catalogue)
 
+    def by_chance(self, since: int) -> pd.DataFrame:
+        """Who met which item by chance from a moment on: columns `user_id`, `item_id`."""
+        wanted = sa.select(_EVENTS.c.user_id, _EVENTS.c.item_id).distinct()
+        wanted = wanted.where(_EVENTS.c.by_chance, _EVENTS.c.timestamp >= since)
+        with self._transaction() as connection:
+            return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
+
     def erase(self, user_id: str) -> int:
         """Removes a person: all their events, now; their place in the model is gone at the next build.
 
@@ -392,7 +403,9 @@ def _as_unavailable(url: str) -> Iterator[None]:
 
 
 def _event(row: Any) -> Event:
-    return Event(row["key"], row["user_id"], row["item_id"], row["timestamp"], row["kind"], row["rating"])
+    return Event(
+        row["key"], row["user_id"], row["item_id"], row["timestamp"], row["kind"], row["rating"], row["by_chance"]
+    )
 
 
 def _check_text(value: Any, name: str, longest: int) -> None:

@@ -23,7 +23,7 @@ import pandas as pd
 
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.schema import DataError, Dataset
-from recfuse_lib.data.splits import in_order, rolling_fold
+from recfuse_lib.data.splits import Fold, Queries, in_order, rolling_fold
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, paired_bootstrap
 from recfuse_lib.serving import drift, promotion
@@ -34,7 +34,10 @@ from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import Encode, build, met_by, restore
 
 FEWEST_EVENTS = 100
-EXAM_SHARE = 0.3
+FEWEST_BY_CHANCE = 50
+"""So many events by chance in the exam, and they alone are asked for."""
+
+EXAM_SHARE = 0.5
 """Of the events that the champion has not seen, the newest are the exam; the challenger learns from the others."""
 
 REFERENCE_LENGTH = 3
@@ -48,13 +51,15 @@ class Comparison:
     """Two models on the same questions.
 
     Attributes:
-        difference: NDCG@10 of the challenger less that of the champion, over people.
-        challenger, champion: NDCG@10 of each.
+        metric: "ndcg@10", or "percentile" where only events by chance are asked for.
+        difference: The challenger's figure less the champion's, over people.
+        challenger, champion: The figure of each.
         queries, people: How many questions of how many people.
 
     Taught in notebook 19.
     """
 
+    metric: str
     difference: Interval
     challenger: float
     champion: float
@@ -70,21 +75,28 @@ class Comparison:
         """For `decisions.jsonl`."""
         interval = [self.difference.mean, self.difference.low, self.difference.high]
         return {
-            "ndcg@10 challenger": self.challenger,
-            "ndcg@10 champion": self.champion,
+            f"{self.metric} challenger": self.challenger,
+            f"{self.metric} champion": self.champion,
             "difference": interval,
             "queries": self.queries,
             "people": self.people,
         }
 
 
-def compare(challenger: Scorer, champion: Scorer, dataset: Dataset, cut: int) -> Comparison:
+def compare(
+    challenger: Scorer, champion: Scorer, dataset: Dataset, cut: int, by_chance: pd.DataFrame | None = None
+) -> Comparison:
     """Asks two models for everything that people liked from a moment on, with what they had done before it as history.
+
+    People can only like what they are shown, and the champion chose that: on its own slates it looks better than it
+    is. What was shown by chance is a fair exam. It is also a small one, so there the figure is one that needs few
+    questions: the percentile, the share of the items that the model puts below the liked one.
 
     Args:
         challenger, champion: Of the size of `dataset`; neither was trained on events from `cut` on.
         dataset: All events.
         cut: Unix seconds.
+        by_chance: Columns `user_id`, `item_id`; then these events alone are asked for.
 
     Raises:
         DataError: Nobody liked anything known from there on.
@@ -93,12 +105,48 @@ def compare(challenger: Scorer, champion: Scorer, dataset: Dataset, cut: int) ->
     """
     events = in_order(dataset.events())
     fold = rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
+    if by_chance is not None:
+        pairs = pd.MultiIndex.from_frame(by_chance[["user_id", "item_id"]])
+        items = dataset.catalogue["item_id"].to_numpy()[fold.targets.indices]
+        asked = pd.MultiIndex.from_arrays([dataset.user_ids[fold.queries.user], items])
+        fold = _only(fold, np.flatnonzero(asked.isin(pairs)))
     if not len(fold.queries):
         raise DataError(f"{dataset.name}: nobody liked a known item from {cut} on; there is nothing to compare by")
-    new, old = (evaluate(model, fold).per_query["ndcg"].to_numpy() for model in (challenger, champion))
-    people = fold.queries.user
+    metric, figure = ("ndcg@10", _ndcg) if by_chance is None else ("percentile", _percentile)
+    new, old, people = figure(challenger, fold), figure(champion, fold), fold.queries.user
     difference = paired_bootstrap(new, old, people)
-    return Comparison(difference, float(new.mean()), float(old.mean()), len(people), len(np.unique(people)))
+    return Comparison(metric, difference, float(new.mean()), float(old.mean()), len(people), len(np.unique(people)))
+
+
+def _ndcg(model: Scorer, fold: Fold) -> np.ndarray:
+    return evaluate(model, fold).per_query["ndcg"].to_numpy()
+
+
+def _percentile(model: Scorer, fold: Fold) -> np.ndarray:
+    """Share of the candidates outside the history that are below the target, ties counting half, (Q,)."""
+    parts = []
+    for start in range(0, len(fold.queries), BATCH):
+        queries = fold.queries[start : start + BATCH]
+        scores = model.score(queries)
+        rows, targets = np.arange(len(queries)), fold.targets.indices[start : start + BATCH]
+        target = scores[rows, targets][:, None]
+        others = np.tile(fold.candidates, (len(queries), 1))
+        others[np.repeat(rows, queries.lengths), queries.item] = False
+        others[rows, targets] = False
+        below = ((scores < target) & others).sum(axis=1) + 0.5 * ((scores == target) & others).sum(axis=1)
+        parts.append(below / np.maximum(others.sum(axis=1), 1))
+    return np.concatenate(parts)
+
+
+def _only(fold: Fold, rows: np.ndarray) -> Fold:
+    """Some of the queries of a fold."""
+    queries = fold.queries
+    lengths = queries.lengths[rows]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    taken = np.repeat(queries.indptr[rows] - indptr[:-1], lengths) + np.arange(indptr[-1])
+    arrays = (queries.item[taken], queries.rating[taken], queries.timestamp[taken])
+    kept = Queries(queries.user[rows], indptr, *arrays, queries.n_items)
+    return dataclasses.replace(fold, queries=kept, targets=fold.targets[rows])
 
 
 def challenge(
@@ -108,6 +156,7 @@ def challenge(
     cut: int,
     encode: Encode = Content.of_dataset,
     figures: Mapping[str, Any] | None = None,
+    by_chance: pd.DataFrame | None = None,
 ) -> Decision:
     """Holds a bundle against the champion; it is promoted when it is better by the test, otherwise it is removed.
 
@@ -118,6 +167,7 @@ def challenge(
         cut: See `compare`.
         encode: Encodes the catalogue.
         figures: What else belongs to the decision.
+        by_chance: See `compare`.
 
     Raises:
         PromotionError: There is no champion.
@@ -130,7 +180,7 @@ def challenge(
     if (champion := promotion.current(store)) is None:
         raise PromotionError(f"there is no champion in {store}; promote one first")
     new, old = (_restored(Bundle.load(store / name), dataset, encode) for name in (version, champion))
-    found = compare(new, old, dataset, cut)
+    found = compare(new, old, dataset, cut, by_chance)
     all_figures = {**found.figures(), **(figures or {})}
     if found.better:
         return promotion.promote(store, version, f"better than {champion} by {found.difference}", all_figures)
@@ -186,7 +236,7 @@ def retrain(
             return promotion.promote(store, version, "the first", {"events": len(dataset.interactions)})
         bundle = Bundle.load(store / champion)
         pending = erasures > int(bundle.manifest["provenance"].get("erasures", 0))
-        decision = _round(store, bundle, dataset, when, version, epochs, replay, pending, made)
+        decision = _round(store, bundle, dataset, events, when, version, epochs, replay, pending, made)
         if not pending:
             return decision
         if decision.action != "promote":
@@ -211,6 +261,7 @@ def _round(
     store: Path,
     champion: Bundle,
     dataset: Dataset,
+    events: EventStore,
     when: str,
     version: str,
     epochs: int | None,
@@ -234,7 +285,10 @@ def _round(
         return promotion.keep(store, "all new events are of one moment", figures)
     known = Dataset.of(dataset.name, past, dataset.catalogue)
     build(known, store, version, warm_from=champion, epochs=epochs, since=trained_until + 1, replay=replay, **made)
-    return challenge(store, version, dataset, cut, made["encode"], {**figures, "cut": cut})
+    by_chance: pd.DataFrame | None = events.by_chance(cut)
+    if by_chance is not None and len(by_chance) < FEWEST_BY_CHANCE:
+        by_chance = None
+    return challenge(store, version, dataset, cut, made["encode"], {**figures, "cut": cut}, by_chance)
 
 
 def measure(champion: Bundle, dataset: Dataset, encode: Encode = Content.of_dataset) -> drift.Drift:
