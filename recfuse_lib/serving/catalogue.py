@@ -71,6 +71,11 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def has_prices(self) -> bool:
+        """Whether any price is known."""
+        return bool(np.isfinite(self._numbers["price"]).any())
+
     def _describe(self) -> None:
         """What constraints and wishes ask about."""
         columns: dict[str, list[Any]] = {

@@ -103,6 +103,10 @@ class Recommender:
     def version(self) -> str:
         return self.bundle.version
 
+    def people(self, count: int) -> list[str]:
+        """The ids of the first people, for a page to offer."""
+        return list(self._people)[:count]
+
     @property
     def n_people(self) -> int:
         return len(self._people)
@@ -220,7 +224,7 @@ class Recommender:
         cosine = vectors @ vectors[code] / np.maximum(lengths * lengths[code], 1e-9)
         cosine[code] = -np.inf
         best = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
-        return [{**self._record(one), "similarity": round(float(cosine[one]), 4)} for one in best]
+        return [{**self._record(one), "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
 
     def explain(self, history: History, item_id: str, heard: Heard | None, wish_weight: float = 0.5) -> dict[str, Any]:
         """Why an item stands where it stands for a person, taken apart as `evaluation.explanation` does.

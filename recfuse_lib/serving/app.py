@@ -1,0 +1,250 @@
+"""The recommender over HTTP.
+
+    uvicorn --factory recfuse_lib.serving.app:create_app
+
+Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from fastapi.security import APIKeyHeader
+from fastapi.staticfiles import StaticFiles
+
+import recfuse_lib
+from recfuse_lib.data.media import MediaError
+from recfuse_lib.serving import messages
+from recfuse_lib.serving.catalogue import ItemError
+from recfuse_lib.serving.events import Event, EventError, Item, StoreUnavailable
+from recfuse_lib.serving.guard import Guard
+from recfuse_lib.serving.metrics import Metrics
+from recfuse_lib.serving.recommender import Heard, History, Recommender
+from recfuse_lib.serving.service import Service, running
+from recfuse_lib.serving.settings import Settings
+
+PAGE = Path(__file__).with_name("page")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="What RECFUSE_API_KEY says")
+
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEMS: Responses = {
+    status: {"model": messages.Problem, "description": what}
+    for status, what in {
+        400: "The body is no JSON",
+        413: "The body is too large",
+        422: "A field is missing, unknown or out of range",
+        429: "Too many requests",
+        503: "No model yet, or the event store is not available; the header Retry-After says when to come again",
+    }.items()
+}
+NOT_FOUND: Responses = {404: {"model": messages.Problem, "description": "No such item"}}
+NO_KEY: Responses = {401: {"model": messages.Problem, "description": "X-API-Key is missing or wrong"}}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application, as uvicorn runs it.
+
+    Args:
+        settings: By default what the environment says.
+
+    Raises:
+        SettingsError: The environment says something that cannot be.
+
+    Taught in notebook 18.
+    """
+    settings = settings or Settings.of()
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = Service(settings, metrics)
+        async with running(app.state.service):
+            yield
+
+    app = FastAPI(
+        title="RecFuse",
+        version=recfuse_lib.__version__,
+        description="Recommends from what a person did and what they say, and says why.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.include_router(_routes(settings, metrics))
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    return app
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _recommender(request: Request) -> Recommender:
+    if (recommender := _service(request).recommender) is None:
+        raise HTTPException(503, "no model serves yet; come again in a moment", {"Retry-After": "1"})
+    return recommender
+
+
+Serving = Annotated[Service, Depends(_service)]
+Ready = Annotated[Recommender, Depends(_recommender)]
+
+
+def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
+    routes = APIRouter()
+
+    def key(given: Annotated[str | None, Security(API_KEY)]) -> None:
+        if settings.api_key and not hmac.compare_digest((given or "").encode(), settings.api_key.encode()):
+            raise HTTPException(401, "the header X-API-Key is missing or wrong")
+
+    async def understood(
+        service: Service, recommender: Recommender, person: messages.Person
+    ) -> tuple[History, Heard | None, list[str]]:
+        given = [(past.item_id, past.rating) for past in person.history]
+        history, notes = await service.history(person.user_id, given)
+        heard = await asyncio.to_thread(recommender.hear, person.wish) if person.wish.strip() else None
+        return history, heard, notes
+
+    @routes.post("/recommend", response_model=messages.RecommendAnswer)
+    async def recommend(body: messages.RecommendRequest, service: Serving, recommender: Ready) -> Response:
+        """The best items for a person, a history, a wish, or any of them together."""
+        history, heard, notes = await understood(service, recommender, body)
+        answer = recommender.recommend(
+            history, body.k, heard, body.wish_weight, body.constraints.model_dump(), body.exclude, body.reasons
+        )
+        answer["notes"] += notes
+        for reason in answer["fallbacks"]:
+            metrics.fallbacks.labels(reason.split(":")[0]).inc()
+        shown = heard.wish.shown() if heard else ""
+        return _json({"version": recommender.version, **answer, "understood": shown})
+
+    @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
+    async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
+        """Why an item stands where it stands: every past item's part in it, by dimension."""
+        _check_known(recommender, body.item_id)
+        history, heard, _ = await understood(service, recommender, body)
+        answer = recommender.explain(history, body.item_id, heard, body.wish_weight)
+        return _json({"version": recommender.version, "because": [], **answer})
+
+    @routes.get("/similar", response_model=messages.SimilarAnswer, responses=NOT_FOUND)
+    async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
+        """The items that are most like an item, by content and behaviour."""
+        _check_known(recommender, item_id)
+        return _json({"version": recommender.version, "items": recommender.similar(item_id, k)})
+
+    @routes.get("/items", response_model=messages.SearchAnswer)
+    async def search(
+        recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
+    ) -> Response:
+        """The items whose title holds these words, most rated first."""
+        return _json({"version": recommender.version, "items": recommender.search(title, k)})
+
+    @routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(key)])
+    async def events(body: messages.EventsRequest, service: Serving) -> Response:
+        """Feedback. What is acknowledged is on disk; what was not may be sent again under the same keys."""
+        try:
+            given = [Event(**event.model_dump()) for event in body.events]
+            return _json({"acknowledged": await service.add_events(given)})
+        except EventError as error:
+            raise HTTPException(422, str(error)) from error
+
+    @routes.post(
+        "/items",
+        response_model=messages.ItemAnswer,
+        status_code=201,
+        responses={**NO_KEY, 409: {"model": messages.Problem, "description": "The item is there already"}},
+        dependencies=[Depends(key)],
+    )
+    async def add_item(body: messages.NewItem, service: Serving, recommender: Ready) -> Response:
+        """A new item, recommended from now on without training: by its text, attributes and picture."""
+        if body.item_id in recommender.catalogue.codes:
+            raise HTTPException(409, "the item is in the catalogue already")
+        try:
+            picture = None if body.picture is None else base64.b64decode(body.picture, validate=True)
+            fields = {**body.model_dump(), "genres": "|".join(body.genres), "picture": picture}
+            n_items = await service.add_item(Item(**fields))
+        except (ItemError, EventError, MediaError, binascii.Error) as error:
+            detail = "the picture cannot be read" if isinstance(error, MediaError | binascii.Error) else str(error)
+            raise HTTPException(422, detail) from error
+        return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
+
+    @routes.get("/about", response_model=messages.About)
+    async def about(recommender: Ready) -> Response:
+        """What serves, and what it can be asked for."""
+        catalogue = recommender.catalogue
+        return _json(
+            {
+                "version": recommender.version,
+                "n_items": len(catalogue),
+                "n_users": recommender.n_people,
+                "dimensions": [*catalogue.dimensions, "popularity", "stated"],
+                "categories": catalogue.categories,
+                "has_prices": catalogue.has_prices,
+                "hears_words": recommender.words is not None,
+                "key_required": bool(settings.api_key),
+                "example_people": recommender.people(settings.examples),
+                "metrics": recommender.bundle.manifest["metrics"],
+            }
+        )
+
+    @routes.get("/health", response_model=messages.State)
+    async def health() -> Response:
+        """Whether the process answers."""
+        return _json({"status": "alive", "version": None})
+
+    @routes.get("/ready", response_model=messages.State)
+    async def ready(recommender: Ready) -> Response:
+        """Whether a model serves."""
+        return _json({"status": "ready", "version": recommender.version})
+
+    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def prometheus() -> Response:
+        """Counts and times, for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @routes.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    return routes
+
+
+def _check_known(recommender: Recommender, item_id: str) -> None:
+    if item_id not in recommender.catalogue.codes:
+        raise HTTPException(404, "no such item in the catalogue")
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    """Checked by tests against the models above, not again at every request."""
+    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(body.encode(), status, media_type="application/json")
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """What is wrong, and where, without a word of what was sent."""
+    assert isinstance(error, RequestValidationError)
+    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    return _json({"detail": "; ".join(problems)}, 422)
+
+
+async def _unavailable(_: Request, __: Exception) -> Response:
+    response = _json(
+        {"detail": "the event store is not available; nothing was written: send the same again later"}, 503
+    )
+    response.headers["Retry-After"] = "5"
+    return response

@@ -1,0 +1,214 @@
+"""What runs behind the addresses: the bundle that serves, the people's newest events, and the items that came later.
+
+Everything that may take longer than a moment (a database, a text encoder, a new bundle) runs in a thread; requests go
+on meanwhile. A new champion is loaded beside the old one and takes its place between two requests.
+
+Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.catalogue import ItemError
+from recfuse_lib.serving.events import Event, EventStore, Item, StoreUnavailable
+from recfuse_lib.serving.metrics import Metrics
+from recfuse_lib.serving.promotion import PromotionError, current
+from recfuse_lib.serving.recommender import History, Recommender
+from recfuse_lib.serving.settings import Settings
+
+PEOPLE_REMEMBERED = 10_000
+SECONDS_UNTIL_ASKED_AGAIN = 5.0
+"""A database that did not answer is not asked again by every request."""
+
+NO_EVENTS = "the event store is not available: the newest events do not count"
+
+log = logging.getLogger("recfuse.service")
+
+
+class Service:
+    """The state of a running service.
+
+    Args:
+        settings: See `Settings`.
+        metrics: Where it counts.
+
+    Attributes:
+        recommender: What serves now; None before the first bundle.
+
+    Taught in notebook 18.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.recommender: Recommender | None = None
+        self.events = EventStore(settings.database)
+        self._histories: collections.OrderedDict[str, tuple[Any, History]] = collections.OrderedDict()
+        self._writes = 0
+        self._ask_again_at = 0.0
+        self._items_known = False
+        self._failed: str | None = None
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Loads the champion, then looks every so often whether there is another one; ends when it is cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(self.settings.poll_seconds)
+
+    async def refresh(self) -> None:
+        """Loads the champion when it is not the one that serves; the old one goes on where the new one is damaged."""
+        try:
+            version = current(self.settings.store)
+            serving = self.recommender and self.recommender.version
+            if version is not None and version not in (serving, self._failed):
+                self._failed = version
+                recommender = await asyncio.to_thread(_load, self.settings, version)
+                async with self._changing:
+                    self._items_known = await self._add_known_items(recommender)
+                    self.recommender = recommender
+                self._failed = None
+                self.metrics.serves(version)
+                _say("bundle", version=version)
+            elif self.recommender is not None and not self._items_known:
+                async with self._changing:
+                    self._items_known = await self._add_known_items(self.recommender)
+        except (BundleError, PromotionError, OSError, ValueError) as error:
+            self.metrics.swaps.labels("failed").inc()
+            _say("bundle cannot serve", reason=str(error))
+
+    async def _add_known_items(self, recommender: Recommender) -> bool:
+        """Items of the event store go to the recommender, and the bundle's to the event store; whether that went."""
+        try:
+            kept = await asyncio.to_thread(self.events.items)
+            there = {item.item_id for item in kept}
+            missing = [_as_item(one) for one in recommender.catalogue.records if one["item_id"] not in there]
+            await asyncio.to_thread(self.events.add_items, missing)
+        except StoreUnavailable as error:
+            self._unavailable(error)
+            return False
+        for item in kept:
+            if item.item_id not in recommender.catalogue.codes:
+                try:
+                    await asyncio.to_thread(recommender.add, [_as_record(item)])
+                except (ItemError, ValueError) as error:
+                    _say("item left out", reason=type(error).__name__)
+        return True
+
+    async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
+        """What is known of a person, then what came with the request; and what to say of it."""
+        recommender = self._ready()
+        if user_id is None:
+            return recommender.history_of(None, _in_time(given)), []
+        if not given and (kept := self._histories.get(user_id)) is not None and kept[0] is recommender.catalogue:
+            self._histories.move_to_end(user_id)
+            return kept[1], []
+        notes, later, writes = [], [], self._writes
+        if time.monotonic() < self._ask_again_at:
+            notes = [NO_EVENTS]
+        else:
+            try:
+                events = await asyncio.to_thread(self.events.history, user_id)
+                later = [(event.item_id, float(event.rating or 0), event.timestamp) for event in events]
+            except StoreUnavailable as error:
+                self._unavailable(error)
+                notes = [NO_EVENTS]
+        history = recommender.history_of(user_id, [*later, *_in_time(given)])
+        if not given and not notes and writes == self._writes:
+            self._histories[user_id] = (recommender.catalogue, history)
+            if len(self._histories) > PEOPLE_REMEMBERED:
+                self._histories.popitem(last=False)
+        return history, notes
+
+    async def add_events(self, events: Sequence[Event]) -> list[str]:
+        """Writes events; when this returns they are on disk, and the next answer knows them.
+
+        Raises:
+            StoreUnavailable, EventError: See `EventStore.add`.
+        """
+        try:
+            keys = await asyncio.to_thread(self.events.add, events)
+        except StoreUnavailable as error:
+            self._unavailable(error)
+            raise
+        finally:
+            self._writes += 1
+            for event in events:
+                self._histories.pop(event.user_id, None)
+        self.metrics.events.inc(len(keys))
+        return keys
+
+    async def add_item(self, item: Item) -> int:
+        """Adds an item to the store and to the catalogue; how many items there are now.
+
+        Raises:
+            ItemError: It is there already, or the model can read nothing of it.
+            StoreUnavailable: See there. The item is not recommended either.
+        """
+        recommender = self._ready()
+        async with self._changing:
+            larger = await asyncio.to_thread(recommender.catalogue.extended, [_as_record(item)])
+            try:
+                await asyncio.to_thread(self.events.add_items, [item])
+            except StoreUnavailable as error:
+                self._unavailable(error)
+                raise
+            recommender.catalogue = larger
+        self.metrics.items.inc()
+        return len(larger)
+
+    def close(self) -> None:
+        self.events.close()
+
+    def _ready(self) -> Recommender:
+        assert self.recommender is not None, "the routes ask first"
+        return self.recommender
+
+    def _unavailable(self, error: StoreUnavailable) -> None:
+        self._ask_again_at = time.monotonic() + SECONDS_UNTIL_ASKED_AGAIN
+        self.metrics.unavailable.inc()
+        _say("event store not available", reason=type(error.__cause__).__name__)
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service) -> Any:
+    """The service with its bundle loaded, looking for a new champion until the block ends."""
+    await service.refresh()
+    watching = asyncio.create_task(service.run())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+        service.close()
+
+
+def _load(settings: Settings, version: str) -> Recommender:
+    return Recommender(Bundle.load(settings.store / version))
+
+
+def _in_time(given: Sequence[tuple[str, float]]) -> list[tuple[str, float, int]]:
+    """A history without times comes after everything that is known, in its own order."""
+    return [(item_id, rating, 2**62 + place) for place, (item_id, rating) in enumerate(given)]
+
+
+def _as_item(record: dict[str, Any]) -> Item:
+    return Item(**{"genres": "", **record})
+
+
+def _as_record(item: Item) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(item).items() if value is not None}
+
+
+def _say(what: str, **more: Any) -> None:
+    log.warning(json.dumps({"time": round(time.time(), 3), "event": what, **more}))

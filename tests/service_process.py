@@ -1,0 +1,61 @@
+"""A real service in a process of its own, on the loopback address; it is stopped by its id."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+SECONDS_TO_START = 90
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextlib.contextmanager
+def service(store: Path, database: str, **settings: object) -> Iterator[httpx.Client]:
+    """A client of a service that is ready; the process is its attribute `process`, what it logged is in `log`."""
+    port = free_port()
+    given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, **settings}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RECFUSE_")}
+    environment |= {f"RECFUSE_{name.upper()}": str(value) for name, value in given.items()}
+    environment |= {"OMP_NUM_THREADS": "1"}
+    log = Path(store).parent / f"service-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "recfuse_lib.serving"], env=environment, stdout=output, stderr=output
+        )
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+    client.process, client.log = process, log  # type: ignore[attr-defined]
+    try:
+        wait_until_ready(client)
+        yield client
+    finally:
+        client.close()
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=20)
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    for _ in range(10 * SECONDS_TO_START):
+        if client.process.poll() is not None:  # type: ignore[attr-defined]
+            raise RuntimeError(client.log.read_text("utf-8"))  # type: ignore[attr-defined]
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/ready").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"not ready after {SECONDS_TO_START} s: {client.log.read_text('utf-8')}")  # type: ignore[attr-defined]
