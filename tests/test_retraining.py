@@ -379,8 +379,11 @@ def test_without_replay_a_model_forgets():
 def test_replay_takes_so_many_and_new_ones_are_needed():
     seen = []
 
+    class Tower:
+        random = keras.random.SeedGenerator(0)
+
     class Model:
-        compiled, history_length = False, 5
+        compiled, history_length, item_tower, user_tower = False, 5, Tower, Tower
 
         def compile(self, **_):
             pass

@@ -17,6 +17,8 @@ from recfuse_lib.data.market.simulator import Market, Truth
 from recfuse_lib.data.market.weeks import VISITS, WeeklyShop
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.encoders.attributes import AttributeEncoder
+from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import top_k
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.retraining import EXAM_SHARE, Comparison, compare
@@ -31,6 +33,12 @@ BEST, CHANCE = 4, 2
 
 RESTS = 4
 """Visits for which an item that the model has shown is not shown again by it."""
+
+
+def encode_attributes(dataset: Dataset, seen: np.ndarray) -> Content:
+    """Attributes alone: quick, and enough to see what a rule of retraining does."""
+    matrix, present = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+    return Content.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Loop:
         return self.log.catalogue["item_id"].to_numpy()
 
     @classmethod
-    def begin(cls, market: Market, truth: Truth, seed: int = 0, encode: Encode = Content.of_dataset) -> Loop:
+    def begin(cls, market: Market, truth: Truth, seed: int = 0, encode: Encode = encode_attributes) -> Loop:
         """Trains the first champion.
 
         Args:
@@ -81,7 +89,7 @@ class Loop:
         )
         model.item_tower.set_encodings(content.encodings)
         model.item_tower.set_available(met(log))
-        fit(model, log.events(), epochs=EPOCHS_FIRST)
+        fit(model, log.events(), epochs=EPOCHS_FIRST, seed=seed)
         first = weights(model)
         # As in a bundle: what nobody has met speaks by its content, and is as popular as the median item.
         first["popularity"][~content.seen] = np.median(first["popularity"][content.seen])
@@ -109,7 +117,8 @@ class Loop:
             seed: Of what shoppers do, and of replay.
             fashion: See `WeeklyShop`.
             fair: Whether the exam asks only for what was shown by chance; otherwise for all that was liked.
-            broken: Weeks after which the training job has a fault: it reads the events with their items mixed up.
+            broken: Weeks after which the training job has a fault: what it learned of the items is
+                written in the order of another catalogue.
 
         Returns:
             One row a week: `satisfaction`, the sum over visits of the probability that the shopper comes back;
@@ -132,7 +141,7 @@ class Loop:
                 new, back = shop.visit(slates)
                 events.append(new)
                 satisfaction, visits = satisfaction + float(back.sum()), visits + len(back)
-                dataset = _with(dataset, new)
+                dataset = with_events(dataset, new)
             action, found = "", None
             if policy == "always":
                 champion = self._train(champion, dataset, trained_until, seed, week in broken)
@@ -173,14 +182,15 @@ class Loop:
         self, start: dict[str, np.ndarray], dataset: Dataset, trained_until: int, seed: int, broken: bool
     ) -> dict[str, np.ndarray]:
         events = dataset.events()
-        if broken:
-            mixed = np.random.default_rng(seed).permutation(dataset.n_items).astype("int32")
-            events = events.assign(item=mixed[events["item"]])
         assign(self.model, start)
         available = np.isin(np.arange(dataset.n_items), events["item"])
         self.model.item_tower.set_available(available)
         fit(self.model, events, epochs=EPOCHS_ONWARD, since=trained_until + 1, replay=REPLAY, seed=seed)
-        return weights(self.model)
+        made = weights(self.model)
+        if broken:
+            mixed = np.random.default_rng(seed).permutation(dataset.n_items)
+            made |= {name: made[name][mixed] for name in ("correction", "popularity", "item_bias")}
+        return made
 
     def _compare(
         self,
@@ -197,7 +207,7 @@ class Loop:
         return compare(twin, self.model, dataset, cut, by_chance)
 
 
-def _with(dataset: Dataset, new: pd.DataFrame) -> Dataset:
+def with_events(dataset: Dataset, new: pd.DataFrame) -> Dataset:
     """A data set with more events; the newest of a pair counts. They come from the simulator, so they are valid."""
     types = dataset.interactions.dtypes.to_dict()
     everything = pd.concat([dataset.interactions, new.astype(types)], ignore_index=True)

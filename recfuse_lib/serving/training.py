@@ -151,7 +151,7 @@ def fit(
         since: Unix seconds; events from here on are the new ones. By default all are.
         replay: How many older events are repeated beside the new ones, as a multiple of their number; None is all.
             Without any, the model forgets.
-        seed: Of the choice of older events.
+        seed: Of the choice of older events, of the order and of what is dropped; sets Keras's random numbers.
 
     Raises:
         ValueError: No event is new.
@@ -168,6 +168,9 @@ def fit(
         old = np.random.default_rng(seed).choice(old, kept, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(new), old]))
     inputs = {name: values[rows] for name, values in pipeline.examples(events, model.history_length).inputs().items()}
+    keras.utils.set_random_seed(seed)
+    for tower in (model.item_tower, model.user_tower):
+        tower.random.state.assign(keras.random.SeedGenerator(seed).state)
     if model.compiled:
         for variable in model.optimizer.variables:
             if variable is not model.optimizer._learning_rate:
