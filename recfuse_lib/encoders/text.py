@@ -69,7 +69,7 @@ class TextEncoder:
         for layer in backbone.transformer_layers:
             # The weights were trained with the exact GELU; KerasHub's BERT takes the tanh approximation.
             layer._feedforward_intermediate_dense.activation = keras.activations.gelu
-        self._forward = _compiled(self.forward)
+        self.recompile()
 
     @classmethod
     def from_pretrained(cls, name: str = "minilm", *, source: str | Path | None = None, progress: bool = True) -> Self:
@@ -93,6 +93,10 @@ class TextEncoder:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         settings = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
         return cls(backbone, tokenizer, int(settings["max_seq_length"]))
+
+    def recompile(self) -> None:
+        """To be called when layers were changed, not just their weights: `encode` forgets the graph that it made."""
+        self._forward = _compiled(self.forward)
 
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.

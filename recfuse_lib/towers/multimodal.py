@@ -130,25 +130,33 @@ class MultimodalTower(keras.layers.Layer):
 
     def gates(self) -> np.ndarray:
         """g of equation (1), float32 (I, number of dimensions), in the order of `names`."""
-        return np.asarray(ops.convert_to_numpy(self._gates(self.present)))
+        return np.asarray(ops.convert_to_numpy(self._gates(self.present, dict(enumerate(self.encodings)))))
 
     def parts(self) -> dict[str, np.ndarray]:
         """What each dimension adds to z_i, and what behaviour does: dimension or "behaviour" -> float32 (I, D)."""
-        weights = self._weights(self.present)
-        parts = {name: weights[:, place, None] * self._project(place) for place, name in enumerate(self.names)}
+        own = dict(enumerate(self.encodings))
+        weights = self._weights(self.present, own)
+        parts = {name: weights[:, place, None] * self._project(place, own) for place, name in enumerate(self.names)}
         parts["behaviour"] = self.available[:, None] * self.correction
         return {name: np.asarray(ops.convert_to_numpy(part)) for name, part in parts.items()}
 
-    def call(self, training: bool = False) -> Any:
-        """z_i of every item, (I, D)."""
+    def call(self, training: bool = False, fresh: Mapping[int, Any] | None = None) -> Any:
+        """z_i of every item, (I, D).
+
+        Args:
+            training: Whether corrections and dimensions are dropped at random.
+            fresh: Place of a dimension -> encodings (I, width) to read in place of those that are set, for an encoder
+                that learns together with the tower.
+        """
+        encodings = {**dict(enumerate(self.encodings)), **(fresh or {})}
         kept = self.available[:, None]
         present: Any = self.present
         if training:
             draws = keras.random.uniform((self.n_items, 1), seed=self.random)
             kept = kept * ops.cast(draws >= self.item_dropout, "float32")
             present = self._drop(present)
-        weights = self._weights(present)
-        content = sum(weights[:, place, None] * self._project(place) for place in range(len(self.names)))
+        weights = self._weights(present, encodings)
+        content = sum(weights[:, place, None] * self._project(place, encodings) for place in encodings)
         return content + kept * self.correction
 
     def _drop(self, present: Any) -> Any:
@@ -159,17 +167,17 @@ class MultimodalTower(keras.layers.Layer):
         threshold = ops.minimum(ops.max(draws, axis=1, keepdims=True), self.modality_dropout)
         return present * ops.cast(draws >= threshold, present.dtype)
 
-    def _project(self, place: int) -> Any:
-        return ops.matmul(ENCODING_SCALE * self.encodings[place], self.kernels[place])
+    def _project(self, place: int, encodings: Mapping[int, Any]) -> Any:
+        return ops.matmul(ENCODING_SCALE * encodings[place], self.kernels[place])
 
-    def _weights(self, present: Any) -> Any:
+    def _weights(self, present: Any, encodings: Mapping[int, Any]) -> Any:
         """√n_i g_i, (I, number of dimensions)."""
-        return ops.sqrt(ops.sum(present, axis=1, keepdims=True)) * self._gates(present)
+        return ops.sqrt(ops.sum(present, axis=1, keepdims=True)) * self._gates(present, encodings)
 
-    def _gates(self, present: Any) -> Any:
+    def _gates(self, present: Any, encodings: Mapping[int, Any]) -> Any:
         own = [
-            ops.matmul(ENCODING_SCALE * encodings, kernel[:, None])
-            for encodings, kernel in zip(self.encodings, self.gate_kernels, strict=True)
+            ops.matmul(ENCODING_SCALE * encodings[place], kernel[:, None])
+            for place, kernel in enumerate(self.gate_kernels)
         ]
         logits = ops.where(present > 0, ops.concatenate(own, axis=1) + self.gate_bias, -1e9)
         powers = present * ops.exp(logits - ops.max(logits, axis=1, keepdims=True))

@@ -1,0 +1,187 @@
+"""Adam, AdamW and SGD with momentum, warmed up, cooled down along a cosine, and slower for some parameters than others.
+
+Schedules, clipping and accumulation are those of Keras.
+
+Taught in notebook 09.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.training.policies import embedding_layers
+
+DECAY_SPARES = ("bias", "beta", "gamma")
+"""Shifts and scales are not pulled towards zero."""
+
+
+class _LayerRates:
+    """A mixin for Keras optimizers: the learning rate of each parameter is a multiple of the schedule's.
+
+    Args:
+        rates: Path of a variable -> (multiple, first step at which it moves); (1, 0) where it is not named.
+        decay: Of the weights. Where `decoupled`, w ← w − η·decay·w before the step; elsewhere it is the L2 penalty
+            ½·decay·‖w‖², whose gradient decay·w goes through the moments as every gradient does.
+    """
+
+    decoupled = False
+
+    def __init__(self, rates: Mapping[str, tuple[float, int]], decay: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rates, self.decay = dict(rates), decay
+
+    def build(self, variables: Any) -> None:
+        paths = [variable.path for variable in variables]
+        self._placed_rates = [self.rates.get(path, (1.0, 0)) for path in paths]
+        self._decays = [bool(self.decay) and path.split("/")[-1] not in DECAY_SPARES for path in paths]
+        super().build(variables)  # type: ignore[misc]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        place = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        rate, first = self._placed_rates[place]
+        learning_rate = learning_rate * rate
+        if first:
+            learning_rate = learning_rate * ops.cast(self._iterations >= first, "float32")  # type: ignore[attr-defined]
+        if self._decays[place]:
+            pull = ops.multiply(ops.convert_to_tensor(variable), self.decay)
+            if self.decoupled:
+                self.assign_sub(variable, pull * ops.cast(learning_rate, pull.dtype))  # type: ignore[attr-defined]
+            else:
+                gradient = ops.add(gradient, pull)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rates": self.rates, "decay": self.decay}  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class LayerwiseAdam(_LayerRates, keras.optimizers.Adam):
+    """Adam with a learning rate for each layer; `decay` is an L2 penalty.
+
+    Taught in notebook 09.
+    """
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class LayerwiseAdamW(_LayerRates, keras.optimizers.Adam):
+    """Adam with a learning rate for each layer and decoupled weight decay.
+
+    References:
+        Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, ICLR.
+
+    Taught in notebook 09.
+    """
+
+    decoupled = True
+
+
+@keras.saving.register_keras_serializable(package="recfuse")
+class LayerwiseSGD(_LayerRates, keras.optimizers.SGD):
+    """SGD with a learning rate for each layer; `decay` is an L2 penalty.
+
+    Taught in notebook 09.
+    """
+
+
+OPTIMIZERS: dict[str, Any] = {"adam": LayerwiseAdam, "adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
+
+
+def layer_rates(
+    encoder: TextEncoder, text_rate: float, layer_decay: float = 1.0, unfreeze_every: int = 0
+) -> dict[str, tuple[float, int]]:
+    """How fast each layer of a language model learns, and from which step on.
+
+        η_l = η · r · ξ^(L − 1 − l)
+
+    with η the rate of the recommender's own parameters φ, r that of the top layer relative to it, and ξ the decay from
+    one layer to the next lower one: what lies low is general and should move least. With gradual unfreezing, layer l
+    moves from step (L − 1 − l)·`unfreeze_every` on. The embeddings count as the layer below the lowest.
+
+    Args:
+        encoder: The text encoder.
+        text_rate: r.
+        layer_decay: ξ, 0–1.
+        unfreeze_every: Steps from one layer to the next; 0 moves all at once.
+
+    Returns:
+        Path of a variable -> (multiple, first step), for `OPTIMIZERS`.
+
+    References:
+        Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, ACL.
+
+    Taught in notebook 09.
+    """
+    layers = encoder.backbone.transformer_layers
+    groups = [(depth, layer.weights) for depth, layer in enumerate(reversed(layers))]
+    below = [weight for part in embedding_layers(encoder.backbone) for weight in part.weights]
+    groups.append((len(layers), below))
+    return {
+        weight.path: (text_rate * layer_decay**depth, depth * unfreeze_every)
+        for depth, weights in groups
+        for weight in weights
+    }
+
+
+def schedule(peak: float, steps: int, warm_up: float = 0.1) -> Any:
+    """Up along a line for a share of the steps, then down to 0 along a cosine: Keras's `CosineDecay`.
+
+    Args:
+        peak: The highest learning rate.
+        steps: Of the whole training.
+        warm_up: Share of the steps that the way up takes, 0–1.
+
+    Example:
+        >>> rate = schedule(0.01, steps=100)
+        >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)]
+        [0.0, 0.005, 0.01, 0.005, 0.0]
+
+    Taught in notebook 09.
+    """
+    up = round(warm_up * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if up else peak, max(steps - up, 1), warmup_target=peak if up else None, warmup_steps=up
+    )
+
+
+def optimizer(
+    name: str,
+    learning_rate: Any,
+    rates: Mapping[str, tuple[float, int]] | None = None,
+    decay: float = 0.0,
+    clip: float | None = 1.0,
+    accumulate: int = 1,
+    loss_scaling: bool = False,
+) -> Any:
+    """An optimizer by name.
+
+    Args:
+        name: "adam", "adamw" or "sgd" (with momentum 0.9).
+        learning_rate: Of φ: a number or a schedule.
+        rates: See `layer_rates`.
+        decay: Weight decay for "adamw", an L2 penalty for the others.
+        clip: Longest allowed norm of the whole gradient; None for no limit.
+        accumulate: Batches whose gradients are averaged for one step.
+        loss_scaling: Multiply the loss so that float16 gradients do not vanish; for float16 alone.
+
+    Raises:
+        ValueError: There is no optimizer of that name.
+
+    Taught in notebook 09.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"no optimizer {name!r}; there are {', '.join(OPTIMIZERS)}")
+    momentum = {"momentum": 0.9} if name == "sgd" else {}
+    made = OPTIMIZERS[name](
+        rates=rates or {},
+        decay=decay,
+        learning_rate=learning_rate,
+        global_clipnorm=clip,
+        gradient_accumulation_steps=accumulate if accumulate > 1 else None,
+        **momentum,
+    )
+    return keras.optimizers.LossScaleOptimizer(made) if loss_scaling else made
