@@ -1,44 +1,39 @@
-"""The fused model on MovieLens beside tuned peers: `warm`, `rolling` and `cold`, each test scored once.
+"""The fused model on MovieLens beside tuned peers: `warm`, `rolling`, `cold` and `rating`, each test scored once.
 
-    python benchmarks/fused_model.py [warm] [rolling] [cold]
+    python benchmarks/fused_model.py [warm] [rolling] [cold] [rating] [size]
 
-Peers are tuned on validation, 24 trials each; the fused model's settings were chosen on the same validation folds. Rows
-go to the leaderboard of this machine. About eight minutes on two cores.
+Peers come from `benchmarks/peers.py`, 24 trials each; the fused model's settings were chosen on the same validation
+folds. `size` learns from half, all and ten copies of the log, and says how time grows. Rows go to the leaderboard of
+this machine.
 """
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import resource
 import sys
 import time
-from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
+import peers
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.data.splits import Fold, Split
+from recfuse_lib.data.splits import Fold, Queries, Split
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
-from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.fusion import FusedModel
+from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
+from recfuse_lib.fusion.model import FusedModel
 from recfuse_lib.teaching import leaderboard
+from recfuse_lib.towers.closed_form import ContentColumns
 
 NAME = "fused model (13 dimensions)"
+RIDGE = "ridge: text, genres, year → EASE columns"
 COMMAND = "python benchmarks/fused_model.py"
-RECENCIES = [Weighting(0.3, half_life, floor) for half_life in (3.0, 10.0, 30.0) for floor in (0.0, 0.2)]
-GRIDS: dict[str, list[Callable[[], object]]] = {
-    "EASE + recency": [
-        lambda a=a, w=w: EASE(a, w) for a, w in itertools.product((50.0, 100.0, 200.0, 400.0), RECENCIES)
-    ],
-    "item-kNN + recency": [
-        lambda k=k, w=w: ItemKNN(k, 10.0, w) for k, w in itertools.product((20, 50, 100, 200), RECENCIES)
-    ],
-    "popularity": [Popularity],
-}
+TUNED = "about 24 runs on validation, by hand"
+SEEDS = [0, 1, 2]
+AMONG_ALL = 3
+"""Splits of `cold` that are also ranked in the whole catalogue."""
 
 dataset = movielens.load()
 text = encode_texts(dataset.texts())
@@ -48,76 +43,157 @@ def ndcg(model: Scorer, fold: Fold) -> np.ndarray:
     return evaluate(model, fold).per_query["ndcg"].to_numpy()
 
 
-def tuned(name: str, split: Split) -> np.ndarray:
-    """Test NDCG of the peer's setting that is best on validation."""
-    fitted = [make().fit(split.validation.history, dataset.n_items) for make in GRIDS[name]]  # type: ignore[attr-defined]
-    best = int(np.argmax([ndcg(model, split.validation).mean() for model in fitted]))
-    return ndcg(GRIDS[name][best]().fit(split.test.history, dataset.n_items), split.test)  # type: ignore[attr-defined]
-
-
-def fused(fold: Fold, seed: int = 0) -> np.ndarray:
-    model = FusedModel(dataset, text, seed=seed)
+def trained(history: pd.DataFrame, available: np.ndarray | None = None, seed: int = 0) -> FusedModel:
     started = time.perf_counter()
-    model.learn(fold.history)
-    trained = time.perf_counter() - started
-    found = ndcg(model, fold)
-    scoring = time.perf_counter() - started - trained
-    print(f"  trained in {trained:.0f} s, {len(found) / scoring:,.0f} queries a second: {found.mean():.4f}", flush=True)
-    return found
+    model = FusedModel(dataset, text, seed=seed)
+    model.learn(history, available)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"  learned in {time.perf_counter() - started:.0f} s, peak memory so far {peak:.1f} GB", flush=True)
+    return model
 
 
-def by_user(protocol: str, split: Split, seeds: list[int]) -> None:
-    people = split.test.queries.user
-    peers = {name: tuned(name, split) for name in GRIDS}
-    ours = np.mean([fused(split.test, seed) for seed in seeds], axis=0)
-    for name, found in peers.items():
+def by_user(protocol: str, split: Split) -> None:
+    fold, people = split.test, split.test.queries.user
+    models = [trained(fold.history, seed=seed) for seed in SEEDS]
+    scores = [ndcg(model, fold) for model in models]
+    print(f"{protocol}: seeds " + ", ".join(f"{found.mean():.4f}" for found in scores))
+    ours = np.mean(scores, axis=0)
+    for name in peers.GRIDS:
+        found = peers.tuned(name, split)
         lead = paired_bootstrap(ours, found, people)
-        print(
-            f"{protocol}: {name} {bootstrap(found, people)}, lead of the fused model {lead}, "
-            f"× {ours.mean() / found.mean():.2f}"
-        )
-        trials = len(GRIDS[name])
-        if protocol != "warm":
-            leaderboard.record(
-                protocol,
-                name,
-                {"ndcg@10": bootstrap(found, people)},
-                seeds=0,
-                command=COMMAND,
-                tuned=f"{trials} trials on validation" if trials > 1 else "not tuned",
-            )
-    print(f"{protocol}: {NAME} {bootstrap(ours, people)}")
-    interval = {"ndcg@10": bootstrap(ours, people)}
-    leaderboard.record(
-        protocol, NAME, interval, seeds=seeds, command=COMMAND, tuned="about 12 runs on validation, by hand"
-    )
+        print(f"{protocol}: {name} {bootstrap(found, people)}, lead {lead}, × {ours.mean() / found.mean():.2f}")
+    interval = bootstrap(ours, people)
+    print(f"{protocol}: {NAME} {interval}")
+    leaderboard.record(protocol, NAME, {"ndcg@10": interval}, seeds=SEEDS, command=COMMAND, tuned=TUNED)
 
 
 def cold() -> None:
     """Ten splits; the peers are the two dimensions that know new items best, each alone."""
     rows: dict[str, list[float]] = {}
+    shares: list[tuple[float, float, float, float]] = []
     for number in range(10):
         fold = splits.cold(dataset, number).test
-        model = FusedModel(dataset, text)
-        model.learn(fold.history)
+        available = ~fold.candidates
+        model = trained(fold.history, available)
         rows.setdefault(NAME, []).append(ndcg(model, fold).mean())
         for name in ("content", "popularity by content"):
             rows.setdefault(f"dimension “{name}” alone", []).append(ndcg(model.towers[name], fold).mean())
-        print(
-            f"  split {number}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in rows.items()), flush=True
-        )
+        rows.setdefault(RIDGE, []).append(ndcg(ridge(fold), fold).mean())
+        if number < AMONG_ALL:
+            shares.append(among_all(fold))
+        told = ", ".join(f"{name} {values[-1]:.4f}" for name, values in rows.items())
+        print(f"  split {number}: {told}", flush=True)
     for name, values in rows.items():
         interval = bootstrap(np.array(values), np.arange(len(values)))
         print(f"cold: {name} {interval}")
-        tuning = "about 12 runs on validation, by hand" if name == NAME else "as in the fused model"
+        tuning = (
+            TUNED
+            if name == NAME
+            else "l2 and ridge on validation, 12 trials"
+            if name == RIDGE
+            else "as in the fused model"
+        )
         leaderboard.record("cold", name, {"ndcg@10": interval}, seeds=list(range(10)), command=COMMAND, tuned=tuning)
+    for name in (RIDGE, "dimension “content” alone"):
+        lead = np.array(rows[NAME]) - np.array(rows[name])
+        print(f"cold: lead over {name} {bootstrap(lead, np.arange(10))}, ahead on {(lead > 0).sum()} of 10 splits")
+    liked, shown, without, beside = np.mean(shares, axis=0)
+    print(
+        f"whole catalogue: {liked:.3f} of the last likes are new items, {shown:.3f} of what is shown; warm targets' "
+        f"NDCG@10 {without:.4f} without new items, {beside:.4f} beside them ({beside / without - 1:+.1%})"
+    )
+
+
+def ridge(fold: Fold) -> ContentColumns:
+    """The strongest peer measured beforehand: ridge regression from text, genres and year to EASE's columns."""
+    known = np.unique(fold.history["item"])
+    attributes = dataset.catalogue.assign(runtime_minutes=None, budget_usd=None, mpaa=None)
+    few = FusedModel(dataclasses.replace(dataset, catalogue=attributes), text)
+    return ContentColumns(few.content(known)).fit(fold.history, dataset.n_items)
+
+
+def among_all(cold_fold: Fold) -> tuple[float, float, float, float]:
+    """New items among all others: their share of likes and of recommendations, and NDCG of warm items without and with.
+
+    Each person's last fifth of likes is asked for, whether the item is new or not, from a history that ends before it.
+    """
+    new = cold_fold.candidates
+    whole = splits.warm(dataset).test
+    known = whole.history[~new[whole.history["item"]]]
+    queries = Queries.of(known, whole.queries.user, dataset.n_items)
+    model = trained(known, ~new)
+    scores = model.score(queries)
+    scores[queries.matrix().toarray() > 0] = -np.inf
+    top = np.argsort(-scores, axis=1)[:, :10]
+    liked = whole.targets.multiply(new).sum() / whole.targets.sum()
+    warm_targets = (whole.targets.toarray() & ~new).astype(bool)
+    people = warm_targets.any(axis=1)
+
+    def found(candidates: np.ndarray) -> float:
+        ranked = np.argsort(-np.where(candidates, scores, -np.inf), axis=1)[:, :10]
+        hits = np.take_along_axis(warm_targets, ranked, axis=1)
+        discount = 1 / np.log2(np.arange(10) + 2)
+        best = np.array([discount[: min(10, n)].sum() for n in warm_targets.sum(axis=1)])
+        return float(((hits * discount).sum(axis=1)[people] / best[people]).mean())
+
+    figures = float(liked), float(new[top].mean()), found(~new), found(np.ones_like(new))
+    print("  whole catalogue: liked {:.3f}, shown {:.3f}, warm NDCG without {:.4f}, beside {:.4f}".format(*figures))
+    return figures
+
+
+def rating() -> None:
+    """Five folds: the fused model's stars, and what is usual beside them."""
+    squares: dict[str, list[np.ndarray]] = {NAME: [], "expected stars alone": []}
+    people = []
+    for number in range(splits.RATING_FOLDS):
+        split = splits.rating(dataset, number)
+        known = pd.concat([split.train, split.validation])
+        model = trained(known)
+        queries = Queries.of(known, np.unique(split.test["user"]), dataset.n_items)
+        row, item = np.searchsorted(queries.user, split.test["user"]), split.test["item"].to_numpy()
+        stars = split.test["rating"].to_numpy()
+        predicted = model.predict_rating(queries, row, item, split.test["timestamp"].to_numpy())
+        squares[NAME].append((predicted - stars) ** 2)
+        usual = np.clip(model.expected.predict(queries, row, item), 0.5, 5)
+        squares["expected stars alone"].append((usual - stars) ** 2)
+        people.append(split.test["user"].to_numpy())
+        told = ", ".join(f"{name} {np.sqrt(found[-1].mean()):.4f}" for name, found in squares.items())
+        print(f"  fold {number}: {told}", flush=True)
+    for name, found in squares.items():
+        squared = bootstrap(np.concatenate(found), np.concatenate(people))
+        interval = Interval(*np.sqrt([squared.mean, squared.low, squared.high]))
+        print(f"rating: {name} RMSE {interval}")
+        tuning = "on fold 0's validation" if name == NAME else "not tuned"
+        leaderboard.record("rating", name, {"rmse": interval}, seeds=0, command=COMMAND, tuned=tuning)
+
+
+def size() -> None:
+    """Time and memory by the length of the log: half of the people, all, and ten copies with other items mixed in."""
+    events = dataset.events()
+    random = np.random.default_rng(0)
+    copies = []
+    for number in range(10):
+        order = random.permutation(dataset.n_items) if number else np.arange(dataset.n_items)
+        swapped = random.random(len(events)) < 0.3
+        item = np.where(swapped & (number > 0), order[events["item"]], events["item"])
+        copies.append(events.assign(user=events["user"] + number * dataset.n_users, item=item))
+    many = pd.concat(copies).drop_duplicates(["user", "item"])
+    logs = {0.5: events[events["user"] % 2 == 0], 1: events, 10: many}
+    for times, log in logs.items():
+        started = time.perf_counter()
+        trained(log.reset_index(drop=True))
+        print(f"size {times}: {len(log):,} interactions, {time.perf_counter() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:] or ["warm", "rolling", "cold"]
+    asked = sys.argv[1:] or ["warm", "rolling", "cold", "rating"]
     if "warm" in asked:
-        by_user("warm", splits.warm(dataset), [0, 1, 2])
+        by_user("warm", splits.warm(dataset))
     if "rolling" in asked:
-        by_user("rolling", splits.rolling(dataset), [0])
+        by_user("rolling", splits.rolling(dataset))
     if "cold" in asked:
         cold()
+    if "rating" in asked:
+        rating()
+    if "size" in asked:
+        size()

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib import fusion
 from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import splits
-from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.schema import DataError, Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.fusion import EvidenceGate, FusedModel
-from recfuse_lib.towers import closed_form
+from recfuse_lib.fusion import gates, rounds, saved
+from recfuse_lib.fusion import model as fused
+from recfuse_lib.fusion.gates import EvidenceGate
+from recfuse_lib.fusion.model import FusedModel
+from recfuse_lib.towers import closed_form, stars
 
 DAY = 86_400
 
@@ -84,8 +86,7 @@ def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
     model = FusedModel(dataset, text, hidden=0)
     model.learn(fold.history)
     some = fold.queries[:7]
-    item = model._seen(some)[2]
-    level = item @ keras.ops.convert_to_numpy(model.gate.level)
+    level = model.item_evidence @ keras.ops.convert_to_numpy(model.gate.level)
     np.testing.assert_allclose(sum(model.parts(some).values()) + level, model.score(some), atol=1e-3)
 
 
@@ -96,14 +97,100 @@ def test_one_seed_gives_one_model(trained):
     np.testing.assert_allclose(again.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
 
 
-def test_the_gate_is_saved_and_loaded(trained, tmp_path):
+def test_scores_are_the_gate_s_own(trained):
+    """The two-stage scoring gives what the layer gives, where every item is in its first stage."""
     _, _, fold, model = trained
-    inputs = [np.asarray(part) for part in model._seen(fold.queries[:3])]
-    tensors = [keras.Input(part.shape[1:]) for part in inputs]
-    network = keras.Model(tensors, model.gate(*tensors))
-    network.save(tmp_path / "gate.keras")
-    loaded = keras.saving.load_model(tmp_path / "gate.keras")
-    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), network.predict(inputs, verbose=0))
+    some = fold.queries[:5]
+    item = np.repeat(model.item_evidence[None], 5, axis=0)
+    whole = model.gate(model.standardised(some).transpose(1, 2, 0), model.evidence(some), item)
+    np.testing.assert_allclose(model.score(some), keras.ops.convert_to_numpy(whole), atol=1e-4)
+
+
+def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
+    _, _, fold, model = trained
+    some = fold.queries[:5]
+    whole = model.score(some)
+    monkeypatch.setattr(fused, "HARDEST", 7)
+    short = model.score(some)
+    rated = np.flatnonzero(model.count)
+    for row in range(5):
+        same = np.isclose(short[row, rated], whole[row, rated], atol=1e-4)
+        assert same.sum() >= 7
+        assert short[row, rated][~same].max(initial=-np.inf) < short[row, rated][same].max()
+        assert (short[row, rated] >= np.sort(short[row, rated])[-7]).sum() == 7
+
+
+@pytest.mark.parametrize("settings", [{}, {"fusion": "attention", "task_weight": 0.0}])
+def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, settings):
+    dataset, text, fold, model = trained
+    if settings:
+        model = FusedModel(dataset, text, left_out=("month",), **settings)
+        model.learn(fold.history)
+    saved.save(model, tmp_path / "fused.npz")
+    loaded = saved.load(tmp_path / "fused.npz", dataset, text)
+    np.testing.assert_array_equal(loaded.score(fold.queries), model.score(fold.queries))
+    row, item = np.array([0, 0, 4]), np.array([1, 2, 3])
+    if model.task_weight:
+        asked = fold.queries, row, item, np.full(3, 10**9)
+        np.testing.assert_array_equal(loaded.predict_rating(*asked), model.predict_rating(*asked))
+    assert [file.name for file in tmp_path.iterdir()] == ["fused.npz"]
+
+
+def test_a_file_that_is_no_model_or_of_other_content_is_refused(trained, tmp_path):
+    dataset, text, _, model = trained
+    saved.save(model, tmp_path / "fused.npz")
+    with pytest.raises(DataError, match="another catalogue or other text"):
+        saved.load(tmp_path / "fused.npz", dataset, text + 1)
+    whole = (tmp_path / "fused.npz").read_bytes()
+    (tmp_path / "fused.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="not a saved fused model"):
+        saved.load(tmp_path / "fused.npz", dataset, text)
+
+
+def test_stars_beat_what_is_usual_and_need_a_weight(trained):
+    dataset, text, _, _ = trained
+    split = splits.rating(dataset, 0)
+    model = FusedModel(dataset, text)
+    model.learn(split.train)
+    asked = split.test
+    queries = Queries.of(split.train, np.unique(asked["user"]), dataset.n_items)
+    row = np.searchsorted(queries.user, asked["user"])
+    where = queries, row, asked["item"].to_numpy(), asked["timestamp"].to_numpy()
+
+    def rmse(found):
+        return float(np.sqrt(np.mean((found - asked["rating"]) ** 2)))
+
+    found = model.predict_rating(*where)
+    assert found.min() >= 0.5 and found.max() <= 5
+    assert rmse(found) < 0.9 * rmse(model.expected.predict(*where[:3]))
+    model.task_weight = 0
+    with pytest.raises(ValueError, match="knows no stars"):
+        model.predict_rating(*where)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early", "attention"])
+def test_other_ways_to_fuse_learn_too(trained, fusion):
+    dataset, text, fold, _ = trained
+    other = FusedModel(dataset, text, fusion=fusion, task_weight=0.0)
+    other.learn(fold.history)
+    popular = evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
+    assert evaluate(other, fold).per_query["ndcg"].mean() > 1.2 * popular
+    inputs = [keras.Input(shape) for shape in ((None, 13), (4,), (None, 3))]
+    assert keras.layers.deserialize(keras.layers.serialize(other.gate))(*inputs).shape == (None, None)
+
+
+def test_attention_shares_add_up_to_one():
+    layer = gates.AttentionFusion(5)
+    layer.build((2, 7, 5), (2, 4), (2, 7, 3))
+    random = np.random.default_rng(0)
+    shares = layer.shares(random.normal(size=(2, 4)).astype("float32"), random.normal(size=(2, 7, 3)).astype("float32"))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(shares).sum(-1), np.ones((2, 7)), rtol=1e-5)
+
+
+def test_an_unknown_way_to_fuse_is_named(trained):
+    dataset, text, _, _ = trained
+    with pytest.raises(ValueError, match="'middle'; it is one of gated, late"):
+        FusedModel(dataset, text, fusion="middle")
 
 
 def test_a_person_without_a_history_gets_scores(trained):
@@ -122,14 +209,15 @@ def test_a_query_alone_has_the_scores_that_it_has_in_company(trained):
 def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
     """A sparse dimension may begin with a thousand zeros; it is standardised all the same."""
     _, _, fold, model = trained
-    z = model._seen(fold.queries[:6])[0]
+    z = model.standardised(fold.queries[:6])
     for place, (name, tower) in enumerate(model.towers.items()):
         scores = tower.score(fold.queries[:6])
         if name != "unreleased" and (spread := scores.std(axis=1)).min() > 0:
-            assert z[..., place].std(axis=1) == pytest.approx(1, abs=0.2), (name, spread)
+            assert z[place].std(axis=1) == pytest.approx(1, abs=0.2), (name, spread)
     sparse = np.zeros((1, 3_000), "float32")
     sparse[0, 2_000:2_100] = 1
-    assert fusion._standardised(sparse).std() == pytest.approx(1, abs=0.2)
+    fused._standardise(sparse)
+    assert sparse.std() == pytest.approx(1, abs=0.2)
 
 
 def test_nothing_but_the_history_is_learned_from(trained):
@@ -152,9 +240,11 @@ def test_an_unknown_dimension_is_named(trained):
 def test_rounds_hold_out_what_they_ask_for(seed):
     dataset, _ = world(seed=seed)
     events = splits.in_order(dataset.events())
-    likes = fusion.last_likes(events, dataset)
-    hidden = fusion.hidden_items(events, dataset, seed)
-    later = fusion.after_a_moment(events, dataset, most=50)
+    likes, new = rounds.last_likes(events, dataset, seed)
+    hidden, none_else = rounds.hidden_items(events, dataset, seed)
+    later, nothing = rounds.after_a_moment(events, dataset, most=50)
+    assert new.any() and not new[likes.history["item"]].any() and not nothing.any()
+    assert (none_else == hidden.candidates).all() and likes.candidates.all()
     assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
     assert (hidden.targets.toarray() <= hidden.candidates).all()
     for fold in (likes, hidden):
@@ -173,7 +263,7 @@ def test_the_loss_is_the_softmax_by_hand():
     targets, logits = np.array([[1.0, 0, 1, 0]]), np.array([[0.3, -1.0, 2.0, -1e9]])
     share = np.exp(logits[0, :3]) / np.exp(logits[0, :3]).sum()
     expected = -(np.log(share[0]) + np.log(share[2])) / 2 * np.sqrt(2)
-    found = fusion.listwise_loss(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(logits))
+    found = gates.listwise_loss(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(logits))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [expected], rtol=1e-5)
 
 
@@ -184,15 +274,15 @@ def test_drawn_candidates_stand_for_all_others():
     wanted[5] = True
     sums = []
     for seed in range(200):
-        chosen, offset = fusion._candidates(level, wanted, allowed, np.random.default_rng(seed))
+        chosen, offset = fused._candidates(level, wanted, allowed, np.random.default_rng(seed))
         assert len(np.unique(chosen)) == len(chosen) and chosen[0] == 5
         sums.append(np.exp(level[chosen] + offset).sum())
     assert np.mean(sums) == pytest.approx(np.exp(level).sum(), rel=0.01)
 
 
 def test_gates_answer_to_evidence():
-    gate = EvidenceGate(3)
-    user, item = np.ones((2, fusion.USER_EVIDENCE), "float32"), np.zeros((2, 4, fusion.ITEM_EVIDENCE), "float32")
+    gate = EvidenceGate(3, item_evidence=2)
+    user, item = np.ones((2, 4), "float32"), np.zeros((2, 4, 2), "float32")
     gate.of_item.assign([[0, 0, 0], [-1, 0, 2]])
     item[0, 1, 1] = 1
     found = keras.ops.convert_to_numpy(gate.gates(user, item))
@@ -239,3 +329,102 @@ def test_films_from_the_future_are_marked():
     years = np.array([1990.0, 2000.0, 2001.0, np.nan, 2015.0])
     marked = closed_form.NotYetReleased(years).fit(pd.DataFrame(), 5).score(past)
     assert marked.tolist() == [[0, 0, 1, 0, 1]]
+
+
+def test_expected_stars_by_a_plain_loop():
+    history, past = queries([(0, 1, 5.0, 1), (0, 2, 3.0, 2), (1, 2, 1.0, 1), (1, 3, 2.0, 2), (2, 1, 4.0, 5)])
+    content = np.array([[0.0], [1], [-1], [0.5], [1]])
+    content = (content - content[1:4].mean(0)).astype("float32")
+    model = stars.ExpectedStars(content, l2=2.0, ridge=1.0).fit(history, 5)
+    habit = model.habits(past)
+    for row in range(3):
+        own = history[history["user"] == row]
+        assert habit[row] == pytest.approx(
+            (own["rating"] - model.mean - model.of_item[own["item"]]).sum() / (len(own) + 2)
+        )
+    assert model.of_item[[0, 4]] == pytest.approx(model.suggested[[0, 4]])  # nobody rated these: content alone
+    assert model.suggested[4] > model.suggested[0]  # item 4 is like item 1, which is liked
+    found = model.predict(past, np.array([0, 2]), np.array([3, 4]))
+    assert found == pytest.approx(model.mean + habit[[0, 2]] + model.of_item[[3, 4]])
+
+
+def test_like_minded_by_a_plain_loop():
+    random = np.random.default_rng(1)
+    history = pd.DataFrame(
+        [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
+        columns=["user", "item", "rating", "timestamp"],
+    )
+    expected = stars.ExpectedStars(np.zeros((8, 1), "float32")).fit(history, 8)
+    past = Queries.of(history, np.arange(6), 8)
+    model = stars.LikeMinded(expected, overlap=3.0).fit(history, 8)
+    away = past.matrix(expected.residuals(past)).toarray().astype("float64")
+    rated = past.matrix().toarray() > 0
+    for user, item in ((0, 3), (4, 1)):
+        total = weight = 0.0
+        for other in range(6):
+            both = rated[user] & rated[other]
+            if other != user and both.any() and rated[other, item]:
+                a, b = away[user, both], away[other, both]
+                alike = max(0.0, a @ b / np.sqrt((a @ a) * (b @ b))) * both.sum() / (both.sum() + 3)
+                total, weight = total + alike * away[other, item], weight + alike
+        assert model.predict(past, np.array([user]), np.array([item]))[0] == pytest.approx(
+            total / (weight + 1), abs=1e-4
+        )
+
+
+def test_taste_and_mood_agree_with_an_independent_gaussian_process():
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import DotProduct, Matern
+
+    random = np.random.default_rng(2)
+    content = random.normal(size=(30, 4)).astype("float32")
+    history = pd.DataFrame(
+        {
+            "user": 0,
+            "item": np.arange(20),
+            "rating": random.integers(1, 6, 20).astype("float64"),
+            "timestamp": 100 * np.arange(20),
+        }
+    )
+    past = Queries.of(history, np.array([0]), 30)
+    expected = stars.ExpectedStars(content).fit(history, 30)
+    away = expected.residuals(past)
+    taste = stars.TasteAndMood(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
+    reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(content[:20], away)
+    asked = np.arange(20, 30)
+    found = taste.predict(past, np.zeros(10, int), asked, np.zeros(10))
+    np.testing.assert_allclose(found, reference.predict(content[20:]), atol=1e-4)
+    mood = stars.TasteAndMood(
+        stars.ExpectedStars(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
+    )
+    times = history["timestamp"].to_numpy()[:, None].astype("float64")
+    usual = mood.expected.residuals(past)
+    reference = GaussianProcessRegressor(Matern(300.0, nu=0.5), alpha=2.0, optimizer=None).fit(times, usual)
+    moments = np.array([50.0, 777.0])
+    np.testing.assert_allclose(
+        mood.predict(past, np.zeros(2, int), np.array([25, 26]), moments),
+        reference.predict(moments[:, None]),
+        atol=1e-4,
+    )
+
+
+def test_one_topic_and_one_interest_is_likeness():
+    """With a single cluster the nearest interest is the only one: a scaled `Likeness`, by another way."""
+    dataset, text = world()
+    history = splits.in_order(dataset.events())
+    past = Queries.of(history, np.arange(8), dataset.n_items)
+    one = closed_form.NearestInterest(text, topics=1, interests=1).fit(history, dataset.n_items).score(past)
+    mean = closed_form.Likeness(text).fit(history, dataset.n_items).score(past)
+    for row in range(8):
+        assert np.corrcoef(one[row], mean[row])[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+def test_two_tastes_are_two_interests():
+    """Between two tastes lies an item that is like neither: the mean of both loves it, the nearest interest does not."""
+    encodings = np.array([[1, 0], [0.95, 0.3], [0, 1], [0.3, 0.95], [0.71, 0.71], [1, 0.1], [0.1, 1]], "float32")
+    encodings /= np.linalg.norm(encodings, axis=1, keepdims=True)
+    history, past = queries([(0, 0, 5.0, 1), (0, 1, 5.0, 2), (0, 2, 5.0, 3), (0, 3, 5.0, 4)], 7)
+    between, near = 4, [5, 6]
+    mean = closed_form.Likeness(encodings).fit(history, 7).score(past)[0]
+    nearest = closed_form.NearestInterest(encodings, topics=2, interests=2).fit(history, 7).score(past)[0]
+    assert mean[between] > mean[near].max() and nearest[between] < nearest[near].min()

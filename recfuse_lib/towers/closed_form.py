@@ -60,13 +60,18 @@ class Transitions:
         entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))) if rows else None
         pairs = scipy.sparse.csr_array(entries if entries else (n_items, n_items), shape=(n_items, n_items))
         out, into = (np.asarray(pairs.sum(axis=axis)).ravel() + self.shrinkage for axis in (1, 0))
-        self.pairs = scipy.sparse.diags_array(1 / out) @ pairs @ scipy.sparse.diags_array(1 / np.sqrt(into))
+        scaled = scipy.sparse.diags_array(1 / out) @ pairs @ scipy.sparse.diags_array(1 / np.sqrt(into))
+        self.pairs = scaled.astype("float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
-        weight = _liked(queries.rating) * np.exp(-queries.steps_back() / self.tau)
-        return np.asarray((queries.matrix(weight) @ self.pairs).toarray(), "float32")
+        back = queries.steps_back()
+        # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
+        weight = np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
+        recent = queries.matrix(weight)
+        recent.eliminate_zeros()
+        return np.asarray((recent @ self.pairs).toarray(), "float32")
 
 
 class Surroundings:
@@ -115,7 +120,7 @@ class Likeness:
     """
 
     def __init__(self, encodings: np.ndarray) -> None:
-        self.encodings = encodings
+        self.encodings = np.asarray(encodings, "float32")
 
     def fit(self, history: pd.DataFrame, n_items: int) -> Likeness:
         """Nothing is learned."""
@@ -126,6 +131,51 @@ class Likeness:
         weights = Weighting(half_life=20.0).matrix(queries)
         scores = (weights @ self.encodings) @ self.encodings.T
         return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
+
+
+class NearestInterest:
+    """Semantic, several interests a person: an item is held against the one of them that it is nearest to.
+
+        p_uk = Σ_{j ∈ h_u, topic k} w_j e_j / √(Σ_j w_j + 1),   s(u, i) = max_k p_ukᵀ e_i
+
+    Topics are clusters of the known items; a person's interests are the K of them that weigh most in the history.
+
+    Args:
+        encodings: e, centred with what is known to the model, (I, D).
+        topics: Number of clusters.
+        interests: K.
+
+    References:
+        Pal et al. (2020), PinnerSage: Multi-Modal User Embedding Framework for Recommendations at Pinterest, KDD.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, encodings: np.ndarray, topics: int = 48, interests: int = 8) -> None:
+        self.encodings, self.topics, self.interests = np.asarray(encodings, "float32"), topics, interests
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> NearestInterest:
+        """Clusters the items of `history`."""
+        from sklearn.cluster import KMeans
+
+        known = self.encodings[np.unique(history["item"])]
+        clusters = KMeans(min(self.topics, len(known)), n_init=1, max_iter=15, random_state=0).fit(known)
+        self.topic = clusters.predict(self.encodings)
+        return self
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        weights = Weighting(half_life=20.0).matrix(queries)
+        scores = np.zeros((len(queries), queries.n_items), "float32")
+        for row in range(len(queries)):
+            own = slice(*weights.indptr[row : row + 2])
+            item, weight = weights.indices[own], weights.data[own]
+            mass = np.bincount(self.topic[item], weight, self.topics)
+            strongest = np.argsort(-mass, kind="stable")[: self.interests]
+            belongs = weight * (self.topic[item] == strongest[:, None])
+            vectors = belongs @ self.encodings[item] / np.sqrt(mass[strongest, None] + 1)
+            scores[row] = (vectors @ self.encodings.T).max(axis=0)
+        return scores
 
 
 class ContentColumns:
@@ -157,7 +207,8 @@ class ContentColumns:
         known = np.flatnonzero(counts)
         weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
         gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
-        self.columns = self.content @ np.linalg.solve(gram, weighted.T @ self.x[:, known].T.toarray())
+        columns = self.content @ np.linalg.solve(gram, weighted.T @ self.x[:, known].T.toarray())
+        self.columns, self.k = columns.astype("float32"), self.k.astype("float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
@@ -213,16 +264,16 @@ class ReleaseYears:
         known = self.years[history["item"]]
         typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
         self.filled = np.where(np.isfinite(self.years), self.years, typical)
-        self.span, self.place = np.unique(self.filled, return_inverse=True)
+        span, self.place = np.unique(self.filled, return_inverse=True)
+        self.of_year = np.zeros((n_items, len(span)), "float32")
+        self.of_year[np.arange(n_items), self.place] = 1
+        self.kernel = np.exp(-np.abs(span[:, None] - span) / self.tau).astype("float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         weights = queries.matrix(_liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8)))
-        of_year = np.zeros((len(self.span), queries.n_items), "float32")
-        of_year[self.place, np.arange(queries.n_items)] = 1
-        kernel = np.exp(-np.abs(self.span[:, None] - self.span) / self.tau)
-        return np.asarray(np.log1p(((weights @ of_year.T) @ kernel)[:, self.place]), "float32")
+        return np.asarray(np.log1p((weights @ self.of_year) @ self.kernel)[:, self.place], "float32")
 
 
 class NotYetReleased:

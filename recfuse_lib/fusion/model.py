@@ -1,0 +1,407 @@
+"""The fused model: what to recommend and how it will be rated, from many dimensions of interest.
+
+Every dimension is a tower that scores all items; most are closed-form and are fitted in a second. What they know is put
+on one scale, and a gate learns on held-out events how far to trust each: more behaviour for a person with a long
+history and an item that many have rated, more content for an item that nobody knows. Some rounds of training hide
+items on purpose, so that the gate meets new items before it has to recommend one. A second gate weighs three views of a
+rating and the first gate's score; both learn together.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from recfuse_lib.baselines.ease import EASE
+from recfuse_lib.baselines.item_knn import ItemKNN
+from recfuse_lib.data import splits
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.splits import Fold, Queries
+from recfuse_lib.encoders.attributes import AttributeEncoder
+from recfuse_lib.encoders.centring import Centring, Whitening
+from recfuse_lib.fusion import rounds
+from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
+from recfuse_lib.towers import closed_form, stars
+from recfuse_lib.towers.closed_form import DAY, RECENT
+
+HARDEST, DRAWN = 400, 400
+"""Candidates of a training query that score highest on the whole, and further ones drawn at random."""
+
+FUSIONS: dict[str, Callable[[int, int], Any]] = {
+    "gated": EvidenceGate,
+    "late": lambda dimensions, hidden: LateFusion(dimensions),
+    "early": lambda dimensions, hidden: EarlyFusion(hidden),
+    "attention": AttentionFusion,
+}
+RATING_PARTS, COLD_ROUNDS = 4, 2
+EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
+THREADS = 2
+
+
+class Dimension(Protocol):
+    """A tower that is fitted on a history and scores all items for each query."""
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> Self: ...
+
+    def score(self, queries: Queries) -> np.ndarray: ...
+
+
+class FusedModel:
+    """A recommender that fuses dimensions of interest by evidence: `learn` on a history, then `score`.
+
+        L = ℓ_idx + λ · ℓ_item        (8)
+
+    ℓ_idx is `listwise_loss` over a query's candidates, ℓ_item the squared error of the predicted stars
+    r̂ + gate(like-minded, taste and mood, s(u, i)). The second reads the score of the first, so both train its gate.
+
+    Args:
+        dataset: Whose catalogue says what the items are; its interactions are not looked at.
+        text: Raw text encodings of the items, (I, D).
+        left_out: Names of dimensions that are not used, for an ablation.
+        hidden: See `EvidenceGate`.
+        fusion: "gated" is `EvidenceGate`; "late", "early" and "attention" are there to be compared with it.
+        task_weight: λ; 0 leaves the stars out, and `predict_rating` cannot be asked.
+        seed: Of the drawn candidates, the hidden items and the network.
+
+    Attributes:
+        names: The dimensions, in the order of the gates.
+        gate: The trained `EvidenceGate` of the score.
+        rating_gate: The trained `EvidenceGate` of the stars.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        text: np.ndarray,
+        left_out: tuple[str, ...] = (),
+        hidden: int = 32,
+        fusion: str = "gated",
+        task_weight: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion is {fusion!r}; it is one of {', '.join(FUSIONS)}")
+        self.dataset, self.text, self.left_out = dataset, text, left_out
+        self.hidden, self.fusion, self.task_weight, self.seed = hidden, fusion, task_weight, seed
+        self.years = dataset.catalogue["year"].astype("float64").to_numpy(na_value=np.nan)
+        genres = dataset.catalogue["genres"].str.get_dummies("|").to_numpy("float64")
+        self.genres = genres / np.sqrt(np.maximum(genres.sum(axis=1, keepdims=True), 1))
+        every = list(self._dimensions(np.arange(2), np.zeros((2, 1))))
+        if unknown := set(left_out) - set(every):
+            raise ValueError(f"no dimension is called {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+        self.names = [name for name in every if name not in left_out]
+
+    def content(self, known: np.ndarray) -> np.ndarray:
+        """What the items are, float32 (I, C): text, attributes and era, centred and scaled by the known items alone."""
+        whitened = Whitening(shrinkage=0.1).fit(self.text[known]).transform(self.text)
+        attributes, _ = AttributeEncoder().fit(self.dataset.catalogue.iloc[known]).transform(self.dataset.catalogue)
+        middles = np.array([1930, 1950, 1965, 1975, 1985, 1990, 1994, 1997, 2000, 2004, 2008, 2012])
+        eras = np.nan_to_num(np.exp(-(((self.years[:, None] - middles) / 8) ** 2)))
+        content = np.concatenate([whitened, 0.4 * attributes, 0.35 * eras], axis=1).astype("float32")
+        return np.asarray(content - content[known].mean(axis=0))
+
+    def _dimensions(self, known: np.ndarray, content: np.ndarray) -> Mapping[str, Dimension]:
+        """Unfitted dimensions by name; all content is centred with the known items only."""
+        centred = Centring().fit(self.text[known]).transform(self.text)
+        genres = (self.genres - self.genres[known].mean(axis=0)).astype("float32")
+        return {
+            "linear": EASE(100.0),
+            "linear, recent": EASE(50.0, RECENT),
+            "neighbours": ItemKNN(100, 10.0, RECENT),
+            "sequence": closed_form.Transitions(),
+            "month": closed_form.Surroundings(30.0),
+            "year": closed_form.Surroundings(300.0),
+            "text": closed_form.Likeness(centred),
+            "genres": closed_form.Likeness(genres),
+            "release": closed_form.ReleaseYears(self.years),
+            "unreleased": closed_form.NotYetReleased(self.years),
+            "content": closed_form.ContentColumns(content),
+            "popularity": closed_form.ContentPopularity(),
+            "popularity by content": closed_form.ContentPopularity(content),
+        }
+
+    def learn(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
+        """Train the gates on events held out of `history`, then fit every dimension on all of it.
+
+        Four rounds hold likes out: each person's last tenth of positives, where a tenth of the items is new; twice a
+        tenth of the items; and all that came after a moment. Four more hold out a quarter of the ratings each. The
+        dimensions are fitted without what is held out, so the gates learn from scores for what they have not seen.
+
+        Args:
+            history: Columns `user`, `item`, `rating`, `timestamp`.
+            available: Which items could be chosen during the history, bool (I,); all by default. The others are new:
+                that nobody has rated them says nothing against them.
+            verbose: As Keras's `fit`.
+
+        Returns:
+            Keras's `History`.
+
+        Raises:
+            DataError: Nobody has enough positives to hold any out.
+        """
+        events = splits.in_order(history)
+        available = np.ones(self.dataset.n_items, bool) if available is None else available
+        trained = self.train(self.examples(events, available), verbose)
+        self.fit_dimensions(events, available)
+        return trained
+
+    def examples(self, events: pd.DataFrame, available: np.ndarray) -> dict[str, np.ndarray]:
+        """What the gates learn from: scores, evidence and targets of the rounds, as arrays by name.
+
+        Args:
+            events: A history in order.
+            available: Which items could be chosen during it, bool (I,).
+
+        Raises:
+            DataError: Nobody has enough positives to hold any out.
+        """
+        held_out = [
+            rounds.last_likes(events, self.dataset, seed=2),
+            *(rounds.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
+            rounds.after_a_moment(events, self.dataset),
+        ]
+        parts = [
+            self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
+            for k, (fold, new) in enumerate(held_out)
+        ]
+        examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if self.task_weight:
+            examples |= self._ratings(events, available, len(examples["offset"]))
+        return examples
+
+    def train(self, examples: Mapping[str, np.ndarray], verbose: int = 0) -> Any:
+        """Train new gates on `examples`; the dimensions stay as they are.
+
+        Args:
+            examples: From `examples`.
+            verbose: As Keras's `fit`.
+
+        Returns:
+            Keras's `History`.
+        """
+        keras.utils.set_random_seed(self.seed)
+        targets = {name: examples[name] for name in ("choice", "stars") if name in examples}
+        inputs = {name: values for name, values in examples.items() if name not in targets}
+        network = self._network(inputs)
+        steps = EPOCHS * -(-len(targets["choice"]) // BATCH)
+        rate = keras.optimizers.schedules.PolynomialDecay(LEARNING_RATE, steps, LEARNING_RATE / 50)
+        losses, weights = {"choice": listwise_loss, "stars": "mse"}, {"choice": 1.0, "stars": self.task_weight}
+        network.compile(
+            keras.optimizers.Adam(rate),
+            loss={name: losses[name] for name in targets},
+            loss_weights={name: weights[name] for name in targets},
+            jit_compile="auto" if keras.backend.backend() == "torch" else True,
+        )
+        return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+
+    def _network(self, examples: Mapping[str, np.ndarray]) -> keras.Model:
+        """One Keras model of both tasks over the examples' arrays; makes the gates."""
+        inputs = {name: keras.Input(values.shape[1:], name=name) for name, values in examples.items()}
+        self.gate = FUSIONS[self.fusion](len(self.names), self.hidden)
+        logits = self.gate(inputs["scores"], inputs["user"], inputs["item"]) + inputs["offset"]
+        outputs = {"choice": keras.layers.Identity(name="choice")(logits)}
+        if "rated" in inputs:
+            self.rating_gate = rating_gate(self.hidden)
+            away = self._away({name: ops.reshape(x, (-1, 1, x.shape[-1])) for name, x in inputs.items() if x.ndim == 3})
+            stars_given = inputs["expected"] + ops.reshape(away, (-1, inputs["expected"].shape[1]))
+            outputs["stars"] = keras.layers.Identity(name="stars")(stars_given)
+        return keras.Model(inputs, outputs)
+
+    def _away(self, inputs: Mapping[str, Any]) -> Any:
+        """What the rating gate adds to the expected stars, (N, 1), from arrays (N, 1, ·)."""
+        choice = self.gate(inputs["rated"], inputs["rated_user"][:, 0], inputs["rated_item"])
+        # The score of the first task is about ten times as wide as a view in stars.
+        views = ops.concatenate([inputs["views"], ops.expand_dims(choice, -1) / 10], axis=-1)
+        return self.rating_gate(views, inputs["habit"][:, 0], inputs["standing"])
+
+    def score(self, queries: Queries) -> np.ndarray:
+        """s of every item for every query, float32 (Q, n_items).
+
+        m is added for the 400 items that lead without it among those that somebody rated, and for 400 of those that
+        nobody did. The others stay below them: they get the least m of their 400.
+        """
+        starts = range(0, len(queries), BATCH)
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(lambda start: self._scored(queries[start : start + BATCH]), starts))
+        return np.concatenate(found) if found else np.empty((0, self.dataset.n_items), "float32")
+
+    def _scored(self, queries: Queries) -> np.ndarray:
+        z, user = self.standardised(queries), self.evidence(queries)
+        if not isinstance(self.gate, EvidenceGate):
+            item = np.repeat(self.item_evidence[None], len(queries), axis=0)
+            fused = self.gate(*map(ops.convert_to_tensor, (z.transpose(1, 2, 0), user, item)))
+            return np.asarray(ops.convert_to_numpy(fused))
+        gate = self.gate
+        weights = gate.bias, gate.of_user, gate.of_item, gate.level
+        bias, of_user, of_item, level = map(ops.convert_to_numpy, weights)
+        scores = np.repeat((self.item_evidence @ level)[None], len(queries), axis=0)
+        by_user, by_item = bias + user @ of_user, self.item_evidence @ of_item
+        for place in range(len(z)):
+            scores += (by_user[:, place, None] + by_item[:, place]) * z[place]
+        for group in (np.flatnonzero(self.count), np.flatnonzero(self.count == 0)) if self.hidden else ():
+            order = group[_largest_first(scores[:, group], HARDEST)]
+            rows, leading = np.arange(len(queries))[:, None], order[:, :HARDEST]
+            inputs = z[:, rows, leading].transpose(1, 2, 0), user, self.item_evidence[leading]
+            more = ops.convert_to_numpy(gate.network(*map(ops.convert_to_tensor, inputs)))
+            scores[rows, leading] += more
+            if len(group) > HARDEST:
+                scores[rows, order[:, HARDEST:]] += more.min(axis=1, keepdims=True)
+        return scores
+
+    def parts(self, queries: Queries) -> dict[str, np.ndarray]:
+        """What each dimension adds, g_d z_d, (Q, n_items) a dimension; the rest of s is popularity's level and m."""
+        item = np.repeat(self.item_evidence[None], len(queries), axis=0)
+        gates = ops.convert_to_numpy(self.gate.gates(*map(ops.convert_to_tensor, (self.evidence(queries), item))))
+        return {
+            name: gates[..., d] * of_d
+            for d, (name, of_d) in enumerate(zip(self.names, self.standardised(queries), strict=True))
+        }
+
+    def predict_rating(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
+        """Stars, 0.5–5, for item `item` rated at `moment` (Unix seconds) by the person of query `row`, (N,)."""
+        if not self.task_weight:
+            raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
+        inputs = self._rated(queries, np.asarray(row), np.asarray(item), np.asarray(moment))
+        expected = inputs.pop("expected")
+        away = self._away({name: ops.convert_to_tensor(values[:, None]) for name, values in inputs.items()})
+        return np.asarray(np.clip(expected + ops.convert_to_numpy(away)[:, 0], 0.5, 5.0))
+
+    def fit_dimensions(self, events: pd.DataFrame, available: np.ndarray) -> None:
+        """Fit every dimension on a history in order; the gates stay as they are."""
+        self.events, self.available = events, available
+        known = np.unique(events["item"])
+        content = self.content(known)
+        self.towers = {
+            name: tower.fit(events, self.dataset.n_items)
+            for name, tower in self._dimensions(known, content).items()
+            if name in self.names
+        }
+        self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)
+        self.like_minded = stars.LikeMinded(self.expected).fit(events, self.dataset.n_items)
+        self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
+        evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
+        self.item_evidence = np.stack(evidence, axis=-1).astype("float32")
+        self.moments = np.sort(events["timestamp"].to_numpy())
+
+    def standardised(self, queries: Queries) -> np.ndarray:
+        """z of some queries and all items, (dimensions, Q, n_items)."""
+        z = np.empty((len(self.towers), len(queries), self.dataset.n_items), "float32")
+        for place, tower in enumerate(self.towers.values()):
+            z[place] = tower.score(queries)
+            if not isinstance(tower, closed_form.NotYetReleased):
+                _standardise(z[place])
+        return z
+
+    def evidence(self, queries: Queries) -> np.ndarray:
+        """f_u: logarithms of the history's length and days, and of what others did in the month before and after."""
+        last, some = closed_form.last_moment(queries), queries.lengths > 0
+        first = np.zeros(len(queries))
+        first[some] = queries.timestamp[queries.indptr[:-1][some]]
+        days = np.where(some, (np.nan_to_num(last) - first) / DAY, 0)
+        place = np.searchsorted(self.moments, [last - 30 * DAY, last, last + 30 * DAY])
+        evidence = [queries.lengths, days, place[2] - place[1], place[1] - place[0]]
+        scale, shift = np.array([2, 3, 4, 4]), np.array([2, 0.5, 1, 1])
+        return np.asarray(np.log1p(np.stack(evidence, axis=-1)) / scale - shift, "float32")
+
+    def _choices(self, fold: Fold, available: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Targets, the hardest and some drawn candidates of each query, and log of how many items each stands for."""
+        self.fit_dimensions(fold.history, available)
+        width = HARDEST + DRAWN
+        examples: dict[str, list[np.ndarray]] = {name: [] for name in ("scores", "user", "item", "offset", "choice")}
+        for start in range(0, len(fold.queries), BATCH):
+            queries = fold.queries[start : start + BATCH]
+            scores, user = self.standardised(queries), self.evidence(queries)
+            level = scores.sum(axis=0)
+            wanted = fold.targets[start : start + BATCH].toarray()
+            for row in range(len(queries)):
+                allowed = fold.candidates.copy()
+                allowed[queries.item[queries.indptr[row] : queries.indptr[row + 1]]] = False
+                chosen, offset = _candidates(level[row], wanted[row] & allowed, allowed, generator)
+                chosen, offset = chosen[:width], offset[:width]
+                filled = np.pad(chosen, (0, width - len(chosen)))
+                examples["scores"].append(scores[:, row, filled].T)
+                examples["user"].append(user[row])
+                examples["item"].append(self.item_evidence[filled])
+                examples["offset"].append(np.pad(offset, (0, width - len(chosen)), constant_values=-1e9))
+                examples["choice"].append(np.pad(wanted[row, chosen], (0, width - len(chosen))))
+        return {name: np.asarray(rows, "float32") for name, rows in examples.items()}
+
+    def _ratings(self, events: pd.DataFrame, available: np.ndarray, count: int) -> dict[str, np.ndarray]:
+        """All ratings of `events`, held out once each, in equal numbers for each of `count` examples."""
+        parts = []
+        for history, held_out in rounds.held_out_ratings(events, RATING_PARTS, self.seed):
+            self.fit_dimensions(history, available)
+            queries = Queries.of(history, np.unique(held_out["user"]), self.dataset.n_items)
+            row = np.searchsorted(queries.user, held_out["user"])
+            rated = self._rated(queries, row, held_out["item"].to_numpy(), held_out["timestamp"].to_numpy())
+            parts.append(rated | {"stars": held_out["rating"].to_numpy("float32")})
+        order = np.random.default_rng([self.seed, 19]).permutation(len(events))
+        order = np.resize(order, (count, -(-len(events) // count)))
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+    def _rated(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> dict[str, np.ndarray]:
+        """What the rating gate sees of N ratings: `rated` z, the views of the rating, and the evidence for them."""
+        rated = np.empty((len(row), len(self.names)), "float32")
+        for start in range(0, len(queries), BATCH):
+            here = np.flatnonzero((row >= start) & (row < start + BATCH))
+            rated[here] = self.standardised(queries[start : start + BATCH])[:, row[here] - start, item[here]].T
+        expected = self.expected
+        taste = stars.TasteAndMood(expected)
+        views = [self.like_minded.predict(queries, row, item), taste.predict(queries, row, item, moment)]
+        left = np.square(expected.residuals(queries))
+        spread = np.sqrt((queries.matrix(left).sum(axis=1) + expected.l2) / (queries.lengths + expected.l2))
+        habit = [expected.habits(queries), np.log1p(queries.lengths) / 2 - 2, spread - 1]
+        standing = [expected.of_item, expected.suggested, expected.spread - 1, np.log1p(self.count) / 3 - 0.5]
+        found = {
+            "rated": rated,
+            "rated_user": self.evidence(queries)[row],
+            "rated_item": self.item_evidence[item],
+            "views": np.stack(views, axis=-1),
+            "habit": np.stack(habit, axis=-1)[row],
+            "standing": np.stack(standing, axis=-1)[item],
+            "expected": expected.predict(queries, row, item),
+        }
+        return {name: values.astype("float32") for name, values in found.items()}
+
+
+def rating_gate(hidden: int) -> EvidenceGate:
+    """The untrained gate of the stars: two views and the fused score, by what is known of the person and the item."""
+    return EvidenceGate(3, hidden, user_evidence=3, item_evidence=4)
+
+
+def _candidates(
+    level: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Item codes, and log of how many items each stands for: 0, or more for one that was drawn for the others."""
+    targets = np.flatnonzero(wanted)
+    others = np.flatnonzero(allowed & ~wanted)
+    order = others[np.argsort(-level[others], kind="stable")]
+    hardest, rest = order[: HARDEST - len(targets)], order[HARDEST - len(targets) :]
+    drawn = generator.choice(rest, min(DRAWN, len(rest)), replace=False)
+    stands_for = np.log(len(rest) / len(drawn)) if len(drawn) else 0.0
+    chosen = np.concatenate([targets, hardest, drawn])
+    return chosen, np.concatenate([np.zeros(len(targets) + len(hardest)), np.full(len(drawn), stands_for)])
+
+
+def _standardise(scores: np.ndarray) -> None:
+    """Mean 0 and standard deviation 1 over the catalogue, cut at −4 and 12, in place."""
+    scores -= scores.mean(axis=1, keepdims=True)
+    scores /= np.sqrt(np.einsum("qi,qi->q", scores, scores) / scores.shape[1])[:, None] + 1e-6
+    np.clip(scores, -4, 12, out=scores)
+
+
+def _largest_first(scores: np.ndarray, width: int) -> np.ndarray:
+    """Places of each row's entries, the `width` largest before the others, in no order among themselves."""
+    if width >= scores.shape[1]:
+        return np.repeat(np.arange(scores.shape[1])[None], len(scores), axis=0)
+    return np.argpartition(-scores, width - 1, axis=1)

@@ -1,0 +1,122 @@
+"""Rounds of training: parts of a history are held out, so a fusion learns from what its dimensions have not seen.
+
+Each round that holds likes out is a `Fold`, and which items it hides altogether, bool (I,): they are new there.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from recfuse_lib.data import splits
+from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.splits import Fold, Queries
+
+HIDDEN_SHARE = 0.1
+
+
+def last_likes(
+    events: pd.DataFrame, dataset: Dataset, seed: int, share: float = 0.1, hidden: float = HIDDEN_SHARE
+) -> tuple[Fold, np.ndarray]:
+    """A round of training: each person's last positives are held out, as `splits.warm` does, with some new items there.
+
+    Some items are hidden altogether. They are ranked among all others, so a fusion learns how often what is new is
+    liked.
+
+    Args:
+        events: A history in order.
+        dataset: For the numbers of users and items.
+        seed: Decides the hidden items.
+        share: Of each person's positives.
+        hidden: Of the known items.
+
+    Raises:
+        DataError: Nobody has enough positives to hold any out.
+    """
+    liked = events[events["rating"] >= splits.POSITIVE].groupby("user")["item"]
+    count, from_end = liked.transform("size"), liked.cumcount(ascending=False)
+    held_out = (count >= splits.MIN_POSITIVES) & (from_end < np.maximum(1, np.floor(count * share)))
+    targets = events.loc[held_out.index[held_out]]
+    if targets.empty:
+        raise DataError(f"nobody has {splits.MIN_POSITIVES} positives; there is nothing to train the gate on")
+    first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
+    known = events[events.index < events["user"].map(first).fillna(len(events))]
+    new = _some_items(events, dataset, seed, hidden)
+    return _round(known[~new[known["item"]]], targets, np.ones(dataset.n_items, bool), dataset), new
+
+
+def hidden_items(
+    events: pd.DataFrame, dataset: Dataset, seed: int, share: float = HIDDEN_SHARE
+) -> tuple[Fold, np.ndarray]:
+    """A round of training: some items are hidden altogether, and ranked for the people who liked one of them.
+
+    Args:
+        events: A history in order.
+        dataset: For the numbers of users and items.
+        seed: Decides the items.
+        share: Of the known items.
+    """
+    candidates = _some_items(events, dataset, seed, share)
+    away = candidates[events["item"]]
+    return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, dataset), candidates
+
+
+def after_a_moment(
+    events: pd.DataFrame, dataset: Dataset, share: float = 0.15, most: int = 700
+) -> tuple[Fold, np.ndarray]:
+    """A round of training: what came after one moment is held out, and each like after it asked for, as in `rolling`.
+
+    Args:
+        events: A history in order.
+        dataset: For the numbers of users and items.
+        share: Of the events that come after the moment.
+        most: Queries that are kept, drawn at random.
+    """
+    cut = int(np.quantile(events["timestamp"], 1 - share, method="nearest"))
+    fold = splits.rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
+    nothing_new = np.zeros(dataset.n_items, bool)
+    if len(fold.queries) <= most:
+        return fold, nothing_new
+    kept = np.sort(np.random.default_rng(11).choice(len(fold.queries), most, replace=False))
+    queries = fold.queries
+    places = np.concatenate([np.arange(queries.indptr[row], queries.indptr[row + 1]) for row in kept])
+    some = Queries(
+        queries.user[kept],
+        np.concatenate([[0], np.cumsum(queries.lengths[kept])]),
+        queries.item[places],
+        queries.rating[places],
+        queries.timestamp[places],
+        queries.n_items,
+    )
+    return dataclasses.replace(fold, queries=some, targets=fold.targets[kept]), nothing_new
+
+
+def _some_items(events: pd.DataFrame, dataset: Dataset, seed: int, share: float) -> np.ndarray:
+    known = np.unique(events["item"])
+    some = np.random.default_rng([seed, 7]).choice(known, round(len(known) * share), replace=False)
+    return np.isin(np.arange(dataset.n_items), some)
+
+
+def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray, dataset: Dataset) -> Fold:
+    users = np.unique(targets["user"])
+    entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
+    wanted = scipy.sparse.csr_array(entries, shape=(len(users), dataset.n_items))
+    queries = Queries.of(history, users, dataset.n_items)
+    return Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users)
+
+
+def held_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Rounds of training for ratings: each holds out one of `parts` random parts, given as (history, held out).
+
+    Args:
+        events: A history in order.
+        parts: How many; every rating is held out once.
+        seed: Decides the parts.
+    """
+    part = np.random.default_rng([seed, 17]).permutation(len(events)) % parts
+    return [(events[part != held], events[part == held]) for held in range(parts)]

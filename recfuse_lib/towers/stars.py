@@ -1,0 +1,171 @@
+"""How many stars? Three views of a rating: what is usual, what like-minded people gave, and one's own taste and mood.
+
+Each is fitted in about a second and answers for any history, also a stranger's. `recfuse_lib.fusion` weighs them.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.baselines.weighting import by_user
+from recfuse_lib.data.splits import Queries
+
+ROUNDS = 6
+
+
+class ExpectedStars:
+    """What is usual: the mean, the person's habit and the item's standing, which its content suggests.
+
+        r̂ = μ + b_u + b_i,   b_i = (Σ_u (r − μ − b_u) + λ c_iᵀw) / (n_i + λ),   b_u = Σ_i (r − μ − b_i) / (n_u + λ)
+
+    w is fitted by ridge regression, so an item that nobody has rated stands where others with such content do.
+
+    Args:
+        content: c, centred with the known items, (I, C).
+        l2: λ, in ratings.
+        ridge: Of w.
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, content: np.ndarray, l2: float = 4.0, ridge: float = 6.0) -> None:
+        self.content, self.l2, self.ridge = content, l2, ridge
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> ExpectedStars:
+        """Solves for μ, b_i and w in turns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        user, item = history["user"].to_numpy(), history["item"].to_numpy()
+        rating = history["rating"].to_numpy("float64")
+        self.mean, self.count = rating.mean(), np.bincount(item, minlength=n_items)
+        known, by_person = np.flatnonzero(self.count), np.bincount(user)
+        self.suggested, self.of_item, habit = np.zeros(n_items), np.zeros(n_items), np.zeros(len(by_person))
+        sure = self.count[known] / (self.count[known] + self.l2)
+        rows = self.content[known].astype("float64")
+        gram = (rows * sure[:, None]).T @ rows + self.ridge * np.eye(rows.shape[1])
+        for _ in range(ROUNDS):
+            total = np.bincount(item, rating - self.mean - habit[user], minlength=n_items)
+            standing = total[known] / self.count[known]
+            middle = np.average(standing, weights=sure)
+            weights = np.linalg.solve(gram, (rows * sure[:, None]).T @ (standing - middle))
+            self.suggested = self.content @ weights + middle
+            self.of_item = (total + self.l2 * self.suggested) / (self.count + self.l2)
+            habit = np.bincount(user, rating - self.mean - self.of_item[item]) / (by_person + self.l2)
+        left = np.square(rating - self.mean - habit[user] - self.of_item[item])
+        usual = left.mean()
+        squares = np.bincount(item, left, minlength=n_items)
+        self.spread = np.sqrt((squares + self.l2 * usual) / (self.count + self.l2))
+        return self
+
+    def habits(self, queries: Queries) -> np.ndarray:
+        """b_u of each query, (Q,)."""
+        away = queries.rating - self.mean - self.of_item[queries.item]
+        return np.asarray(np.bincount(_owners(queries), away, len(queries)) / (queries.lengths + self.l2))
+
+    def residuals(self, queries: Queries) -> np.ndarray:
+        """r − r̂ of all that the queries' histories hold, (H,)."""
+        habit = self.habits(queries)[_owners(queries)]
+        return np.asarray(queries.rating - self.mean - habit - self.of_item[queries.item], "float64")
+
+    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """r̂ in stars for item `item` and the person of query `row`, (N,)."""
+        return np.asarray(self.mean + self.habits(queries)[row] + self.of_item[item])
+
+
+class LikeMinded:
+    """Collaborative: how far people with like deviations r − r̂ deviated on the item.
+
+        d(u, i) = Σ_v s_uv d_vi / (Σ_v s_uv + 1),   s_uv = max(0, cos(d_u, d_v)) · n_uv / (n_uv + λ)
+
+    The sums are over the people v who rated i, the cosine over the n_uv items that both rated.
+
+    Args:
+        expected: A fitted `ExpectedStars`.
+        overlap: λ.
+
+    References:
+        Koren (2008), Factorization Meets the Neighborhood, KDD (shrunk similarities).
+
+    Taught in notebook 07.
+    """
+
+    def __init__(self, expected: ExpectedStars, overlap: float = 20.0) -> None:
+        self.expected, self.overlap = expected, overlap
+
+    def fit(self, history: pd.DataFrame, n_items: int) -> LikeMinded:
+        """Keeps the deviations of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        past = by_user(history, n_items)
+        self.people, self.rated = past.user, past.matrix()
+        self.away = past.matrix(self.expected.residuals(past))
+        return self
+
+    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """d in stars for item `item` and the person of query `row`, (N,)."""
+        own, own_rated = queries.matrix(self.expected.residuals(queries)), queries.matrix()
+        product = (own @ self.away.T).toarray()
+        both = (own_rated @ self.rated.T).toarray()
+        scale = np.sqrt((own.power(2) @ self.rated.T).toarray() * (own_rated @ self.away.power(2).T).toarray())
+        alike = np.maximum(product / (scale + 1e-6), 0) * both / (both + self.overlap)
+        alike[queries.user[:, None] == self.people] = 0
+        away, rated = self.away.tocsc()[:, item].T.tocsr(), self.rated.tocsc()[:, item].T.tocsr()
+        of_row = alike[row]
+        total = np.asarray(away.multiply(of_row).sum(axis=1)).ravel()
+        return np.asarray(total / (np.asarray(rated.multiply(of_row).sum(axis=1)).ravel() + 1))
+
+
+class TasteAndMood:
+    """One's own taste and mood: a Gaussian process over what is left of a person's ratings.
+
+        d(u, ·) ~ GP(0, k),   k((i, t), (j, t′)) = c_iᵀc_j + a e^(−|t − t′| / τ) + b e^(−|t − t′| / τ′)
+
+    Taste makes items of like content alike; mood makes ratings alike that were given in one sitting (τ minutes) or on
+    one day (τ′). The posterior mean is a linear system as large as the person's history.
+
+    Args:
+        expected: A fitted `ExpectedStars`.
+        sitting: a and τ in seconds.
+        day: b and τ′ in seconds.
+        noise: Variance of a single rating, relative to a kernel of 1.
+
+    References:
+        Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 2.25.
+        Koren (2009), Collaborative Filtering with Temporal Dynamics, KDD (the day's mood).
+
+    Taught in notebook 07.
+    """
+
+    def __init__(
+        self,
+        expected: ExpectedStars,
+        sitting: tuple[float, float] = (1.5, 450.0),
+        day: tuple[float, float] = (0.5, 86_400.0),
+        noise: float = 5.0,
+    ) -> None:
+        self.expected, self.sitting, self.day, self.noise = expected, sitting, day, noise
+
+    def kernel(self, item: np.ndarray, moment: np.ndarray, others: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """k between N ratings and M others, (N, M)."""
+        content = self.expected.content
+        away = np.abs(moment[:, None] - moments)
+        alike = content[item] @ content[others].T
+        return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.sitting, self.day)))
+
+    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
+        """d in stars for item `item` at `moment` (Unix seconds) and the person of query `row`, (N,)."""
+        away = self.expected.residuals(queries)
+        found = np.zeros(len(row))
+        order = np.argsort(row, kind="stable")
+        ends = np.searchsorted(row[order], np.arange(len(queries) + 1))
+        for query in np.unique(row):
+            own, asked = slice(*queries.indptr[query : query + 2]), order[ends[query] : ends[query + 1]]
+            items, moments = queries.item[own], queries.timestamp[own]
+            if len(items):
+                covariance = self.kernel(items, moments, items, moments) + self.noise * np.eye(len(items))
+                weights = np.linalg.solve(covariance, away[own])
+                found[asked] = self.kernel(item[asked], moment[asked], items, moments) @ weights
+        return found
+
+
+def _owners(queries: Queries) -> np.ndarray:
+    return np.repeat(np.arange(len(queries)), queries.lengths)
