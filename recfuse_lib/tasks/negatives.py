@@ -35,8 +35,8 @@ def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available
 
     Taught in notebook 05.
     """
-    scores = ops.matmul(interests, ops.transpose(vectors)) + bias
-    scores = ops.where(available > 0, scores, NEVER)
+    # The mask goes into the bias, (I,), so that no pass over the scores, (N, I), is needed for it.
+    scores = ops.matmul(interests, ops.transpose(vectors)) + ops.where(available > 0, bias, NEVER)
     return keras.losses.sparse_categorical_crossentropy(target, scores, from_logits=True)
 
 

@@ -201,11 +201,11 @@ class DeepModel(keras.Model):
         rows = len(inputs["history"])
         steps = -(-rows // batch_size)
         size = -(-rows // steps)
-        # All batches have one size, or XLA would compile the step twice; the few missing rows are repeated.
+        # All batches have one size, or XLA, where it is used, would compile twice; the few missing rows are repeated.
         inputs = {name: np.resize(values, (steps * size, *values.shape[1:])) for name, values in inputs.items()}
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs)
-        compiled = "auto" if keras.backend.backend() == "torch" else True
-        self.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=compiled)
+        # Not forced through XLA: on a CPU, compiling takes as long as XLA saves in five passes, and half a gigabyte.
+        self.compile(optimizer=keras.optimizers.Adam(schedule))
         return self.fit(inputs, epochs=epochs, batch_size=size, verbose=verbose, callbacks=callbacks)
 
     def interests(self, queries: Queries, vectors: Any) -> Any:
