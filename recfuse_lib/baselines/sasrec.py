@@ -88,8 +88,15 @@ class SASRec:
         self.learning_rate, self.positives_only = learning_rate, positives_only
         self.length = length
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> SASRec:
+    def fit(
+        self, history: pd.DataFrame, n_items: int, callbacks: list[keras.callbacks.Callback] | None = None
+    ) -> SASRec:
         """Trains from the beginning on `history` (columns `user`, `item`, `rating`, `timestamp`).
+
+        Args:
+            history: The events.
+            n_items: I.
+            callbacks: Keras callbacks; they may call `score` while the training runs.
 
         Raises:
             ValueError: There is no event to learn from.
@@ -106,7 +113,7 @@ class SASRec:
         inputs = {name: np.resize(values, (steps * size, self.length)) for name, values in inputs.items()}
         # Not with XLA: on a CPU it draws the random numbers of dropout, of which there are many here, far more slowly.
         self.model.compile(keras.optimizers.Adam(self.learning_rate, beta_2=0.98), jit_compile=False)
-        self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0)
+        self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0, callbacks=callbacks)
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
