@@ -47,14 +47,11 @@ _ITEMS = sa.Table(
     sa.Column("number", _NUMBER, primary_key=True),
     sa.Column("item_id", sa.String(LONGEST_ID), nullable=False, unique=True),
     sa.Column("title", sa.Text, nullable=False),
-    sa.Column("year", sa.Integer),
     sa.Column("genres", sa.Text, nullable=False),
-    sa.Column("runtime_minutes", sa.Integer),
+    *(sa.Column(name, sa.Integer) for name in ("year", "runtime_minutes")),
+    *(sa.Column(name, sa.Text) for name in ("mpaa", "brand", "description")),
     sa.Column("budget_usd", sa.BigInteger),
-    sa.Column("mpaa", sa.Text),
-    sa.Column("brand", sa.Text),
     sa.Column("price", sa.Double),
-    sa.Column("description", sa.Text),
     sa.Column("picture", sa.LargeBinary),
 )
 _ERASURES = sa.Table(
@@ -199,11 +196,8 @@ class EventStore:
         if not lite and parsed.drivername != "postgresql+psycopg":
             raise ValueError(f"{parsed.drivername} is not supported; use sqlite:///… or postgresql+psycopg://…")
         self.url = parsed.render_as_string(hide_password=True)
-        arguments: dict[str, Any] = (
-            {"timeout": WAIT_SECONDS}
-            if lite
-            else {"connect_timeout": WAIT_SECONDS, "options": "-c synchronous_commit=on"}
-        )
+        durable = {"connect_timeout": WAIT_SECONDS, "options": "-c synchronous_commit=on"}
+        arguments = {"timeout": WAIT_SECONDS} if lite else durable
         self._engine = sa.create_engine(
             parsed, connect_args=arguments, pool_pre_ping=not lite, pool_timeout=WAIT_SECONDS
         )
@@ -229,32 +223,24 @@ class EventStore:
             EventError: An item is not in the store, or a key already stands for another event. Nothing is written.
             StoreUnavailable: See there.
         """
-        events = list(events)
         rows = [dataclasses.asdict(event) for event in events]
-        if not rows:
-            return []
-        with self._transaction() as connection:
-            self._check_known(connection, {event.item_id for event in events})
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                self._write(connection, rows[start : start + ROWS_AT_ONCE])
-        return [event.key for event in events]
+        if rows:
+            with self._transaction() as connection:
+                for start in range(0, len(rows), ROWS_AT_ONCE):
+                    self._write(connection, rows[start : start + ROWS_AT_ONCE])
+        return [row["key"] for row in rows]
 
     def _write(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+        items = {row["item_id"] for row in rows}
+        known = set(connection.scalars(sa.select(_ITEMS.c.item_id).where(_ITEMS.c.item_id.in_(items))))
+        if unknown := sorted(items - known):
+            raise EventError(f"item {unknown[0]!r} is not in the store; add it first")
         connection.execute(self._insert(_EVENTS).on_conflict_do_nothing(index_elements=["key"]), rows)
         wanted = _EVENTS.c.key.in_([row["key"] for row in rows])
         there = {row["key"]: row for row in connection.execute(sa.select(_EVENTS).where(wanted)).mappings()}
         for row in rows:
             if any(there[row["key"]][name] != value for name, value in row.items()):
                 raise EventError(f"key {row['key']!r} already stands for another event; give every event its own key")
-
-    @staticmethod
-    def _check_known(connection: sa.Connection, ids: set[str]) -> None:
-        wanted = sorted(ids)
-        for start in range(0, len(wanted), ROWS_AT_ONCE):
-            part = wanted[start : start + ROWS_AT_ONCE]
-            known = set(connection.scalars(sa.select(_ITEMS.c.item_id).where(_ITEMS.c.item_id.in_(part))))
-            if unknown := [item for item in part if item not in known]:
-                raise EventError(f"item {unknown[0]!r} is not in the store; add it first")
 
     def add_items(self, items: Iterable[Item]) -> None:
         """Adds items to the end of the catalogue; one that is there already is replaced and keeps its place.
@@ -291,8 +277,7 @@ class EventStore:
 
     def count(self) -> int:
         """How many events there are."""
-        with self._transaction() as connection:
-            return int(connection.scalar(sa.select(sa.func.count()).select_from(_EVENTS)) or 0)
+        return self._count(_EVENTS)
 
     def items(self) -> list[Item]:
         """The catalogue, in the order in which items came."""
@@ -359,8 +344,11 @@ class EventStore:
 
     def erasures(self) -> int:
         """How many times somebody was erased: a bundle built at a smaller count may still hold that person."""
+        return self._count(_ERASURES)
+
+    def _count(self, table: sa.Table) -> int:
         with self._transaction() as connection:
-            return int(connection.scalar(sa.select(sa.func.count()).select_from(_ERASURES)) or 0)
+            return int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
 
     def _forget_deleted(self) -> None:
         """Deleted rows leave no bytes: SQLite zeroes them, and its log is emptied; PostgreSQL rewrites the table."""
