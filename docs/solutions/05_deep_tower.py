@@ -1,0 +1,137 @@
+"""Solutions of notebook 05, with wrong answers and the hint that each must get."""
+
+import numpy as np
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def logits_of(query, key):
+    return query @ key.T / np.sqrt(query.shape[1])
+
+
+def lower(logits):
+    return np.tri(len(logits), dtype=bool)
+
+
+def causal_weights(query, key):
+    logits = logits_of(query, key)
+    return softmax(np.where(lower(logits), logits, -np.inf))
+
+
+def mask_after(query, key):
+    logits = logits_of(query, key)
+    return np.where(lower(logits), softmax(logits), 0)
+
+
+def mask_with_zero(query, key):
+    logits = logits_of(query, key)
+    return softmax(np.where(lower(logits), logits, 0.0))
+
+
+def past_hidden(query, key):
+    logits = logits_of(query, key)
+    return softmax(np.where(lower(logits).T, logits, -np.inf))
+
+
+def unscaled(query, key):
+    logits = query @ key.T
+    return softmax(np.where(lower(logits), logits, -np.inf))
+
+
+def over_columns(query, key):
+    logits = logits_of(query, key)
+    return softmax(np.where(lower(logits), logits, -np.inf).T).T
+
+
+def overflowing(query, key):
+    logits = logits_of(query, key)
+    with np.errstate(over="ignore", invalid="ignore"):
+        powers = np.where(lower(logits), np.exp(logits), 0)
+        return powers / powers.sum(1, keepdims=True)
+
+
+def batch_loss(scores):
+    return -np.log(np.diag(softmax(scores))).mean()
+
+
+def in_batch(interests, vectors, share):
+    return batch_loss(interests @ vectors.T - np.log(share))
+
+
+def looks_ahead(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    for t in range(length - 1):
+        changed = x.copy()
+        changed[t + 1 :] += 1.0 + np.arange(length - t - 1)[:, None]
+        if not np.allclose(model(x)[: t + 1], model(changed)[: t + 1]):
+            return True
+    return False
+
+
+def compares_everything(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    changed = x.copy()
+    changed[length // 2 :] += 1.0
+    return not np.allclose(model(x), model(changed))
+
+
+def forbids_itself(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    changed = x.copy()
+    changed[-1] += 1.0
+    return bool(not np.allclose(model(x), model(changed))) and bool(np.allclose(model(x)[0], x[0] ** 2))
+
+
+def one_place_short(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    changed = x.copy()
+    changed[length // 2 :] += 1.0
+    return not np.allclose(model(x)[: length // 2 - 1], model(changed)[: length // 2 - 1])
+
+
+def changes_the_middle(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    changed = x.copy()
+    changed[length // 2] += 1.0
+    return not np.allclose(model(x)[: length // 2], model(changed)[: length // 2])
+
+
+solutions = {
+    "05.1": 15,
+    "05.2": causal_weights,
+    "05.3": in_batch,
+    "05.4": looks_ahead,
+}
+
+wrong = {
+    "05.1": [(25, "future"), (10, "own event"), (5, "diagonal"), (14, "Draw")],
+    "05.2": [
+        (mask_after, "after the softmax"),
+        (mask_with_zero, "no mask"),
+        (past_hidden, "hide the past"),
+        (unscaled, "√d"),
+        (over_columns, "over the places t"),
+        (overflowing, "overflows"),
+        (lambda query, key: softmax(logits_of(query, key)), "above the diagonal"),
+        (lambda query, key: query @ key.T[:, :2], "shape"),
+    ],
+    "05.3": [
+        (lambda interests, vectors, share: batch_loss(interests @ vectors.T), "Nothing is corrected"),
+        (lambda interests, vectors, share: batch_loss(interests @ vectors.T + np.log(share)), "sign"),
+        (lambda interests, vectors, share: batch_loss(interests @ vectors.T - np.log(share)[:, None]), "cancels"),
+        (lambda interests, vectors, share: batch_loss(vectors @ interests.T - np.log(share)), "rows are items"),
+        (lambda interests, vectors, share: 6 * in_batch(interests, vectors, share), "mean"),
+        (lambda interests, vectors, share: -in_batch(interests, vectors, share), "minus a log-probability"),
+        (lambda interests, vectors, share: interests @ vectors.T, "shape"),
+    ],
+    "05.4": [
+        (compares_everything, "running sum"),
+        (forbids_itself, "own event"),
+        (one_place_short, "one place ahead"),
+        (changes_the_middle, "first places"),
+        (lambda model, length: False, "one place ahead"),
+    ],
+}

@@ -1,0 +1,141 @@
+"""The checks of notebook 05's exercises."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from recfuse_lib.teaching.checks import exercise
+
+
+@exercise(
+    "05.1",
+    start="Without the mask, how many pairs (t, j) of 5 places are there, and how many of them have j ≤ t?",
+    right="Of 25 pairs 15 have j ≤ t: the lower triangle with its diagonal.",
+)
+def visible_pairs(answer: int) -> str | None:
+    hints = {
+        25: "That is all pairs, the future among them.",
+        10: "Those are the pairs with j < t. A place also sees its own event: that one has happened.",
+        5: "That is the diagonal alone.",
+    }
+    if answer in hints:
+        return hints[answer]
+    return None if answer == 15 else "Draw the square of t and j and count the pairs with j ≤ t."
+
+
+@exercise(
+    "05.2",
+    start="Equation 1: the logits q @ k.T / √d; where j > t they must not count; then the softmax over j.",
+    right="Each row sums to one, and nothing above the diagonal has any weight.",
+)
+def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
+    generator = np.random.default_rng(0)
+    query, key = generator.normal(size=(2, 5, 4))
+    logits = query @ key.T / 2
+    allowed = np.tri(5, dtype=bool)
+    powers = np.where(allowed, np.exp(logits), 0.0)
+    exact = powers / powers.sum(1, keepdims=True)
+    found = np.asarray(answer(query, key))
+    if found.shape != (5, 5):
+        return f"The result has shape {found.shape}; five places look at five places."
+    if np.allclose(found, np.where(allowed, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), 0)):
+        return (
+            "The mask comes after the softmax: the rows no longer sum to one, and the future has had its say in them."
+        )
+    if np.triu(np.abs(found), 1).max() > 1e-6:
+        zeros = np.exp(np.where(allowed, logits, 0.0))
+        if np.allclose(found, zeros / zeros.sum(1, keepdims=True)):
+            return "A logit of 0 is no mask: exp(0) = 1 is a weight like any other. Use minus infinity."
+        if not np.tril(np.abs(found), -1).max() > 1e-6:
+            return "You see the future and hide the past: the condition is j ≤ t."
+        return "There is weight above the diagonal: place t sees what comes after it."
+    if np.allclose(found, _softmax(np.where(allowed, query @ key.T, -np.inf))):
+        return "The logits lack the division by √d, here by 2."
+    if np.allclose(found.sum(0), 1) and not np.allclose(found.sum(1), 1):
+        return "The softmax runs over the places t; it must run over j, along each row."
+    if not np.isfinite(found).all():
+        return "There is a NaN: a row in which everything is minus infinity has no softmax. The diagonal must stay."
+    huge = np.asarray(answer(query * 1e3, key * 1e3))
+    if not np.isfinite(huge).all():
+        return "Right for small numbers, but it overflows for large ones: subtract each row's maximum first."
+    return None if np.allclose(found, exact) else "Compute row 0 by hand: it has one place to look at, with weight one."
+
+
+@exercise(
+    "05.3",
+    start="Equation 4, in-batch: B × B scores, each column less its log Q; the right answers are on the diagonal.",
+    right="Each target is held against all targets of the batch, and being popular is not held against it.",
+)
+def in_batch(answer: Callable[..., Any]) -> str | None:
+    generator = np.random.default_rng(1)
+    interests, vectors = generator.normal(size=(2, 6, 3))
+    share = generator.dirichlet(np.ones(6))
+    scores = interests @ vectors.T
+    exact = _in_batch(scores - np.log(share))
+    found = np.asarray(answer(interests, vectors, share), "float64")
+    if found.size != 1:
+        return f"The result has shape {found.shape}; the loss of a batch is one number, the mean over its rows."
+    if np.isclose(found, _in_batch(scores)):
+        return "Nothing is corrected. Subtract log Q of the item of each column; taken off a whole row it cancels."
+    if np.isclose(found, _in_batch(scores + np.log(share))):
+        return "The sign is the wrong way round: with + log Q popular items pay twice."
+    if np.isclose(found, _in_batch(scores.T - np.log(share))):
+        return "Your rows are items: the softmax must run over the items, for each person."
+    if np.isclose(found, exact * 6):
+        return "That is the sum over the batch; take the mean."
+    if np.isclose(found, -exact):
+        return "The sign is wrong: a loss is minus a log-probability."
+    return None if np.isclose(found, exact) else "Write down the 6 × 6 matrix of corrected scores, then one row's loss."
+
+
+@exercise(
+    "05.4",
+    start="Call the model twice, on two histories that agree up to place t and differ after it; compare up to t.",
+    right="It names the leaky model and clears the honest ones, whatever their outputs look like.",
+)
+def leak_test(answer: Callable[..., bool]) -> str | None:
+    def honest(x: np.ndarray) -> np.ndarray:
+        return np.cumsum(x, axis=0)
+
+    def itself(x: np.ndarray) -> np.ndarray:
+        return np.array(x) ** 2
+
+    def peeks(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cumsum(x, axis=0) + np.roll(x, -1, axis=0))
+
+    def mean_of_all(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.zeros_like(x) + x.mean(axis=0))
+
+    def far(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cumsum(x, axis=0) + np.where(np.arange(len(x))[:, None] < 2, x[-1], 0))
+
+    for model, hint in (
+        (
+            honest,
+            "A running sum only looks back, but your test accuses it. Compare what lies before the change only.",
+        ),
+        (itself, "A place may see its own event; only what comes after it is forbidden."),
+    ):
+        if answer(model, 8):
+            return hint
+    for model, hint in (
+        (peeks, "A model that sees one place ahead passes your test. Compare also the place just before the change."),
+        (mean_of_all, "A model that averages the whole history passes your test."),
+        (
+            far,
+            "A model whose first places see the last one passes your test. Change all that comes after, also the last.",
+        ),
+    ):
+        if not answer(model, 8):
+            return hint
+    return None
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def _in_batch(scores: np.ndarray) -> float:
+    return float(-np.log(np.diag(_softmax(scores))).mean())
