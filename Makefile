@@ -1,6 +1,7 @@
 # make lab      set up everything and open the course
 # make test     set up everything, then lint, types, unit tests and every notebook
 # make check    lint, types, fast tests, notebook skeleton: about a minute
+# make serve    start the recommender over HTTP with its page; trains a first model when there is none
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
 # make notebooks  re-execute the notebooks in place (NOTEBOOKS=notebooks/04_*.ipynb for some)
 # make clean    remove what make made
@@ -15,6 +16,7 @@ VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[
 READY := $(VENV)/ready-$(VERSION)
 NOTEBOOKS ?=
 LAB_FLAGS ?=
+SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Steadier times, and two tests at once do not fight for the cores.
@@ -24,7 +26,7 @@ test check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test check course notebooks lint types weights clean
+.PHONY: lab test check serve course notebooks lint types weights clean
 
 lab: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.environment
@@ -36,6 +38,9 @@ test: $(READY) weights lint types
 
 check: $(READY) lint types
 	$(PYTEST) -m "not slow" tests
+
+serve: $(READY) weights
+	$(BIN)/python -m recfuse_lib.serving $(SERVE_FLAGS)
 
 course: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.course $(NOTEBOOKS)

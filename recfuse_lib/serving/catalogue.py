@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import ATTRIBUTE_COLUMNS, CATALOGUE_COLUMNS, INTERACTION_COLUMNS, Dataset
+from recfuse_lib.data.schema import ATTRIBUTE_COLUMNS, CATALOGUE_COLUMNS, INTERACTION_COLUMNS, Dataset, natural_title
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle
@@ -39,6 +39,7 @@ class Catalogue:
     Attributes:
         ids: Item ids; the position is the item's code.
         records: What is known of each item.
+        titles: As they are shown, with the article in front.
         parts: What each dimension and behaviour add to z_i, float32 (I, dimensions + 1, D).
         vectors: z_i and, last, β_i, float32 (I, D + 1).
         text: Encodings of the texts, float32 (I, width); None where the bundle has none.
@@ -86,6 +87,7 @@ class Catalogue:
         labels = [set(genres.split("|")) - {""} for genres in columns["genres"]]
         self.categories = sorted(set().union(*labels))
         self._has = {name: np.array([name in one for one in labels]) for name in self.categories}
+        self.titles = [natural_title(title) for title in columns["title"]]
         # Plain strings: a wish is parsed by going through all titles, which Arrow strings make slow.
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         for name in self._numbers:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.data.schema import natural_title
 from recfuse_lib.serving import explaining, index
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
@@ -207,7 +206,7 @@ class Recommender:
             for place, one in enumerate(shown):
                 one["shares"] = shares[place]
                 one["because"] = [catalogue.ids[code] for code in because[place]]
-                titles = [natural_title(catalogue.records[code]["title"]) for code in because[place]]
+                titles = [catalogue.titles[code] for code in because[place]]
                 one["reason"] = explaining.sentence(shares[place], titles, asked.weight, heard is not None)
         return {"items": shown, "fallbacks": fallbacks, "notes": notes}
 
@@ -232,16 +231,14 @@ class Recommender:
         Raises:
             KeyError: No such item.
         """
-        code = self.catalogue.codes[item_id]
+        catalogue = self.catalogue
+        code = catalogue.codes[item_id]
         asked = self._ask(history, heard, wish_weight)
         codes = np.array([code])
         lead, rating, score = self._rank(asked, history, codes)
-        (shares,) = explaining.shares(self.catalogue, asked, codes)
-        sources = explaining.sources(self.catalogue, asked, history, code)
-        titles = [
-            natural_title(self.catalogue.records[one]["title"])
-            for one in explaining.because(self.catalogue, asked, history, codes)[0]
-        ]
+        (shares,) = explaining.shares(catalogue, asked, codes)
+        sources = explaining.sources(catalogue, asked, history, code)
+        titles = [catalogue.titles[one] for one in explaining.because(catalogue, asked, history, codes)[0]]
         return {
             **self._shown(codes, score, rating)[0],
             "shares": shares,
@@ -254,12 +251,10 @@ class Recommender:
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
         """The items whose title holds all of the words, most rated first."""
         wanted = words.casefold().split()
-        found = [code for code, title in enumerate(self._titles()) if all(word in title for word in wanted)]
+        folded = (title.casefold() for title in self.catalogue.titles)
+        found = [code for code, title in enumerate(folded) if all(word in title for word in wanted)]
         found.sort(key=lambda code: -self.catalogue.counts[code])
         return [self._record(code) for code in found[:k]]
-
-    def _titles(self) -> list[str]:
-        return [record["title"].casefold() for record in self.catalogue.records]
 
     def _ask(self, history: History, heard: Heard | None, wish_weight: float) -> explaining.Asked:
         length, width = self._length, self._persons.shape[1]
@@ -329,7 +324,7 @@ class Recommender:
         record = self.catalogue.records[code]
         return {
             "item_id": record["item_id"],
-            "title": natural_title(record["title"]),
+            "title": self.catalogue.titles[code],
             "year": record.get("year"),
             "categories": [name for name in record.get("genres", "").split("|") if name],
             "price": record.get("price"),

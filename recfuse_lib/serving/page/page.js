@@ -1,0 +1,168 @@
+"use strict";
+// Everything that comes from the service is put into the page as text, never as markup.
+
+const byId = (id) => document.getElementById(id);
+const history = []; // [{item_id, title, rating}] of an invented person
+let invented = "";  // the id under which an invented person's feedback is kept
+let keyRequired = false;
+let dimensions = [];
+let asked = 0;      // an answer that a later question has overtaken is not shown
+
+function element(tag, text, attributes = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+async function call(path, body, headers = {}) {
+  const options = body === undefined ? {} : {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  };
+  const answer = await fetch(path, options);
+  const content = await answer.json();
+  if (!answer.ok) throw new Error(content.detail || `the service answered ${answer.status}`);
+  return content;
+}
+
+const say = (text) => { byId("status").textContent = text; };
+const titled = (item) => item.year ? `${item.title} (${item.year})` : item.title;
+
+function showChips(list, items, label, act) {
+  list.replaceChildren(...items.map((item) => {
+    const row = document.createElement("li");
+    const button = element("button", `${label} ${titled(item)}`, { type: "button" });
+    button.addEventListener("click", () => act(item));
+    row.append(button);
+    return row;
+  }));
+}
+
+function showHistory() {
+  showChips(byId("history"), history, "✕ remove", (item) => {
+    history.splice(history.indexOf(item), 1);
+    showHistory();
+    recommend();
+  });
+}
+
+async function find() {
+  const title = byId("title").value.trim();
+  if (!title) { byId("title").focus(); return; }
+  try {
+    const { items } = await call(`/items?k=5&title=${encodeURIComponent(title)}`);
+    byId("title-help").textContent = items.length ? `${items.length} titles found. Add some to the history.` : "No title has these words.";
+    showChips(byId("found"), items, "+ add", (item) => {
+      if (!history.some((past) => past.item_id === item.item_id)) history.push({ ...item, rating: 5 });
+      byId("found").replaceChildren();
+      byId("title").value = "";
+      byId("title").focus();
+      showHistory();
+      recommend();
+    });
+  } catch (error) { say(error.message); }
+}
+
+function who() {
+  const person = byId("person").value.trim();
+  return person || invented;
+}
+
+async function recommend() {
+  const mine = ++asked;
+  say("Looking …");
+  const body = {
+    k: 10,
+    wish: byId("wish").value.trim(),
+    wish_weight: Number(byId("weight").value) / 100,
+    history: history.map(({ item_id, rating }) => ({ item_id, rating })),
+  };
+  if (who()) body.user_id = who();
+  if (byId("category").value) body.constraints = { categories: [byId("category").value] };
+  try {
+    const answer = await call("/recommend", body);
+    if (mine === asked) show(answer);
+  } catch (error) { if (mine === asked) say(`That did not work: ${error.message}`); }
+}
+
+function show(answer) {
+  byId("version").textContent = answer.version;
+  const understood = answer.understood ? ` Understood: ${answer.understood}.` : "";
+  say(`${answer.items.length} recommendations.${understood}`);
+  byId("notes").replaceChildren(...[...answer.fallbacks, ...answer.notes].map((note) => element("li", note)));
+  byId("list").replaceChildren(...answer.items.map(card));
+}
+
+function card(item) {
+  const made = document.createElement("li");
+  made.dataset.item = item.item_id;
+  made.append(element("h3", titled(item) + (item.new ? " · new" : "")));
+  const facts = [item.categories.join(", "), item.price === null ? "" : `price ${item.price}`, `${item.predicted_rating.toFixed(1)} stars expected`];
+  made.append(element("p", facts.filter(Boolean).join(" · "), { class: "facts" }));
+  const bar = element("div", "", { class: "bar", role: "img" });
+  const spoken = [];
+  for (const name of dimensions) {
+    const share = item.shares[name] || 0;
+    if (share < 0.005) continue;
+    const part = element("span", "", { class: name, title: `${name} ${Math.round(100 * share)} %` });
+    part.style.width = `${100 * share}%`;
+    bar.append(part);
+    spoken.push(`${name} ${Math.round(100 * share)} %`);
+  }
+  bar.setAttribute("aria-label", `Shares: ${spoken.join(", ") || "none"}`);
+  made.append(bar, element("p", item.reason, { class: "because" }));
+  const buttons = element("div", "", { class: "buttons" });
+  for (const [kind, label] of [["liked", "Like"], ["dismissed", "Dismiss"]]) {
+    const button = element("button", label, { type: "button", "aria-label": `${label} ${titled(item)}` });
+    button.addEventListener("click", () => feedback(item, kind, made));
+    buttons.append(button);
+  }
+  made.append(buttons);
+  return made;
+}
+
+async function feedback(item, kind, where) {
+  if (!who()) invented = `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
+  const event = {
+    key: `${who()}:${item.item_id}:${kind}:${Date.now()}`.slice(-200),
+    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000),
+  };
+  const place = [...byId("list").children].indexOf(where);
+  try {
+    await call("/events", { events: [event] }, keyRequired ? { "X-API-Key": byId("key").value } : {});
+    await recommend();
+    say(`${kind === "liked" ? "Liked" : "Dismissed"} ${titled(item)}. The list is new.`);
+    const next = byId("list").children[Math.min(place, byId("list").children.length - 1)];
+    (next ? next.querySelector("button") : byId("list")).focus();
+  } catch (error) { say(`That was not stored: ${error.message}`); }
+}
+
+async function start() {
+  try {
+    const about = await call("/about");
+    ({ dimensions, key_required: keyRequired } = about);
+    byId("version").textContent = about.version;
+    byId("size").textContent = `${about.n_items.toLocaleString("en")} items, ${about.n_users.toLocaleString("en")} people`;
+    byId("people").replaceChildren(...about.example_people.map((id) => element("option", "", { value: id })));
+    byId("category").append(...about.categories.map((name) => element("option", name, { value: name })));
+    byId("key-box").hidden = !keyRequired;
+    byId("wish").disabled = !about.hears_words;
+    byId("legend").replaceChildren(...dimensions.map((name) => {
+      const entry = element("span", "");
+      entry.append(element("i", "", { class: name }), name);
+      return entry;
+    }));
+    await recommend();
+  } catch (error) { say(`The service does not answer: ${error.message}`); }
+}
+
+byId("ask").addEventListener("submit", (event) => { event.preventDefault(); recommend(); });
+byId("find").addEventListener("click", find);
+byId("title").addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); find(); } });
+byId("weight").addEventListener("input", () => { byId("weight-shown").textContent = `${byId("weight").value} %`; });
+byId("weight").addEventListener("change", recommend);
+byId("category").addEventListener("change", recommend);
+byId("person").addEventListener("change", recommend);
+start();

@@ -1,0 +1,172 @@
+"""The page in a real headless Chromium: wide and phone, keyboard alone, likes that change the list, script as text."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+import small_bundle
+from service_process import service
+
+from recfuse_lib.serving import promotion
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on this machine; on Debian or Ubuntu: apt install chromium"
+    ),
+]
+SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+SCRIPT = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("world")
+    small_bundle.write(folder / "store")
+    promotion.promote(folder / "store", "v1", "a test")
+    with service(folder / "store", f"sqlite:///{folder}/events.db") as one:
+        yield one
+
+
+@pytest.fixture
+def page(browser, client: httpx.Client):
+    """A page whose errors, and requests to anywhere else, fail the test."""
+    one = browser.new_page(viewport={"width": 1280, "height": 900})
+    one.set_default_timeout(60_000)
+    wrong: list[str] = []
+    one.on("pageerror", lambda error: wrong.append(str(error)))
+    one.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    one.on(
+        "request",
+        lambda request: (
+            wrong.append(request.url) if not request.url.startswith((str(client.base_url), "data:")) else None
+        ),
+    )
+    opened(one, client)
+    yield one
+    one.close()
+    assert wrong == []
+
+
+def opened(page, client: httpx.Client) -> None:
+    page.goto(str(client.base_url))
+    page.wait_for_selector("#list > li")
+
+
+def titles(page) -> list[str]:
+    return page.locator("#list h3").all_inner_texts()
+
+
+def answered(page, act) -> None:
+    with page.expect_response("**/recommend") as answer:
+        act()
+    assert answer.value.ok
+    expect(page.locator("#status")).not_to_have_text(re.compile("^Looking"), timeout=60_000)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str, tmp_path: Path) -> None:
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
+    opened(page, client)
+    page.fill("#person", "u03")
+    page.fill("#wish", "something scary, before 2000")
+    answered(page, lambda: page.click("button[type=submit]"))
+    assert page.inner_text("#version") == "v1" and "60 items" in page.inner_text("#size")
+    expect(page.locator("#status")).to_contain_text("year < 2000", timeout=60_000)
+    cards = page.locator("#list > li")
+    assert cards.count() == 10
+    for place in range(10):
+        label = cards.nth(place).locator(".bar").get_attribute("aria-label")
+        assert label.startswith("Shares: ") and "%" in cards.nth(place).locator(".because").inner_text()
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0, "nothing sticks out sideways"
+    small = page.evaluate(
+        "[...document.querySelectorAll('button')].filter(b => b.offsetParent && b.offsetHeight < 44).length"
+    )
+    assert small == 0, "a finger hits every button"
+    folder = Path(os.environ.get("RECFUSE_SCREENSHOTS", tmp_path))
+    page.screenshot(path=folder / f"page-{size}.png", full_page=size == "phone")
+    assert (folder / f"page-{size}.png").stat().st_size > 10_000
+
+
+def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> None:
+    page.fill("#person", "u06")
+    answered(page, lambda: page.locator("#person").dispatch_event("change"))
+    before = titles(page)
+    answered(page, lambda: page.get_by_role("button", name=f"Like {before[0]}", exact=True).click())
+    expect(page.locator("#status")).to_have_text(re.compile("^Liked"), timeout=60_000)
+    after = titles(page)
+    assert before[0] not in after and after != before
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Like "), (
+        "the focus stays in the list"
+    )
+    answered(page, lambda: page.get_by_role("button", name=f"Dismiss {after[0]}", exact=True).click())
+    assert after[0] not in titles(page)
+
+
+def test_an_invented_person_by_keyboard_alone(page, client: httpx.Client) -> None:
+    stranger = titles(page)
+    assert "popularity" in page.inner_text("#notes")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "title"
+    page.keyboard.type("dusty story 2")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#found button")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    answered(page, lambda: page.keyboard.press("Enter"))
+    assert page.locator("#history button").count() == 1
+    assert titles(page) != stranger and "no history" not in page.inner_text("#notes")
+    page.locator("#wish").focus()
+    page.keyboard.type("funny")
+    answered(page, lambda: page.keyboard.press("Enter"))
+    assert "funny" in page.inner_text("#status")
+
+
+def test_every_control_has_a_name(page) -> None:
+    tree = page.locator("body").aria_snapshot()
+    assert '- heading "What next?" [level=1]' in tree and "status" in tree
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input, select, button')].filter(e => e.offsetParent && !e.labels?.length"
+        " && !e.textContent.trim() && !e.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+
+
+def test_script_in_titles_ids_and_wishes_is_shown_as_text(page, client: httpx.Client) -> None:
+    item = {"item_id": SCRIPT, "title": f"Scary {SCRIPT}", "year": 2005, "genres": ["Horror"], "description": SCRIPT}
+    assert client.post("/items", json=item).status_code == 201
+    event = {"key": SCRIPT, "user_id": SCRIPT, "item_id": SCRIPT, "timestamp": 1, "kind": "liked"}
+    assert client.post("/events", json={"events": [event]}).status_code == 200
+    page.fill("#person", "u01")
+    page.fill("#wish", f"scary {SCRIPT}")
+    answered(page, lambda: page.click("button[type=submit]"))
+    expect(page.locator("#status")).to_contain_text("<img src=x", timeout=60_000)
+    page.fill("#wish", "after 2003")
+    answered(page, lambda: page.click("button[type=submit]"))
+    expect(page.locator("#list h3").first).to_contain_text(SCRIPT, timeout=60_000)
+    page.fill("#person", SCRIPT)
+    answered(page, lambda: page.click("button[type=submit]"))
+    page.fill("#title", SCRIPT.split()[0])
+    page.click("#find")
+    page.wait_for_selector("#found button")
+    assert SCRIPT in page.inner_text("#found")
+    assert page.title() == "RecFuse: what next?" and page.locator("main script, main img").count() == 0
