@@ -124,11 +124,9 @@ class Item:
     """One item of the catalogue, as `recfuse_lib.data.schema.Dataset` has it, with a picture where there is one.
 
     Args:
-        item_id: Its id.
-        title: What it is called.
-        year: Of its release.
+        item_id, title: What it is called by machines and by people.
         genres: "Action|Comedy", "" when none.
-        runtime_minutes, budget_usd, mpaa, brand, price, description: What else is known.
+        year, runtime_minutes, budget_usd, mpaa, brand, price, description: What else is known.
         picture: The bytes of a picture file.
 
     Raises:
@@ -262,7 +260,6 @@ class EventStore:
 
         Raises:
             EventError: An interaction cannot be an event.
-            StoreUnavailable: See there.
         """
         table = dataset.catalogue.reindex(columns=list(_ITEM_COLUMNS)).astype(object)
         rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
@@ -332,9 +329,6 @@ class EventStore:
 
         Returns:
             How many events were removed.
-
-        Raises:
-            StoreUnavailable: See there.
         """
         with self._transaction() as connection:
             removed = connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount
