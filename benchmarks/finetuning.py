@@ -1,0 +1,292 @@
+"""What each freeze policy costs and brings: parameters, seconds, memory, megabytes, and three protocols.
+
+    python benchmarks/finetuning.py                      # all of it; finished trainings are kept in build/finetuning
+    python benchmarks/finetuning.py --choose             # the learning rates of θ, on validation alone
+    python benchmarks/finetuning.py --page               # only writes docs/finetuning.md from what is finished
+
+Films with at least five ratings, so that the whole fits into minutes on a CPU: nothing here may be compared with the
+leaderboard. Each training starts from the same joint model, trained with frozen encodings; then every policy, "frozen"
+too, gets the same further steps. One process a policy, so that its peak of memory is its own.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.encoders.text import TextEncoder, encode_texts
+from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
+from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.training import lora
+from recfuse_lib.training.devices import describe_devices
+from recfuse_lib.training.finetuning import FineTuning
+from recfuse_lib.training.monitoring import rating_error
+from recfuse_lib.training.optimizers import layer_rates, optimizer, schedule
+from recfuse_lib.training.tracking import Speed
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "build" / "finetuning"
+POLICIES = ("frozen", "top-2", "lora-8-top-2", "bias-only", "everything")
+SEEDS = (0, 1, 2)
+PROTOCOLS = ("cold", "warm", "rating")
+FIRST_STEPS, STEPS, ROUNDS, BATCH, ENCODED = 60, 20, 2, 512, 64
+PHI_RATE = 3e-4
+RATES = (3e-6, 1e-5, 3e-5, 1e-4)
+"""Learning rates of θ that validation chooses from."""
+
+
+def small_dataset():
+    """MovieLens without the films that fewer than five people rated."""
+    whole = movielens.load()
+    counts = whole.interactions["item_id"].value_counts()
+    kept = counts.index[counts >= 5]
+    catalogue = whole.catalogue[whole.catalogue["item_id"].isin(kept)]
+    interactions = whole.interactions[whole.interactions["item_id"].isin(kept)]
+    return Dataset.of("MovieLens, films with five ratings", interactions, catalogue)
+
+
+def task_of(dataset, protocol, seed, part):
+    """(history, a function from a model to its numbers one a query or rating, whom each belongs to)."""
+    if protocol == "rating":
+        split = splits.rating(dataset, seed)
+        history = split.train if part == "validation" else pd.concat([split.train, split.validation])
+        asked = getattr(split, part)
+        return history, lambda model: np.array([rating_error(model, history, asked)]), np.zeros(1)
+    fold = getattr(splits.cold(dataset, seed) if protocol == "cold" else splits.warm(dataset), part)
+    return fold.history, lambda model: evaluate(model, fold).per_query["ndcg"].to_numpy(), fold.queries.user
+
+
+class Bench:
+    """The data, and what several trainings of one process share."""
+
+    def __init__(self):
+        self.dataset = small_dataset()
+        self.texts = self.dataset.texts()
+        self.raw = ItemEncodings.of({"text": encode_texts(self.texts, progress=False)})
+        self.lower = {}
+
+    def joint(self, history, seed):
+        keras.utils.set_random_seed(seed)
+        dataset = self.dataset
+        mean = float(history["rating"].mean())
+        return JointModel(dataset.n_users, dataset.n_items, self.raw.widths, item_dropout=0.5, mean_rating=mean)
+
+    def tuning(self, joint, history, policy):
+        encoder = TextEncoder.from_pretrained(progress=False)
+        seen = np.unique(history["item"])
+        made = FineTuning(joint, encoder, self.texts, self.raw, seen, policy, lower=self.lower.get(policy))
+        self.lower[policy] = made.lower
+        return made, np.isin(np.arange(self.dataset.n_items), seen)
+
+    def start(self, protocol, seed, part, history):
+        """The weights of φ after the frozen first part, which all policies begin with."""
+        path = KEPT / f"start-{protocol}-{seed}-{part}.npz"
+        joint = self.joint(history, seed)
+        if path.exists():
+            with np.load(path) as kept:
+                joint.set_weights([kept[name] for name in kept.files])
+            return joint
+        model, available = self.tuning(joint, history, "frozen")
+        rate = schedule(3e-3, FIRST_STEPS)
+        model.learn(
+            model.batches(history, 1024, seed=seed), optimizer("adam", rate), 1, FIRST_STEPS, available, verbose=0
+        )
+        KEPT.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, *joint.get_weights())
+        partial.replace(path)
+        return joint
+
+    def train(self, policy, rate, protocol, seed, part):
+        """A row of the table for one training."""
+        history, numbers, people = task_of(self.dataset, protocol, seed, part)
+        model, available = self.tuning(self.start(protocol, seed, part, history), history, policy)
+        rates = layer_rates(model.encoder, rate / PHI_RATE)
+        chosen = optimizer("adamw", schedule(PHI_RATE, ROUNDS * STEPS), rates)
+        batches = model.batches(history, BATCH, ENCODED, seed=seed)
+        begun = time.process_time()
+        logs = model.learn(
+            batches, chosen, ROUNDS, STEPS, available, callbacks=[Speed(batches, STEPS)], verbose=0
+        ).history
+        size = (
+            lora.save(model.encoder, KEPT / f"{policy}.safetensors") if "lora" in policy else 4 * model.report.trainable
+        )
+        return {
+            "policy": policy,
+            "rate": rate,
+            "protocol": protocol,
+            "seed": seed,
+            "part": part,
+            "trainable": model.report.trainable,
+            # The first round holds the compilation.
+            "seconds": logs["seconds"][-1] / STEPS * batches.steps_per_epoch,
+            "processor_seconds": logs["processor_seconds"][-1] / STEPS * batches.steps_per_epoch,
+            "processor_seconds_in_all": time.process_time() - begun,
+            "tokens_per_second": logs["tokens_per_second"][-1],
+            "gflops": logs["flops_per_second"][-1] / 1e9,
+            "stored_mb": size / 1e6,
+            "lower_mb": model.lower.megabytes if model.lower else 0.0,
+            "staleness": logs["staleness"],
+            "loss": logs["loss"],
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+            "numbers": numbers(model).tolist(),
+            "people": np.asarray(people).tolist(),
+        }
+
+
+def path_of(policy, rate, protocol, seed, part):
+    return KEPT / f"{policy}-{rate:g}-{protocol}-{seed}-{part}.json"
+
+
+def run(policy, rates, cells, part):
+    """Trains what is not finished yet, in this process."""
+    bench = None
+    for protocol, seed in cells:
+        for rate in rates:
+            path = path_of(policy, rate, protocol, seed, part)
+            if path.exists():
+                continue
+            bench = bench or Bench()
+            row = bench.train(policy, rate, protocol, seed, part)
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(row))
+            partial.replace(path)
+            print(f"{part} {protocol} {seed} {policy} θ {rate:g}: {np.mean(row['numbers']):.4f}", flush=True)
+
+
+def finished(part):
+    rows = [json.loads(path.read_text()) for path in sorted(KEPT.glob(f"*-{part}.json"))]
+    return [row for row in rows if row["part"] == part]
+
+
+def rate_of(policy):
+    """The learning rate of θ with the highest validation NDCG@10 on `cold`, split 0, for "top-2"; taken over by others.
+
+    LoRA and bias-only take ten times as much, as is usual: they have few numbers to move.
+    """
+    rows = [row for row in finished("validation") if row["policy"] == "top-2"]
+    best = max(rows, key=lambda row: np.mean(row["numbers"]))["rate"]
+    return {"frozen": 0.0, "top-2": best, "everything": best}.get(policy, 10 * best)
+
+
+def in_own_process(*arguments):
+    subprocess.run([sys.executable, __file__, *arguments], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--choose", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--policy", choices=POLICIES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    arguments = parser.parse_args()
+    seeds = [str(seed) for seed in arguments.seeds]
+    if arguments.policy and arguments.choose:
+        run(arguments.policy, RATES if arguments.policy != "frozen" else (0.0,), [("cold", 0)], "validation")
+    elif arguments.policy:
+        cells = [(protocol, seed) for seed in arguments.seeds for protocol in PROTOCOLS]
+        run(arguments.policy, [rate_of(arguments.policy)], cells, "test")
+    else:
+        if not arguments.page:
+            for policy in ("frozen", "top-2"):
+                in_own_process("--choose", "--policy", policy)
+            for policy in () if arguments.choose else POLICIES:
+                in_own_process("--policy", policy, "--seeds", *seeds)
+        if not arguments.choose:
+            write_page()
+
+
+def write_page():
+    """The tables of docs/finetuning.md, between their marks, and the CSV, from what is finished."""
+    rows = finished("test")
+    table, per_policy = [], {}
+    for policy in POLICIES:
+        own = [row for row in rows if row["policy"] == policy]
+        if own:
+            per_policy[policy] = {(row["protocol"], row["seed"]): row for row in own}
+            table.append(summary(policy, own, per_policy))
+    if not table or not finished("validation"):
+        raise SystemExit("nothing is finished yet; run: python benchmarks/finetuning.py")
+    policies = pd.DataFrame(table)
+    chosen = pd.DataFrame(
+        {"policy": row["policy"], "θ rate": f"{row['rate']:g}", "NDCG@10": f"{np.mean(row['numbers']):.4f}"}
+        for row in finished("validation")
+    )
+    grid = chosen.pivot(index="policy", columns="θ rate", values="NDCG@10")
+    grid = grid[sorted(grid.columns, key=float)].reindex([one for one in POLICIES if one in grid.index]).reset_index()
+    costs = [name for name in policies.columns if not name.startswith(PROTOCOLS)]
+    results = ["policy", *(name for name in policies.columns if name.startswith(PROTOCOLS))]
+    machine = pd.DataFrame({"machine": [str(device) for device in describe_devices()]})
+    path = ROOT / "docs" / "finetuning.md"
+    text = path.read_text(encoding="utf-8")
+    tables = {"costs": policies[costs], "results": policies[results], "choice": grid, "machine": machine}
+    for name, frame in tables.items():
+        before, _, rest = text.partition(f"<!-- {name} -->")
+        after = rest.partition(f"<!-- end of {name} -->")[2]
+        text = f"{before}<!-- {name} -->\n{markdown(frame)}\n<!-- end of {name} -->{after}"
+    (ROOT / "docs" / "finetuning").mkdir(exist_ok=True)
+    policies.to_csv(ROOT / "docs" / "finetuning" / "policies.csv", index=False)
+    path.write_text(text, encoding="utf-8")
+    print(policies.to_string())
+
+
+def summary(policy, own, per_policy):
+    """One line of the table; differences to "frozen" are paired over the same people, splits and seeds."""
+    line = {
+        "policy": policy,
+        "θ rate": own[0]["rate"],
+        "trainable": own[0]["trainable"],
+        "processor seconds an epoch": round(float(np.median([row["processor_seconds"] for row in own])), 1),
+        "seconds an epoch": round(float(np.median([row["seconds"] for row in own])), 1),
+        "peak memory MB": round(max(row["peak_mb"] for row in own)),
+        "stored MB": round(own[0]["stored_mb"], 2),
+        "lower states MB": round(own[0]["lower_mb"]),
+        "staleness": f"{np.mean([row['staleness'][0] for row in own]):.4f}",
+    }
+    for protocol in PROTOCOLS:
+        seeds = sorted(seed for name, seed in per_policy[policy] if name == protocol)
+        line[f"{protocol} seeds"] = len(seeds)
+        values, differences, people = [], [], []
+        for seed in seeds:
+            row, base = per_policy[policy][protocol, seed], per_policy["frozen"].get((protocol, seed))
+            values.append(np.asarray(row["numbers"]))
+            people.append(np.asarray(row["people"]))
+            if base is not None:
+                differences.append(values[-1] - np.asarray(base["numbers"]))
+        if not seeds:
+            continue
+        if protocol == "rating":
+            line[protocol] = " ".join(f"{value[0]:.4f}" for value in values)
+            line[f"{protocol} − frozen"] = " ".join(f"{value[0]:+.4f}" for value in differences)
+        else:
+            together = np.concatenate(people)
+            line[protocol] = str(bootstrap(np.concatenate(values), together))
+            if len(differences) == len(seeds) and policy != "frozen":
+                joined = np.concatenate(differences)
+                line[f"{protocol} − frozen"] = str(paired_bootstrap(joined, np.zeros_like(joined), together))
+    return line
+
+
+def markdown(frame):
+    """A table in Markdown."""
+    cells = [["" if value is None or value != value else str(value) for value in row] for row in frame.to_numpy()]
+    rows = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *cells]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+if __name__ == "__main__":
+    main()
