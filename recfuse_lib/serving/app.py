@@ -90,13 +90,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _service(request: Request) -> Service:
+# FastAPI runs a plain function in a thread, which costs more than what these do.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _recommender(request: Request) -> Recommender:
-    if (recommender := _service(request).recommender) is None:
+async def _recommender(service: Annotated[Service, Depends(_service)]) -> Recommender:
+    if (recommender := service.recommender) is None:
         raise HTTPException(503, "no model serves yet; come again in a moment", {"Retry-After": "1"})
     return recommender
 
@@ -108,7 +109,7 @@ Ready = Annotated[Recommender, Depends(_recommender)]
 def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
     routes = APIRouter()
 
-    def key(given: Annotated[str | None, Security(API_KEY)]) -> None:
+    async def key(given: Annotated[str | None, Security(API_KEY)]) -> None:
         if settings.api_key and not hmac.compare_digest((given or "").encode(), settings.api_key.encode()):
             raise HTTPException(401, "the header X-API-Key is missing or wrong")
 
