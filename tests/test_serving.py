@@ -202,6 +202,7 @@ def test_long_empty_and_unknown_histories(client: httpx.Client) -> None:
         ("/events", {"events": [event("k", timestamp=-1)]}), ("/events", {"events": [event("k")] * 1001}),
         ("/items", {"item_id": "i", "title": " "}), ("/items", {"item_id": "i", "title": "X", "year": 3000}),
         ("/items", {"item_id": "i", "title": "X", "price": 0}), ("/items", {"item_id": "i", "title": "X", "picture": "***"}),
+        ("/items", {"item_id": "i", "title": "X", "picture": "3þ"}), ("/items", {"item_id": "i", "title": "X", "picture": "abc"}),
         ("/items", {"item_id": "i", "title": "X", "genres": ["a|b"]}),
     ],
 )  # fmt: skip

@@ -40,6 +40,7 @@ class Catalogue:
         ids: Item ids; the position is the item's code.
         records: What is known of each item.
         titles: As they are shown, with the article in front.
+        shown: What an answer says of each item.
         parts: What each dimension and behaviour add to z_i, float32 (I, dimensions + 1, D).
         vectors: z_i and, last, β_i, float32 (I, D + 1).
         text: Encodings of the texts, float32 (I, width); None where the bundle has none.
@@ -88,6 +89,19 @@ class Catalogue:
         self.categories = sorted(set().union(*labels))
         self._has = {name: np.array([name in one for one in labels]) for name in self.categories}
         self.titles = [natural_title(title) for title in columns["title"]]
+        self.shown = [
+            {
+                "item_id": record["item_id"],
+                "title": title,
+                "year": record.get("year"),
+                "categories": [name for name in genres.split("|") if name],
+                "price": record.get("price"),
+                "new": code >= self.n_trained,
+            }
+            for code, (record, title, genres) in enumerate(
+                zip(self.records, self.titles, columns["genres"], strict=True)
+            )
+        ]
         # Plain strings: a wish is parsed by going through all titles, which Arrow strings make slow.
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
         for name in self._numbers:

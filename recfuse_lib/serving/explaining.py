@@ -81,11 +81,10 @@ def because(catalogue: Catalogue, asked: Asked, history: History, codes: np.ndar
         return [[] for _ in codes]
     past = history.codes[-count:]
     lifts = asked.sources[-1 - count : -1] @ (catalogue.vectors[codes, :-1] - catalogue.scale.average[:-1]).T
-    found = []
-    for column in lifts.T:
-        best = np.argsort(-column, kind="stable")[:EVIDENCE]
-        found.append([int(past[place]) for place in best if column[place] > 0])
-    return found
+    best = np.argsort(-lifts, axis=0, kind="stable")[:EVIDENCE]
+    speaks = np.take_along_axis(lifts, best, axis=0) > 0
+    rows = zip(past[best].T.tolist(), speaks.T.tolist(), strict=True)
+    return [[code for code, does in zip(*row, strict=True) if does] for row in rows]
 
 
 def sources(catalogue: Catalogue, asked: Asked, history: History, code: int) -> list[dict[str, Any]]:

@@ -115,7 +115,12 @@ class NewItem(Body):
     brand: Text | None = None
     price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
     description: Text | None = None
-    picture: Annotated[str, Field(max_length=800_000, description="PNG or JPEG in base64")] | None = None
+    picture: (
+        Annotated[
+            str, Field(max_length=800_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$", description="PNG or JPEG in base64")
+        ]
+        | None
+    ) = None
 
 
 class Described(BaseModel):

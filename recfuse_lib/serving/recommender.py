@@ -223,7 +223,7 @@ class Recommender:
         cosine = vectors @ vectors[code] / np.maximum(lengths * lengths[code], 1e-9)
         cosine[code] = -np.inf
         best = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
-        return [{**self._record(one), "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
+        return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
 
     def explain(self, history: History, item_id: str, heard: Heard | None, wish_weight: float = 0.5) -> dict[str, Any]:
         """Why an item stands where it stands for a person, taken apart as `evaluation.explanation` does.
@@ -254,7 +254,7 @@ class Recommender:
         folded = (title.casefold() for title in self.catalogue.titles)
         found = [code for code, title in enumerate(folded) if all(word in title for word in wanted)]
         found.sort(key=lambda code: -self.catalogue.counts[code])
-        return [self._record(code) for code in found[:k]]
+        return [self.catalogue.shown[code] for code in found[:k]]
 
     def _ask(self, history: History, heard: Heard | None, wish_weight: float) -> explaining.Asked:
         length, width = self._length, self._persons.shape[1]
@@ -316,17 +316,10 @@ class Recommender:
     def _shown(self, codes: np.ndarray, score: np.ndarray, rating: np.ndarray) -> list[dict[str, Any]]:
         rows = zip(codes.tolist(), score.tolist(), rating.tolist(), strict=True)
         return [
-            {**self._record(code), "score": round(one, 4), "predicted_rating": round(min(max(stars, 0.5), 5.0), 2)}
+            {
+                **self.catalogue.shown[code],
+                "score": round(one, 4),
+                "predicted_rating": round(min(max(stars, 0.5), 5.0), 2),
+            }
             for code, one, stars in rows
         ]
-
-    def _record(self, code: int) -> dict[str, Any]:
-        record = self.catalogue.records[code]
-        return {
-            "item_id": record["item_id"],
-            "title": self.catalogue.titles[code],
-            "year": record.get("year"),
-            "categories": [name for name in record.get("genres", "").split("|") if name],
-            "price": record.get("price"),
-            "new": code >= self.catalogue.n_trained,
-        }
