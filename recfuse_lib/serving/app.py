@@ -37,6 +37,8 @@ from recfuse_lib.serving.settings import Settings
 PAGE = Path(__file__).with_name("page")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="What RECFUSE_API_KEY says")
 
+ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 Responses = dict[int | str, dict[str, Any]]
 
 PROBLEMS: Responses = {
@@ -240,8 +242,7 @@ def _check_known(recommender: Recommender, item_id: str) -> None:
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
     """Checked by tests against the models above, not again at every request."""
-    body = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(body.encode(), status, media_type="application/json")
+    return Response(ENCODE(content).encode(), status, media_type="application/json")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

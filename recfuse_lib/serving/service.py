@@ -12,6 +12,7 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import time
@@ -77,6 +78,9 @@ class Service:
                     self._items_known = await self._add_known_items(recommender)
                     self.recommender = recommender
                 self._failed = None
+                # What was loaded lives as long as it serves: the collector need not look through it at every round.
+                gc.unfreeze()
+                gc.freeze()
                 self.metrics.serves(version)
                 _say("bundle", version=version)
             elif self.recommender is not None and not self._items_known:
