@@ -248,6 +248,16 @@ def test_who_is_erased_is_nowhere_after_the_next_round(world):
     assert retraining.retrain(store, events, **SETTINGS).action == "keep"
 
 
+@pytest.mark.slow
+def test_an_erasure_and_a_better_challenger_in_one_round(world):
+    store, events = world
+    send(events, NOW)
+    events.erase("person-007")
+    decision = retraining.retrain(store, events, version="v2", epochs=20, **SETTINGS)
+    assert (decision.action, decision.version) == ("promote", "v2")
+    assert promotion.versions(store) == ["v2"] and holding(store.parent, "person-007") == []
+
+
 RETRAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
