@@ -37,8 +37,10 @@ from recfuse_lib.teaching import leaderboard
 Settings = dict[str, Any]
 
 PROTOCOLS = {"warm": splits.warm, "rolling": splits.rolling}
-MOST_EPOCHS = 40
+MOST_EPOCHS = 30
 """Of SASRec; a trial is stopped before when it lags behind the others or no longer gains."""
+FREE_EPOCHS = 8
+"""Of SASRec, before a trial may be stopped: it stands at popularity for some epochs before it takes off."""
 PATIENCE = 3
 """Epochs without a better validation after which a trial is stopped."""
 
@@ -49,7 +51,13 @@ def grid(**values: Any) -> list[Settings]:
 
 PLAIN = [Weighting(low) for low in (0.0, 0.3)]
 RECENT = [Weighting(0.3, half_life, floor) for half_life in (3.0, 10.0, 30.0) for floor in (0.0, 0.2)]
-SASREC = {"length": [50], "positives_only": [True, False], "dropout": [0.2, 0.5], "learning_rate": [0.003, 0.01]}
+SASREC = {
+    "length": [50],
+    "batch_size": [32],
+    "positives_only": [True, False],
+    "dropout": [0.2, 0.5],
+    "learning_rate": [0.003, 0.01],
+}
 GRIDS: dict[str, list[Settings]] = {
     "popularity": [{}],
     "popularity + recency": grid(half_life_days=np.geomspace(30, 12_000, 24).round().tolist()),
@@ -112,8 +120,8 @@ def _trials(name: str, fold: Fold) -> Iterator[tuple[Settings, float]]:
 def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
     """Each setting with the number of epochs that was best for it.
 
-    A trial ends when an epoch is worse than the median of the earlier trials at that epoch (from the fifth on), or
-    when validation has not risen for a while.
+    After `FREE_EPOCHS` a trial ends when it is worse than the median of the earlier trials up to that epoch, or when
+    validation has not risen for `PATIENCE` epochs.
 
     References:
         Golovin et al. (2017), Google Vizier: A Service for Black-Box Optimization, KDD (the median stopping rule).
@@ -128,8 +136,9 @@ def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
         def watch(epoch: int, _: Any, model: Any = model, curve: list[float] = curve) -> None:
             curve.append(evaluate(model, fold).summary()["ndcg@10"])
             others = [max(one[: epoch + 1]) for one in earlier]
-            lags = epoch >= 4 and len(others) >= 3 and max(curve) < np.median(others)
-            model.model.stop_training = lags or epoch - int(np.argmax(curve)) >= PATIENCE
+            lags = len(others) >= 3 and max(curve) < np.median(others)
+            tired = epoch - int(np.argmax(curve)) >= PATIENCE
+            model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
 
         keras.utils.set_random_seed(0)
         model.fit(fold.history, fold.n_items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
@@ -152,12 +161,15 @@ def _model(name: str) -> Any:
 
 
 def _key(name: str, split: Split) -> str:
-    """Another entry when the data, the grid, the peer's code or this file's is another."""
+    """Another entry when the data, the grid or the peer's code is another."""
     parts = [split.validation.history, split.test.history]
     content = [hashlib.sha256(part.to_numpy("float64").tobytes()).hexdigest() for part in parts]
-    content += [hashlib.sha256(split.test.targets.indices.tobytes()).hexdigest()]
-    content += [inspect.getsource(sys.modules[_model(name).__module__]), inspect.getsource(_sasrec_trials)]
-    return content_key(content, {"peer": name, "protocol": split.protocol, "grid": str(GRIDS[name]), "k": 10})
+    content.append(hashlib.sha256(split.test.targets.indices.tobytes()).hexdigest())
+    content.append(inspect.getsource(sys.modules[_model(name).__module__]))
+    how: dict[str, Any] = {"peer": name, "protocol": split.protocol, "grid": str(GRIDS[name])}
+    if name == "SASRec":
+        how["epochs"] = [MOST_EPOCHS, FREE_EPOCHS, PATIENCE]
+    return content_key(content, how)
 
 
 def main(asked: list[str]) -> None:
