@@ -428,3 +428,33 @@ def test_two_tastes_are_two_interests():
     mean = closed_form.Likeness(encodings).fit(history, 7).score(past)[0]
     nearest = closed_form.NearestInterest(encodings, topics=2, interests=2).fit(history, 7).score(past)[0]
     assert mean[between] > mean[near].max() and nearest[between] < nearest[near].min()
+
+
+def test_gates_learn_from_dimensions_that_have_not_seen_what_is_held_out(monkeypatch):
+    """A dimension that had seen the targets would be trusted for what it remembers."""
+    dataset, text = world()
+    events = splits.in_order(dataset.events())
+    model = FusedModel(dataset, text)
+    fitted, asked = [], []
+    fit, choices, rated = FusedModel.fit_dimensions, FusedModel._choices, FusedModel._rated
+
+    def noted(self, history, available):
+        fitted.append(set(zip(history["user"], history["item"], strict=True)))
+        fit(self, history, available)
+
+    def choosing(self, fold, *arguments):
+        found = choices(self, fold, *arguments)
+        wanted = fold.targets.tocoo()
+        asked.append((set(zip(fold.queries.user[wanted.row], wanted.col, strict=True)), fitted[-1]))
+        return found
+
+    def rating(self, queries, row, item, moment):
+        asked.append((set(zip(queries.user[row], item, strict=True)), fitted[-1]))
+        return rated(self, queries, row, item, moment)
+
+    monkeypatch.setattr(FusedModel, "fit_dimensions", noted)
+    monkeypatch.setattr(FusedModel, "_choices", choosing)
+    monkeypatch.setattr(FusedModel, "_rated", rating)
+    model.examples(events, np.ones(dataset.n_items, bool))
+    assert len(asked) == 4 + fused.RATING_PARTS
+    assert all(targets and not targets & seen for targets, seen in asked)
