@@ -3,6 +3,7 @@
 # make check    lint, types, fast tests, notebook skeleton: about a minute
 # make serve    start the recommender over HTTP with its page; trains a first model when there is none
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
+# make leaderboard  tune every peer, train the fused model, print the leaderboard: a few hours
 # make notebooks  re-execute the notebooks in place (NOTEBOOKS=notebooks/04_*.ipynb for some)
 # make clean    remove what make made
 
@@ -26,7 +27,7 @@ test check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test check serve course notebooks lint types weights clean
+.PHONY: lab test check serve course leaderboard notebooks lint types weights clean
 
 lab: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.environment
@@ -44,6 +45,11 @@ serve: $(READY) weights
 
 course: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.course $(NOTEBOOKS)
+
+leaderboard: $(READY) weights
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/fused_model.py
+	$(BIN)/python -m recfuse_lib.teaching.leaderboard
 
 notebooks: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.course --in-place $(NOTEBOOKS)
