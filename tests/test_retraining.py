@@ -275,14 +275,15 @@ def test_kill_9_during_a_retraining_leaves_the_champion(world):
     send(events, NOW)
     generator = np.random.default_rng(0)
     for number in range(2):
+        before = promotion.current(store)
         command = [sys.executable, "-c", RETRAIN, str(Path(__file__).parent), str(store.parent), f"k{number}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "ready\n"
         time.sleep(generator.uniform(0, 8))
         process.kill()
         assert process.wait() in (-signal.SIGKILL, 0)
-        champion = promotion.current(store)
-        assert champion == "v1" or process.stdout.read() == "done\n" or champion == f"k{number}"
+        # Killed before the promotion or after it; between the two there is nothing.
+        assert promotion.current(store) in (before, f"k{number}")
         for version in promotion.versions(store):
             Bundle.load(store / version)
     decision = retraining.retrain(store, events, version="last", epochs=10, **SETTINGS)
