@@ -1,6 +1,7 @@
 """Fusing dimensions by evidence: what each knows, what the gate may do, and what a leak would look like."""
 
 import dataclasses
+from unittest import mock
 
 import keras
 import numpy as np
@@ -242,7 +243,8 @@ def test_rounds_hold_out_what_they_ask_for(seed):
     events = splits.in_order(dataset.events())
     likes, new = rounds.last_likes(events, dataset, seed)
     hidden, none_else = rounds.hidden_items(events, dataset, seed)
-    later, nothing = rounds.after_a_moment(events, dataset, most=50)
+    with mock.patch.object(rounds, "MOST", 50):
+        later, nothing = rounds.after_a_moment(events, dataset)
     assert new.any() and not new[likes.history["item"]].any() and not nothing.any()
     assert (none_else == hidden.candidates).all() and likes.candidates.all()
     assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
@@ -257,6 +259,21 @@ def test_rounds_hold_out_what_they_ask_for(seed):
         own = likes.history[likes.history["user"] == user]
         assert own["timestamp"].max() <= when[user, item]
     assert len(later.queries) <= 50 and later.targets.shape[0] == len(later.queries)
+
+
+def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
+    dataset, _ = world()
+    events = splits.in_order(dataset.events())
+    monkeypatch.setattr(rounds, "MOST", 25)
+    for fold, _ in (rounds.last_likes(events, dataset, 0), rounds.hidden_items(events, dataset, 0)):
+        assert len(fold.queries) == 25 and fold.targets.shape[0] == 25
+        assert fold.history["user"].nunique() > 25  # the dimensions still learn from all people
+    parts = rounds.held_out_ratings(events, 4, seed=0)
+    asked = pd.concat([held_out for _, held_out in parts])
+    some = events[events["user"].isin(asked["user"])]
+    assert asked["user"].nunique() == 25 and asked.sort_index().equals(some)
+    for history, held_out in parts:
+        assert not history.index.isin(held_out.index).any() and history["user"].nunique() > 25
 
 
 def test_the_loss_is_the_softmax_by_hand():
@@ -348,7 +365,7 @@ def test_expected_stars_by_a_plain_loop():
     assert found == pytest.approx(model.mean + habit[[0, 2]] + model.of_item[[3, 4]])
 
 
-def test_like_minded_by_a_plain_loop():
+def test_like_minded_by_a_plain_loop(monkeypatch):
     random = np.random.default_rng(1)
     history = pd.DataFrame(
         [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
@@ -370,6 +387,10 @@ def test_like_minded_by_a_plain_loop():
         assert model.predict(past, np.array([user]), np.array([item]))[0] == pytest.approx(
             total / (weight + 1), abs=1e-4
         )
+    row, item = np.repeat(np.arange(6), 8), np.tile(np.arange(8), 6)
+    at_once = model.predict(past, row, item)
+    monkeypatch.setattr(stars, "PAIRS", 5)
+    np.testing.assert_array_equal(model.predict(past, row, item), at_once)
 
 
 def test_taste_and_mood_agree_with_an_independent_gaussian_process():

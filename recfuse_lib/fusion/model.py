@@ -345,9 +345,10 @@ class FusedModel:
             row = np.searchsorted(queries.user, held_out["user"])
             rated = self._rated(queries, row, held_out["item"].to_numpy(), held_out["timestamp"].to_numpy())
             parts.append(rated | {"stars": held_out["rating"].to_numpy("float32")})
-        order = np.random.default_rng([self.seed, 19]).permutation(len(events))
-        order = np.resize(order, (count, -(-len(events) // count)))
-        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+        ratings = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = np.random.default_rng([self.seed, 19]).permutation(len(ratings["stars"]))
+        order = np.resize(order, (count, -(-len(order) // count)))
+        return {name: values[order] for name, values in ratings.items()}
 
     def _rated(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> dict[str, np.ndarray]:
         """What the rating gate sees of N ratings: `rated` z, the views of the rating, and the evidence for them."""

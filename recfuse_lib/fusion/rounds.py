@@ -18,6 +18,8 @@ from recfuse_lib.data.schema import DataError, Dataset
 from recfuse_lib.data.splits import Fold, Queries
 
 HIDDEN_SHARE = 0.1
+MOST = 700
+"""Queries a round, drawn at random: a gate has some hundred weights, and more people teach it nothing new."""
 
 
 def last_likes(
@@ -66,23 +68,24 @@ def hidden_items(
     return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, dataset), candidates
 
 
-def after_a_moment(
-    events: pd.DataFrame, dataset: Dataset, share: float = 0.15, most: int = 700
-) -> tuple[Fold, np.ndarray]:
+def after_a_moment(events: pd.DataFrame, dataset: Dataset, share: float = 0.15) -> tuple[Fold, np.ndarray]:
     """A round of training: what came after one moment is held out, and each like after it asked for, as in `rolling`.
 
     Args:
         events: A history in order.
         dataset: For the numbers of users and items.
         share: Of the events that come after the moment.
-        most: Queries that are kept, drawn at random.
     """
     cut = int(np.quantile(events["timestamp"], 1 - share, method="nearest"))
     fold = splits.rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
-    nothing_new = np.zeros(dataset.n_items, bool)
-    if len(fold.queries) <= most:
-        return fold, nothing_new
-    kept = np.sort(np.random.default_rng(11).choice(len(fold.queries), most, replace=False))
+    return _drawn(fold), np.zeros(dataset.n_items, bool)
+
+
+def _drawn(fold: Fold) -> Fold:
+    """The fold with at most `MOST` of its queries."""
+    if len(fold.queries) <= MOST:
+        return fold
+    kept = np.sort(np.random.default_rng(11).choice(len(fold.queries), MOST, replace=False))
     queries = fold.queries
     places = np.concatenate([np.arange(queries.indptr[row], queries.indptr[row + 1]) for row in kept])
     some = Queries(
@@ -93,7 +96,7 @@ def after_a_moment(
         queries.timestamp[places],
         queries.n_items,
     )
-    return dataclasses.replace(fold, queries=some, targets=fold.targets[kept]), nothing_new
+    return dataclasses.replace(fold, queries=some, targets=fold.targets[kept])
 
 
 def _some_items(events: pd.DataFrame, dataset: Dataset, seed: int, share: float) -> np.ndarray:
@@ -107,7 +110,7 @@ def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray,
     entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
     wanted = scipy.sparse.csr_array(entries, shape=(len(users), dataset.n_items))
     queries = Queries.of(history, users, dataset.n_items)
-    return Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users)
+    return _drawn(Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users))
 
 
 def held_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -115,8 +118,11 @@ def held_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[
 
     Args:
         events: A history in order.
-        parts: How many; every rating is held out once.
+        parts: How many; every rating of at most `MOST` people is held out once.
         seed: Decides the parts.
     """
     part = np.random.default_rng([seed, 17]).permutation(len(events)) % parts
-    return [(events[part != held], events[part == held]) for held in range(parts)]
+    people = np.unique(events["user"])
+    people = np.random.default_rng([seed, 18]).choice(people, min(MOST, len(people)), replace=False)
+    asked = events["user"].isin(people)
+    return [(events[part != held], events[(part == held) & asked]) for held in range(parts)]

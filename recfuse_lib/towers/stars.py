@@ -14,6 +14,8 @@ from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data.splits import Queries
 
 ROUNDS = 6
+PAIRS = 4_096
+"""Ratings that are predicted at once, so that the memory does not grow with their number."""
 
 
 class ExpectedStars:
@@ -98,6 +100,7 @@ class LikeMinded:
         past = by_user(history, n_items)
         self.people, self.rated = past.user, past.matrix()
         self.away = past.matrix(self.expected.residuals(past))
+        self.by_item = self.away.T.tocsr()
         return self
 
     def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -108,10 +111,15 @@ class LikeMinded:
         scale = np.sqrt((own.power(2) @ self.rated.T).toarray() * (own_rated @ self.away.power(2).T).toarray())
         alike = np.maximum(product / (scale + 1e-6), 0) * both / (both + self.overlap)
         alike[queries.user[:, None] == self.people] = 0
-        away, rated = self.away.tocsc()[:, item].T.tocsr(), self.rated.tocsc()[:, item].T.tocsr()
-        of_row = alike[row]
-        total = np.asarray(away.multiply(of_row).sum(axis=1)).ravel()
-        return np.asarray(total / (np.asarray(rated.multiply(of_row).sum(axis=1)).ravel() + 1))
+        found = np.empty(len(row))
+        for start in range(0, len(row), PAIRS):
+            part = slice(start, start + PAIRS)
+            raters = self.by_item[item[part]]
+            pair = np.repeat(np.arange(raters.shape[0]), np.diff(raters.indptr))
+            near = alike[row[part][pair], raters.indices]
+            total, weight = (np.bincount(pair, w, raters.shape[0]) for w in (near * raters.data, near))
+            found[part] = total / (weight + 1)
+        return found
 
 
 class TasteAndMood:
