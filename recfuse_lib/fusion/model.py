@@ -244,18 +244,20 @@ class FusedModel:
         gate = self.gate
         weights = gate.bias, gate.of_user, gate.of_item, gate.level
         bias, of_user, of_item, level = map(ops.convert_to_numpy, weights)
-        scores = np.repeat((self.item_evidence @ level)[None], len(queries), axis=0)
-        by_user, by_item = bias + user @ of_user, self.item_evidence @ of_item
-        for place in range(len(z)):
-            scores += (by_user[:, place, None] + by_item[:, place]) * z[place]
+        by_user, by_item = bias + user @ of_user, np.ascontiguousarray((self.item_evidence @ of_item).T)
+        scores = np.empty(z.shape[1:], "float32")
+        for row in range(len(queries)):
+            scores[row] = np.einsum("di,di->i", by_user[row][:, None] + by_item, z[:, row])
+        scores += self.item_evidence @ level
         for group in (np.flatnonzero(self.count), np.flatnonzero(self.count == 0)) if self.hidden else ():
-            order = group[_largest_first(scores[:, group], HARDEST)]
-            rows, leading = np.arange(len(queries))[:, None], order[:, :HARDEST]
+            leading = group[_largest(scores[:, group], HARDEST)]
+            rows = np.arange(len(queries))[:, None]
             inputs = z[:, rows, leading].transpose(1, 2, 0), user, self.item_evidence[leading]
             more = ops.convert_to_numpy(gate.network(*map(ops.convert_to_tensor, inputs)))
-            scores[rows, leading] += more
+            led = scores[rows, leading] + more
             if len(group) > HARDEST:
-                scores[rows, order[:, HARDEST:]] += more.min(axis=1, keepdims=True)
+                scores[:, group] += more.min(axis=1, keepdims=True)
+            scores[rows, leading] = led
         return scores
 
     def parts(self, queries: Queries) -> dict[str, np.ndarray]:
@@ -401,8 +403,8 @@ def _standardise(scores: np.ndarray) -> None:
     np.clip(scores, -4, 12, out=scores)
 
 
-def _largest_first(scores: np.ndarray, width: int) -> np.ndarray:
-    """Places of each row's entries, the `width` largest before the others, in no order among themselves."""
-    if width >= scores.shape[1]:
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Places of each row's `count` largest entries, or of all where there are no more, in no order."""
+    if count >= scores.shape[1]:
         return np.repeat(np.arange(scores.shape[1])[None], len(scores), axis=0)
-    return np.argpartition(-scores, width - 1, axis=1)
+    return np.argpartition(scores, -count, axis=1)[:, -count:]

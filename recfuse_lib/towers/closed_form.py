@@ -18,6 +18,8 @@ from recfuse_lib.data.splits import POSITIVE, Queries
 
 DAY = 86_400
 RECENT = Weighting(low_rating=0.3, half_life=10.0, floor=0.2)
+REACH = 4.0
+"""How many τ `Surroundings` looks back and ahead."""
 
 
 def _liked(rating: np.ndarray, low: float = RECENT.low_rating) -> np.ndarray:
@@ -77,7 +79,7 @@ class Transitions:
 class Surroundings:
     """Temporal: what other people rated around the time of a person's last interaction.
 
-        s(u, i) = log(1 + Σ over others' ratings of i of w e^(−|t − t_u| / τ))
+        s(u, i) = log(1 + Σ over others' ratings of i, at most 4 τ away, of w e^(−|t − t_u| / τ))
 
     Args:
         days: τ.
@@ -89,23 +91,35 @@ class Surroundings:
         self.days = days
 
     def fit(self, history: pd.DataFrame, n_items: int) -> Surroundings:
-        """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time."""
+        """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time, and by person."""
         ordered = history.sort_values(["timestamp", "user", "item"])
-        self.day = ordered["timestamp"].to_numpy() / DAY
-        self.item, self.user = ordered["item"].to_numpy(), ordered["user"].to_numpy()
-        self.weight, self.n_items = _liked(ordered["rating"].to_numpy()), n_items
+        self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
+        self.middle = (self.day[0] + self.day[-1]) / 2 if len(self.day) else 0.0
+        # e^(−|t − t_u|/τ) is a factor of t times one of t_u, so what depends on t is computed here, once.
+        rise = np.exp((self.day - self.middle) / self.days)
+        weight = _liked(ordered["rating"].to_numpy())
+        self.rising, self.falling, self.past = weight * rise, weight / rise, by_user(history, n_items)
+        ends = zip(self.past.indptr, self.past.indptr[1:], strict=False)
+        self.own = {user: slice(*between) for user, between in zip(self.past.user.tolist(), ends, strict=True)}
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items); zeros for an empty history, whose time is not known."""
-        scores = np.zeros((len(queries), self.n_items), "float32")
-        for row, (user, moment) in enumerate(zip(queries.user, last_moment(queries) / DAY, strict=True)):
-            if np.isfinite(moment):
-                near = slice(*np.searchsorted(self.day, [moment - 4 * self.days, moment + 4 * self.days]))
-                weight = self.weight[near] * np.exp(-np.abs(self.day[near] - moment) / self.days)
-                weight = weight * (self.user[near] != user)
-                scores[row] = np.bincount(self.item[near], weights=weight, minlength=self.n_items)
-        return np.asarray(np.log1p(scores))
+        scores = np.zeros((len(queries), self.past.n_items), "float32")
+        moments = last_moment(queries) / DAY
+        reach = REACH * self.days
+        for row in np.flatnonzero(np.isfinite(moments)):
+            moment = moments[row]
+            first, now, last = np.searchsorted(self.day, [moment - reach, moment, moment + reach])
+            rise = np.exp((moment - self.middle) / self.days)
+            before = np.bincount(self.item[first:now], self.rising[first:now], self.past.n_items)
+            after = np.bincount(self.item[now:last], self.falling[now:last], self.past.n_items)
+            scores[row] = before / rise + after * rise
+            own = self.own.get(int(queries.user[row]), slice(0))
+            away = np.abs(self.past.timestamp[own] / DAY - moment)
+            near = np.where(away < reach, np.exp(-away / self.days), 0) * _liked(self.past.rating[own])
+            np.subtract.at(scores[row], self.past.item[own], near)
+        return np.asarray(np.log(1 + np.maximum(scores, 0)))
 
 
 class Likeness:
@@ -213,7 +227,7 @@ class ContentColumns:
 
     def score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
-        return np.asarray(((RECENT.matrix(queries) @ self.x.T) @ self.k) @ self.columns.T, "float32")
+        return np.asarray((RECENT.matrix(queries) @ self.x.T).toarray() @ self.k @ self.columns.T, "float32")
 
 
 class ContentPopularity:
