@@ -142,6 +142,22 @@ def test_erasing_a_person_leaves_the_others_and_counts_it(store):
     assert (store.count(), store.erasures()) == (1, 2)
 
 
+def test_who_was_erased_does_not_come_back_with_the_data_set(store):
+    interactions = pd.DataFrame(
+        {"user_id": ["ann", "bob"], "item_id": ["a", "b"], "rating": [4.0, 2.0], "timestamp": [1, 2]}
+    )
+    catalogue = pd.DataFrame({"item_id": [*"abc"], "title": [*"ABC"], "year": [2000] * 3, "genres": [""] * 3})
+    log = Dataset.of("log_", interactions, catalogue)
+    store.erase("somebody before the data set came")
+    store.add([Event("logs:ann:a", "eve", "a", 3, "liked")])
+    store.import_dataset(log)
+    assert store.dataset().user_ids.tolist() == ["ann", "bob", "eve"]
+    store.erase("ann")
+    store.import_dataset(log)
+    assert store.dataset().user_ids.tolist() == ["bob", "eve"]
+    assert store.items()[0].title == "A", "the catalogue is taken over each time"
+
+
 def test_an_erased_id_leaves_no_byte_in_sqlite(tmp_path):
     store = EventStore(f"sqlite:///{tmp_path}/events.db")
     store.add_items([Item("a", "Film")])

@@ -19,6 +19,7 @@ from recfuse_lib.serving import drift, promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.events import Event, EventStore, Item
+from recfuse_lib.serving.first_bundle import build_first
 from recfuse_lib.tasks.multitask import JointModel
 
 N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
@@ -256,6 +257,26 @@ def test_an_erasure_and_a_better_challenger_in_one_round(world):
     decision = retraining.retrain(store, events, version="v2", epochs=20, **SETTINGS)
     assert (decision.action, decision.version) == ("promote", "v2")
     assert promotion.versions(store) == ["v2"] and holding(store.parent, "person-007") == []
+
+
+def test_who_is_erased_does_not_come_back_with_another_first_bundle(tmp_path, monkeypatch):
+    store, events, log = tmp_path / "store", EventStore(f"sqlite:///{tmp_path}/events.db"), dataset_of(THEN)
+    learned = []
+    learn = JointModel.learn
+    monkeypatch.setattr(
+        JointModel, "learn", lambda *inputs, **more: (learned.append(inputs[1]), learn(*inputs, **more))
+    )
+    monkeypatch.setattr(training, "EPOCHS_FROM_NOTHING", 1)
+    build_first(log, events, store, "v1", **SETTINGS)
+    assert holding(store, "person-007") == ["v1/users.json"]
+    assert Bundle.load(store / "v1").manifest["provenance"]["erasures"] == 0
+    events.erase("person-007")
+    build_first(log, events, store, "v2", **SETTINGS)
+    assert promotion.versions(store) == ["v2"] and holding(tmp_path, "person-007") == []
+    bundle = Bundle.load(store / "v2")
+    assert len(bundle.users()) == N_USERS - 1 and bundle.manifest["provenance"]["erasures"] == 1
+    assert len(learned[1]) < len(learned[0]), "nor is the ranker chosen with them"
+    assert retraining.retrain(store, events, **SETTINGS).action == "keep"
 
 
 RETRAIN = """

@@ -258,6 +258,9 @@ class EventStore:
     def import_dataset(self, dataset: Dataset) -> None:
         """Takes over a data set: its catalogue, and its interactions as events of kind "rated". Twice is once.
 
+        Who is erased afterwards does not come back: once somebody was erased, the interactions of a data set of which
+        there are some already are not taken over again. (The store does not know who it was.)
+
         Raises:
             EventError: An interaction cannot be an event.
         """
@@ -265,6 +268,8 @@ class EventStore:
         rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
         self.add_items(Item(**{**row, "item_id": str(row["item_id"])}) for row in rows)
         interactions = dataset.interactions
+        if self.erasures() and self._holds(f"{dataset.name}:"):
+            return
         users, items = (interactions[column].astype("str").tolist() for column in ("user_id", "item_id"))
         ratings, timestamps = interactions["rating"].tolist(), interactions["timestamp"].tolist()
         self.add(
@@ -339,6 +344,12 @@ class EventStore:
     def erasures(self) -> int:
         """How many times somebody was erased: a bundle built at a smaller count may still hold that person."""
         return self._count(_ERASURES)
+
+    def _holds(self, beginning: str) -> bool:
+        """Whether the key of an event begins so."""
+        wanted = sa.select(_EVENTS.c.number).where(_EVENTS.c.key.startswith(beginning, autoescape=True)).limit(1)
+        with self._transaction() as connection:
+            return connection.scalar(wanted) is not None
 
     def _count(self, table: sa.Table) -> int:
         with self._transaction() as connection:

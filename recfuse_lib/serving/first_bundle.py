@@ -11,19 +11,35 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
+import pandas as pd
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.serving import promotion
+from recfuse_lib.serving import promotion, training
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.combination import choose
+from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.retraining import remove_older
 from recfuse_lib.serving.settings import Settings
+from recfuse_lib.tasks.multitask import JointModel
 
 
-def build_first(dataset: Dataset, events: EventStore, store: Path, version: str, seed: int = 0) -> Bundle:
+def build_first(
+    dataset: Dataset,
+    events: EventStore,
+    store: Path,
+    version: str,
+    seed: int = 0,
+    encode: training.Encode = Content.of_dataset,
+    text_encoder: str | None = "minilm",
+) -> Bundle:
     """Trains once on the past of the validation fold, to choose the ranker, and once on everything; then promotes.
+
+    Whoever was erased from the event store since it took over the data set is in neither training, and older bundles,
+    which still know them, are removed.
 
     Args:
         dataset: What the service begins with; it goes into the event store.
@@ -31,29 +47,46 @@ def build_first(dataset: Dataset, events: EventStore, store: Path, version: str,
         store: The bundle store.
         version: Name of the bundle.
         seed: Of both trainings.
+        encode: Encodes the catalogue.
+        text_encoder: See `recfuse_lib.serving.export.export_bundle`.
 
     Taught in notebook 18.
     """
-    import keras
-
-    from recfuse_lib.serving import training
-    from recfuse_lib.serving.content import Content
-    from recfuse_lib.tasks.multitask import JointModel
-
+    erasures = events.erasures()
     events.import_dataset(dataset)
-    fold = splits.warm(dataset).validation
+    everything = events.dataset(name=dataset.name)
+    known = _without_whom_was_erased(dataset, everything)
+    fold = splits.warm(known).validation
     keras.utils.set_random_seed(seed)
-    seen = np.bincount(fold.history["item"], minlength=dataset.n_items) > 0
-    content = Content.of_dataset(dataset, seen)
+    seen = np.bincount(fold.history["item"], minlength=known.n_items) > 0
+    content = encode(known, seen)
     mean = float(fold.history["rating"].mean())
-    model = JointModel(dataset.n_users, dataset.n_items, content.encodings.widths, mean_rating=mean)
+    model = JointModel(known.n_users, known.n_items, content.encodings.widths, mean_rating=mean)
     model.learn(fold.history, content.encodings, seen, epochs=training.EPOCHS_FROM_NOTHING, verbose=0)
     combination, figures = choose(model, fold)
-    metrics = {"fold": f"{dataset.name}, warm, validation", **figures}
-    everything = events.dataset(name=dataset.name)
-    bundle = training.build(everything, store, version, seed=seed, combination=combination, metrics=metrics)
+    bundle = training.build(
+        everything,
+        store,
+        version,
+        seed=seed,
+        encode=encode,
+        text_encoder=text_encoder,
+        combination=combination,
+        metrics={"fold": f"{dataset.name}, warm, validation", **figures},
+        provenance={"erasures": erasures},
+    )
     promotion.promote(store, version, "the first", figures)
+    remove_older(store, erasures)
     return bundle
+
+
+def _without_whom_was_erased(dataset: Dataset, kept: Dataset) -> Dataset:
+    """The interactions of a data set of which the event store still has the pair of person and item."""
+    pair = ["user_id", "item_id"]
+    there = pd.MultiIndex.from_frame(kept.interactions[pair].astype(str))
+    asked = pd.MultiIndex.from_frame(dataset.interactions[pair].astype(str))
+    interactions = dataset.interactions[asked.isin(there)].reset_index(drop=True)
+    return Dataset.of(dataset.name, interactions, dataset.catalogue)
 
 
 def main() -> int:

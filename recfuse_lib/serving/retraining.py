@@ -243,10 +243,22 @@ def retrain(
             build(dataset, store, f"{version}-erased", warm_from=bundle, epochs=0, **made)
             reason = f"the weights of {champion} without whom was erased; {decision.reason}"
             decision = promotion.promote(store, f"{version}-erased", reason, decision.figures)
-        for old in promotion.versions(store):
-            if _erasures(store / old) < erasures:
-                promotion.remove(store, old, "it knows somebody who was erased")
+        remove_older(store, erasures)
         return decision
+
+
+def remove_older(store: Path, erasures: int) -> None:
+    """Removes the bundles that were made before somebody was erased, once a champion serves that was made after it.
+
+    Args:
+        store: The bundle store.
+        erasures: What `EventStore.erasures` said when the champion was made.
+
+    Taught in notebook 19.
+    """
+    for old in promotion.versions(store):
+        if _erasures(store / old) < erasures:
+            promotion.remove(store, old, "it knows somebody who was erased")
 
 
 def _erasures(folder: Path) -> int:
