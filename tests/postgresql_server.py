@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -58,6 +59,21 @@ class Server:
             self._process.send_signal(2)
             self._process.wait(60)
             self._process = None
+
+    def freeze(self):
+        """Stops all its processes where they are: who is connected waits, and so does who connects."""
+        # The postmaster first, so that nothing is started meanwhile.
+        for number in (self._process.pid, *self._children()):
+            os.kill(number, signal.SIGSTOP)
+
+    def thaw(self):
+        """Lets them go on."""
+        for number in (*self._children(), self._process.pid):
+            os.kill(number, signal.SIGCONT)
+
+    def _children(self):
+        found = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return [int(number) for number in found]
 
     def remove(self):
         self.stop()

@@ -254,7 +254,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _unavailable(_: Request, __: Exception) -> Response:
     response = _json(
-        {"detail": "the event store is not available; nothing was written: send the same again later"}, 503
+        {"detail": "the event store is not available; send the same again later: one key is written once"}, 503
     )
     response.headers["Retry-After"] = "5"
     return response

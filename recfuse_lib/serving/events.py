@@ -195,7 +195,9 @@ class EventStore:
             raise ValueError(f"{parsed.drivername} is not supported; use sqlite:///… or postgresql+psycopg://…")
         self.url = parsed.render_as_string(hide_password=True)
         durable = {"connect_timeout": WAIT_SECONDS, "options": "-c synchronous_commit=on"}
-        arguments = {"timeout": WAIT_SECONDS} if lite else durable
+        # A machine that is gone without a word: without these, a call waits for two hours.
+        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+        arguments = {"timeout": WAIT_SECONDS} if lite else durable | alive
         self._engine = sa.create_engine(
             parsed, connect_args=arguments, pool_pre_ping=not lite, pool_timeout=WAIT_SECONDS
         )

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import gc
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recfuse_lib.serving.bundle import Bundle, BundleError
@@ -31,9 +32,58 @@ PEOPLE_REMEMBERED = 10_000
 SECONDS_UNTIL_ASKED_AGAIN = 5.0
 """A database that did not answer is not asked again by every request."""
 
+READ_SECONDS, WRITE_SECONDS = 3.0, 10.0
+"""So long a request waits for a person's events, and for its own to be written."""
+
+THREADS = 4
+
 NO_EVENTS = "the event store is not available: the newest events do not count"
 
 log = logging.getLogger("recfuse.service")
+
+
+class _Calls:
+    """Calls of the event store that nobody waits for in vain.
+
+    A database that hangs holds every thread that calls it. So reading and writing have threads of their own, which
+    nothing else needs; a request waits a bounded time; and after a call that failed the others are refused at once,
+    until one call, made every few seconds, finds the store again.
+
+    Args:
+        seconds: The longest that a call is waited for.
+        failed: Is told of every failure that was waited for.
+    """
+
+    def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:
+        self._seconds, self._failed = seconds, failed
+        self._threads = concurrent.futures.ThreadPoolExecutor(THREADS)
+        self._ask_again_at = 0.0
+
+    async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns.
+
+        Raises:
+            StoreUnavailable: See there. A call that took too long may still do its work.
+        """
+        if (now := time.monotonic()) < self._ask_again_at:
+            raise StoreUnavailable("the event store did not answer a moment ago; send the same again later")
+        if self._ask_again_at:
+            self._ask_again_at = now + self._seconds  # this call finds out whether it is back, and no other
+        running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        try:
+            answer = await asyncio.wait_for(running, self._seconds)
+        except (StoreUnavailable, TimeoutError) as error:
+            self._ask_again_at = time.monotonic() + SECONDS_UNTIL_ASKED_AGAIN
+            self._failed(error)
+            raise StoreUnavailable(str(error) or f"no answer within {self._seconds:g} s") from error
+        except Exception:
+            self._ask_again_at = 0.0  # it answers, if only that it does not take this
+            raise
+        self._ask_again_at = 0.0
+        return answer
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Service:
@@ -55,7 +105,8 @@ class Service:
         self.events = EventStore(settings.database)
         self._histories: collections.OrderedDict[str, tuple[Any, History]] = collections.OrderedDict()
         self._writes = 0
-        self._ask_again_at = 0.0
+        self._read = _Calls(READ_SECONDS, self._unavailable)
+        self._write = _Calls(WRITE_SECONDS, self._unavailable)
         self._items_known = False
         self._failed: str | None = None
         self._changing = asyncio.Lock()
@@ -117,15 +168,11 @@ class Service:
             self._histories.move_to_end(user_id)
             return kept[1], []
         notes, later, writes = [], [], self._writes
-        if time.monotonic() < self._ask_again_at:
+        try:
+            events = await self._read(self.events.history, user_id)
+            later = [(event.item_id, float(event.rating or 0), event.timestamp) for event in events]
+        except StoreUnavailable:
             notes = [NO_EVENTS]
-        else:
-            try:
-                events = await asyncio.to_thread(self.events.history, user_id)
-                later = [(event.item_id, float(event.rating or 0), event.timestamp) for event in events]
-            except StoreUnavailable as error:
-                self._unavailable(error)
-                notes = [NO_EVENTS]
         history = recommender.history_of(user_id, [*later, *_in_time(given)])
         if not given and not notes and writes == self._writes:
             self._histories[user_id] = (recommender.catalogue, history)
@@ -140,10 +187,7 @@ class Service:
             StoreUnavailable, EventError: See `EventStore.add`.
         """
         try:
-            keys = await asyncio.to_thread(self.events.add, events)
-        except StoreUnavailable as error:
-            self._unavailable(error)
-            raise
+            keys: list[str] = await self._write(self.events.add, events)
         finally:
             self._writes += 1
             for event in events:
@@ -161,26 +205,24 @@ class Service:
         recommender = self._ready()
         async with self._changing:
             larger = await asyncio.to_thread(recommender.catalogue.extended, [_as_record(item)])
-            try:
-                await asyncio.to_thread(self.events.add_items, [item])
-            except StoreUnavailable as error:
-                self._unavailable(error)
-                raise
+            await self._write(self.events.add_items, [item])
             recommender.catalogue = larger
         self.metrics.items.inc()
         return len(larger)
 
     def close(self) -> None:
+        self._read.close()
+        self._write.close()
         self.events.close()
 
     def _ready(self) -> Recommender:
         assert self.recommender is not None, "the routes ask first"
         return self.recommender
 
-    def _unavailable(self, error: StoreUnavailable) -> None:
-        self._ask_again_at = time.monotonic() + SECONDS_UNTIL_ASKED_AGAIN
+    def _unavailable(self, error: Exception) -> None:
         self.metrics.unavailable.inc()
-        _say("event store not available", reason=type(error.__cause__).__name__)
+        cause = error.__cause__ if isinstance(error, StoreUnavailable) else error
+        _say("event store not available", reason=type(cause).__name__)
 
 
 @contextlib.asynccontextmanager
