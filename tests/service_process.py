@@ -25,7 +25,8 @@ def free_port() -> int:
 def service(store: Path, database: str, **settings: object) -> Iterator[httpx.Client]:
     """A client of a service that is ready; the process is its attribute `process`, what it logged is in `log`."""
     port = free_port()
-    given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, **settings}
+    given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, "chance": 0}
+    given |= settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECFUSE_")}
     environment |= {f"RECFUSE_{name.upper()}": str(value) for name, value in given.items()}
     environment |= {"OMP_NUM_THREADS": "1"}

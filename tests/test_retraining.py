@@ -68,7 +68,7 @@ def filled(folder, *tables):
     return store
 
 
-def send(store, *tables):
+def send(store, *tables, by_chance=False):
     rows = pd.concat(tables).itertuples()
     store.add(
         [
@@ -78,6 +78,7 @@ def send(store, *tables):
                 row.item_id,
                 int(row.timestamp),
                 rating=row.rating,
+                by_chance=by_chance,
             )
             for row in rows
         ]
@@ -370,6 +371,26 @@ def test_the_percentile_by_hand_and_only_events_by_chance():
     assert everything.metric == "ndcg@10" and everything.queries > found.queries
     with pytest.raises(DataError, match="nothing to compare"):
         retraining.compare(new, old, dataset, cut, shown[:0])
+
+
+@pytest.mark.parametrize("liked", [49, 50])
+def test_a_round_asks_for_what_was_shown_by_chance_where_that_is_enough(world, monkeypatch, liked):
+    store, events = world
+    cut = int(np.quantile(NOW["timestamp"], 1 - retraining.EXAM_SHARE, method="nearest"))
+    exam = NOW[NOW["timestamp"] >= cut]
+    shown = exam[exam["rating"] > 4].head(liked)
+    shown = pd.concat([shown, exam[exam["rating"] < 4]])  # what was not liked cannot be asked for
+    send(events, NOW.drop(shown.index))
+    send(events, shown, by_chance=True)
+    asked = []
+    compare = retraining.compare
+    monkeypatch.setattr(retraining, "compare", lambda *given: asked.append(given[-1]) or compare(*given))
+    decision = retraining.retrain(store, events, version="v2", epochs=1, **SETTINGS)
+    if liked < retraining.FEWEST_BY_CHANCE:
+        assert asked == [None] and "ndcg@10 champion" in decision.figures
+    else:
+        assert len(asked[0]) == len(shown) and decision.figures["queries"] == liked
+        assert "percentile champion" in decision.figures
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path, capsys):

@@ -17,6 +17,7 @@ import small_bundle
 from service_process import service
 
 from recfuse_lib.serving import messages, promotion
+from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.guard import CLIENTS, Rates
 from recfuse_lib.serving.settings import Settings, SettingsError
 
@@ -121,6 +122,23 @@ def test_a_new_item_is_recommended_at_once_and_after_a_restart(client: httpx.Cli
     assert "new-1" in ids(recommended(client, wish="scary", k=100))
     with service(world / "store", f"sqlite:///{world}/events.db") as another:
         assert "new-1" in ids(recommended(another, k=100, constraints={"min_year": 2001}))
+
+
+def test_a_share_of_the_answers_ends_by_chance_and_its_feedback_says_so(world: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    with service(world / "store", url, chance=0.3) as one:
+        answers = [recommended(one, user_id="u08", k=5, reasons=False) for _ in range(300)]
+        by_chance = [[item["by_chance"] for item in answer["items"]] for answer in answers]
+        assert {tuple(places[:-1]) for places in by_chance} == {(False,) * 4}
+        assert 50 < sum(places[-1] for places in by_chance) < 130
+        drawn = next(ids(answer)[-1] for answer, places in zip(answers, by_chance, strict=True) if places[-1])
+        liked = [event("c1", "u08", drawn, by_chance=True), event("c2", "u08", ids(answers[0])[0])]
+        assert one.post("/events", json={"events": liked}).status_code == 200
+        later = [ids(recommended(one, user_id="u08", k=5)) for _ in range(100)]
+        assert not {drawn, ids(answers[0])[0]} & {item for answer in later for item in answer}
+    store = EventStore(url)
+    assert store.by_chance(since=0).to_numpy().tolist() == [["u08", drawn]]
+    store.close()
 
 
 def test_writing_needs_the_key(client: httpx.Client) -> None:
@@ -339,7 +357,7 @@ def test_rates_forget_who_was_silent_longest() -> None:
     [
         ("RECFUSE_PORT", "http", "takes a number"), ("RECFUSE_PORT", "0", "above 0"), ("RECFUSE_RATE", "-1", "from 0"),
         ("RECFUSE_RATE", "nan", "from 0"), ("RECFUSE_HOST", "0.0.0.0", "RECFUSE_API_KEY"), ("RECFUSE_LOG", "all", "info"),
-        ("RECFUSE_API_KEY", "short", "too easy"),
+        ("RECFUSE_API_KEY", "short", "too easy"), ("RECFUSE_CHANCE", "1.5", "from 0 to 1"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(variable: str, value: str, message: str) -> None:

@@ -182,6 +182,45 @@ def test_what_comes_back_is_allowed_and_in_order(recommender: Recommender, data:
     assert bool(answer["notes"]) == (not found)
 
 
+def test_the_last_place_is_drawn_from_all_that_is_allowed(recommender: Recommender) -> None:
+    generator, history = np.random.default_rng(0), recommender.history_of("u04")
+    limits = {"exclude": ["f10", "f40"], "constraints": {"min_year": 1965}}
+    usual = recommender.recommend(history, k=5, **limits)
+    assert not any(item["by_chance"] for item in usual["items"])
+    table = small_bundle.dataset().catalogue
+    expected = set(table["item_id"][table["year"] >= 1965]) - {"f10", "f40"} - {f"f{code}" for code in history.codes}
+    drawn = []
+    for _ in range(1_000):
+        answer = recommender.recommend(history, k=5, **limits, chance=generator)
+        assert answer["items"][:4] == usual["items"][:4]
+        assert [item["by_chance"] for item in answer["items"]] == [False] * 4 + [True]
+        last = answer["items"][-1]
+        assert last["reason"] == recommenders.BY_CHANCE
+        drawn.append(last["item_id"])
+    counts = np.unique(drawn, return_counts=True)
+    assert set(counts[0]) == expected - {item["item_id"] for item in usual["items"][:4]}
+    usually = 1_000 / len(counts[0])
+    assert ((counts[1] - usually) ** 2 / usually).sum() < 2 * len(counts[0]), "each as likely as any other"
+    alone = recommender.explain(history, drawn[-1], None)
+    assert (last["score"], last["predicted_rating"]) == (alone["score"], alone["predicted_rating"])
+
+
+def test_nothing_is_drawn_where_nobody_would_expect_it(recommender: Recommender) -> None:
+    generator, nobody = np.random.default_rng(0), recommender.history_of(None)
+
+    def drawn(history=nobody, k=10, **more) -> int:
+        answers = [recommender.recommend(history, k=k, **more, chance=generator) for _ in range(5)]
+        return sum(item["by_chance"] for answer in answers for item in answer["items"])
+
+    words, limit = recommender.hear("something funny"), recommender.hear("before 1980")
+    assert drawn() == drawn(recommender.history_of("u03")) == drawn(heard=limit) == 5
+    assert drawn(k=1) == drawn(heard=words) == drawn(recommender.history_of("u03"), heard=words) == 0
+    assert drawn(k=100) == drawn(k=60) == 0, "everything is shown"
+    assert drawn(constraints={"min_year": 2010}) == 0, "ten are allowed, ten are shown"
+    answers = [recommender.recommend(nobody, k=3, heard=limit, chance=generator) for _ in range(50)]
+    assert all(item["year"] < 1980 for answer in answers for item in answer["items"])
+
+
 def test_items_that_are_not_known_are_left_out_and_said(recommender: Recommender) -> None:
     history = recommender.history_of(None, [("f1", 5.0, 1), ("gone", 5.0, 2)])
     assert history.missing == ("gone",) and list(history.codes) == [1]

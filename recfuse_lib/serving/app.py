@@ -135,7 +135,14 @@ def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
         recommender = _ready(service)
         history, heard, notes = await understood(service, recommender, body)
         answer = recommender.recommend(
-            history, body.k, heard, body.wish_weight, body.constraints.model_dump(), body.exclude, body.reasons
+            history,
+            body.k,
+            heard,
+            body.wish_weight,
+            body.constraints.model_dump(),
+            body.exclude,
+            body.reasons,
+            service.chance(),
         )
         answer["notes"] += notes
         for reason in answer["fallbacks"]:

@@ -84,6 +84,7 @@ class NewEvent(Body):
     timestamp: Annotated[int, Field(ge=0, le=2**40, description="Unix seconds")]
     kind: Annotated[str, Field(json_schema_extra={"enum": ["rated", *sorted(STARS)]}, max_length=20)] = "rated"
     rating: Annotated[Stars | None, Field(description="For kind “rated”")] = None
+    by_chance: Annotated[bool, Field(description="What the answer said of the item that was shown")] = False
 
 
 class EventsRequest(Body):
@@ -140,9 +141,13 @@ class Recommended(Described):
     reason: str = ""
 
 
+class Listed(Recommended):
+    by_chance: Annotated[bool, Field(description="Drawn by chance, not chosen; send it back with the event")]
+
+
 class RecommendAnswer(BaseModel):
     version: Annotated[str, Field(description="Of the model")]
-    items: list[Recommended]
+    items: list[Listed]
     fallbacks: Annotated[list[str], Field(description="What was missing, and what was done about it")]
     notes: list[str]
     understood: Annotated[str, Field(description="The wish as it was understood")]

@@ -27,6 +27,7 @@ LIKE_WEIGHT = 0.5
 NO_PERSON = "unknown person: no vector of their own"
 NO_HISTORY = "no history: ordered by popularity"
 NO_HISTORY_BUT_WORDS = "no history: ordered by the wish"
+BY_CHANCE = "Drawn by chance, not chosen by the model: what you say of it shows how good the model is."
 NO_WORDS = "this bundle has no text encoder: the words were not heard"
 
 
@@ -167,8 +168,12 @@ class Recommender:
         constraints: Mapping[str, Any] | None = None,
         exclude: Sequence[str] = (),
         reasons: bool = True,
+        chance: np.random.Generator | None = None,
     ) -> dict[str, Any]:
-        """The k best items that the person does not have yet.
+        """The k best items that the person does not have yet; the last one may be drawn by chance instead.
+
+        What a model shows can be liked, what it leaves out cannot. Only what was shown by chance tells fairly which of
+        two models is better (`recfuse_lib.serving.retraining.compare`).
 
         Args:
             history: From `history_of`.
@@ -178,6 +183,9 @@ class Recommender:
             constraints: See `Catalogue.allowed`.
             exclude: Ids that must not come back.
             reasons: Whether each item comes with its shares and a sentence.
+            chance: Draws the last place, each allowed item that is not shown already as likely as any other. Nothing is
+                drawn without it, of one place, where there is nothing to choose from, or where words count: what was
+                drawn would not be what was asked for.
 
         Returns:
             `items`, best first, `fallbacks` and `notes`; JSON as it is.
@@ -198,8 +206,14 @@ class Recommender:
             return {"items": [], "fallbacks": fallbacks, "notes": notes}
         _, rating, score = self._rank(asked, history, codes)
         best = np.argsort(-score, kind="stable")[:k]
-        codes = codes[best]
-        shown = self._shown(codes, score[best], rating[best])
+        codes, score, rating = codes[best], score[best], rating[best]
+        drawn = None
+        if chance is not None and 1 < k == len(codes) and asked.weight == 0 and np.count_nonzero(allowed) > k:
+            allowed[codes[:-1]] = False
+            drawn = codes[-1] = chance.choice(np.flatnonzero(allowed))
+            _, rating[-1:], score[-1:] = self._rank(asked, history, codes[-1:])
+        shown = [{**one, "by_chance": False} for one in self._shown(codes, score, rating)]
+        shown[-1]["by_chance"] = drawn is not None
         if reasons:
             shares = explaining.shares(catalogue, asked, codes)
             because = explaining.because(catalogue, asked, history, codes)
@@ -207,7 +221,8 @@ class Recommender:
                 one["shares"] = shares[place]
                 one["because"] = [catalogue.ids[code] for code in because[place]]
                 titles = [catalogue.titles[code] for code in because[place]]
-                one["reason"] = explaining.sentence(shares[place], titles, asked.weight, heard is not None)
+                reason = explaining.sentence(shares[place], titles, asked.weight, heard is not None)
+                one["reason"] = BY_CHANCE if one["by_chance"] else reason
         return {"items": shown, "fallbacks": fallbacks, "notes": notes}
 
     def similar(self, item_id: str, k: int = 10) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ import pandas as pd
 
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.schema import DataError, Dataset
-from recfuse_lib.data.splits import Fold, Queries, in_order, rolling_fold
+from recfuse_lib.data.splits import POSITIVE, Fold, Queries, in_order, rolling_fold
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, paired_bootstrap
 from recfuse_lib.serving import drift, promotion
@@ -35,7 +35,7 @@ from recfuse_lib.serving.training import Encode, build, met_by, restore
 
 FEWEST_EVENTS = 100
 FEWEST_BY_CHANCE = 50
-"""So many events by chance in the exam, and they alone are asked for."""
+"""So many events by chance in the exam that can be asked for, and they alone are."""
 
 EXAM_SHARE = 0.5
 """Of the events that the champion has not seen, the newest are the exam; the challenger learns from the others."""
@@ -297,10 +297,17 @@ def _round(
         return promotion.keep(store, "all new events are of one moment", figures)
     known = Dataset.of(dataset.name, past, dataset.catalogue)
     build(known, store, version, warm_from=champion, epochs=epochs, since=trained_until + 1, replay=replay, **made)
-    by_chance: pd.DataFrame | None = events.by_chance(cut)
-    if by_chance is not None and len(by_chance) < FEWEST_BY_CHANCE:
-        by_chance = None
-    return challenge(store, version, dataset, cut, made["encode"], {**figures, "cut": cut}, by_chance)
+    by_chance = events.by_chance(cut)
+    fair = by_chance if len(_liked(dataset, cut).merge(by_chance)) >= FEWEST_BY_CHANCE else None
+    return challenge(store, version, dataset, cut, made["encode"], {**figures, "cut": cut}, fair)
+
+
+def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
+    """What `compare` can ask for, columns `user_id`, `item_id`: who liked which known item from a moment on."""
+    events = dataset.interactions
+    known = events["item_id"].isin(events["item_id"][events["timestamp"] < cut])
+    liked = (events["timestamp"] >= cut) & (events["rating"] >= POSITIVE) & known
+    return events.loc[liked, ["user_id", "item_id"]]
 
 
 def measure(champion: Bundle, dataset: Dataset, encode: Encode = Content.of_dataset) -> drift.Drift:

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.catalogue import ItemError
 from recfuse_lib.serving.events import Event, EventStore, Item, StoreUnavailable
@@ -109,7 +111,12 @@ class Service:
         self._write = _Calls(WRITE_SECONDS, self._unavailable)
         self._items_known = False
         self._failed: str | None = None
+        self._random = np.random.default_rng()
         self._changing = asyncio.Lock()
+
+    def chance(self) -> np.random.Generator | None:
+        """For an answer: what draws its last place, in the share of answers that the settings name; else None."""
+        return self._random if self._random.random() < self.settings.chance else None
 
     async def run(self) -> None:
         """Loads the champion, then looks every so often whether there is another one; ends when it is cancelled."""

@@ -36,6 +36,8 @@ class Settings:
         max_body: Bytes of the largest body that is read.
         poll_seconds: How often `store/current` is looked at.
         examples: How many people's ids the page may offer; 0 where ids are not public.
+        chance: In this share of the answers, the last place is drawn by chance; see `Recommender.recommend`. 0 draws
+            nothing.
         log: "info" logs every request, "warning" only what went wrong.
 
     Example:
@@ -59,6 +61,7 @@ class Settings:
     max_body: int = 1_000_000
     poll_seconds: float = 1.0
     examples: int = 8
+    chance: float = 0.1
     log: str = "info"
 
     @classmethod
@@ -87,6 +90,8 @@ class Settings:
         settings = cls(**given)  # type: ignore[arg-type]
         if settings.log not in ("info", "warning"):
             raise SettingsError(f"RECFUSE_LOG is {settings.log!r}; it is info or warning")
+        if settings.chance > 1:
+            raise SettingsError(f"RECFUSE_CHANCE is {settings.chance}; it takes a share from 0 to 1")
         if not settings.port or settings.port > 65535 or not settings.poll_seconds or not settings.burst:
             raise SettingsError(
                 "RECFUSE_PORT, RECFUSE_POLL_SECONDS and RECFUSE_BURST must be above 0, the port below 65536"

@@ -98,6 +98,7 @@ function show(answer) {
 function card(item) {
   const made = document.createElement("li");
   made.dataset.item = item.item_id;
+  made.classList.toggle("chance", item.by_chance);
   made.append(element("h3", titled(item) + (item.new ? " · new" : "")));
   const facts = [item.categories.join(", "), item.price === null ? "" : `price ${item.price}`, `${item.predicted_rating.toFixed(1)} stars expected`];
   made.append(element("p", facts.filter(Boolean).join(" · "), { class: "facts" }));
@@ -127,7 +128,7 @@ async function feedback(item, kind, where) {
   if (!who()) invented = `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
   const event = {
     key: `${who()}:${item.item_id}:${kind}:${Date.now()}`.slice(-200),
-    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000),
+    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000), by_chance: item.by_chance,
   };
   const place = [...byId("list").children].indexOf(where);
   try {
