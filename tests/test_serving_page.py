@@ -11,6 +11,8 @@ import small_bundle
 from service_process import service
 
 from recfuse_lib.serving import promotion
+from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.recommender import BY_CHANCE
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -117,6 +119,26 @@ def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> N
     )
     answered(page, lambda: page.get_by_role("button", name=f"Dismiss {after[0]}", exact=True).click())
     assert after[0] not in titles(page)
+
+
+def test_a_card_says_what_was_drawn_by_chance_and_sends_it_back(browser, client: httpx.Client, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    store = Path(client.log).parent / "store"  # type: ignore[attr-defined]
+    with service(store, url, chance=1) as one:
+        page = browser.new_page()
+        opened(page, one)
+        cards = page.locator("#list > li")
+        assert cards.locator(".because").all_inner_texts().count(BY_CHANCE) == 1
+        assert page.locator("#list > .chance").count() == 1 and BY_CHANCE in cards.last.inner_text()
+        drawn = cards.last.get_attribute("data-item")
+        answered(page, lambda: cards.last.get_by_role("button", name="Like").click())
+        expect(page.locator("#status")).to_have_text(re.compile("^Liked"), timeout=60_000)
+        answered(page, lambda: cards.first.get_by_role("button", name="Dismiss").click())
+        expect(page.locator("#status")).to_have_text(re.compile("^Dismissed"), timeout=60_000)
+        page.close()
+    events = EventStore(url)
+    assert events.count() == 2 and events.by_chance(since=0)["item_id"].tolist() == [drawn]
+    events.close()
 
 
 def test_an_invented_person_by_keyboard_alone(page, client: httpx.Client) -> None:
