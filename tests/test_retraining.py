@@ -226,6 +226,14 @@ def holding(folder, text):
     ]
 
 
+def test_a_time_in_which_nobody_liked_anything_trains_nothing(world):
+    store, events = world
+    send(events, NOW.assign(rating=1.0))
+    decision = retraining.retrain(store, events, version="v2", **SETTINGS)
+    assert decision.action == "keep" and "nobody liked" in decision.reason
+    assert promotion.versions(store) == ["v1"]
+
+
 @pytest.mark.slow
 def test_who_is_erased_is_nowhere_after_the_next_round(world):
     store, events = world

@@ -295,10 +295,12 @@ def _round(
     past = dataset.interactions[dataset.interactions["timestamp"] < cut]
     if not (past["timestamp"] > trained_until).any():
         return promotion.keep(store, "all new events are of one moment", figures)
+    if (liked := _liked(dataset, cut)).empty:
+        return promotion.keep(store, "nobody liked a known item in the newer half of what is new", figures)
     known = Dataset.of(dataset.name, past, dataset.catalogue)
     build(known, store, version, warm_from=champion, epochs=epochs, since=trained_until + 1, replay=replay, **made)
     by_chance = events.by_chance(cut)
-    fair = by_chance if len(_liked(dataset, cut).merge(by_chance)) >= FEWEST_BY_CHANCE else None
+    fair = by_chance if len(liked.merge(by_chance)) >= FEWEST_BY_CHANCE else None
     return challenge(store, version, dataset, cut, made["encode"], {**figures, "cut": cut}, fair)
 
 
