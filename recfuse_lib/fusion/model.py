@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 import keras
 import numpy as np
 import pandas as pd
+import threadpoolctl
 from keras import ops
 
 from recfuse_lib.baselines.ease import EASE
@@ -231,7 +232,8 @@ class FusedModel:
         nobody did. The others stay below them: they get the least m of their 400.
         """
         starts = range(0, len(queries), BATCH)
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        # Each thread has a core: a product that splits itself over all cores once more would only wait for the others.
+        with threadpoolctl.threadpool_limits(1, "blas"), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(lambda start: self._scored(queries[start : start + BATCH]), starts))
         return np.concatenate(found) if found else np.empty((0, self.dataset.n_items), "float32")
 
