@@ -1,4 +1,4 @@
-"""Set before anything is imported: no window for figures, two threads, no start-up messages."""
+"""Set before anything else is imported: no window for figures, two threads, no start-up messages; hypothesis."""
 
 import os
 
@@ -6,3 +6,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis
+
+# How fast a machine is says nothing of the code: neither a slow example nor slowly drawn ones are an error.
+hypothesis.settings.register_profile("recfuse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("recfuse")
