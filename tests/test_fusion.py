@@ -329,6 +329,25 @@ def test_surroundings_leave_the_person_out():
     assert found[1].sum() == 0
 
 
+@given(st.integers(0, 10_000), st.floats(2, 400))
+@settings(max_examples=25)
+def test_surroundings_by_a_plain_loop(seed, days):
+    random = np.random.default_rng(seed)
+    rows = [
+        (u, i, float(random.integers(1, 6)), int(random.integers(0, 3_000)) * DAY) for u in range(6) for i in range(9)
+    ]
+    history, past = queries([row for row in rows if random.random() < 0.7])
+    found = closed_form.Surroundings(days).fit(history, 9).score(past)
+    for row, user in enumerate(past.user):
+        moment = history.loc[history["user"] == user, "timestamp"].max()
+        expected = np.zeros(9)
+        for event in history[history["user"] != user].itertuples():
+            away = abs(event.timestamp - moment) / DAY
+            if away < 4 * days:
+                expected[event.item] += (1.0 if event.rating >= 4 else 0.3) * np.exp(-away / days)
+        np.testing.assert_allclose(found[row], np.log1p(expected), atol=1e-5)
+
+
 def test_content_columns_reproduce_ease_when_content_is_the_identity():
     """With one-hot content and no ridge, the predicted columns are the columns."""
     dataset, _ = world()

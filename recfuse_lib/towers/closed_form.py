@@ -94,11 +94,7 @@ class Surroundings:
         """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time, and by person."""
         ordered = history.sort_values(["timestamp", "user", "item"])
         self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
-        self.middle = (self.day[0] + self.day[-1]) / 2 if len(self.day) else 0.0
-        # e^(−|t − t_u|/τ) is a factor of t times one of t_u, so what depends on t is computed here, once.
-        rise = np.exp((self.day - self.middle) / self.days)
-        weight = _liked(ordered["rating"].to_numpy())
-        self.rising, self.falling, self.past = weight * rise, weight / rise, by_user(history, n_items)
+        self.weight, self.past = _liked(ordered["rating"].to_numpy()), by_user(history, n_items)
         ends = zip(self.past.indptr, self.past.indptr[1:], strict=False)
         self.own = {user: slice(*between) for user, between in zip(self.past.user.tolist(), ends, strict=True)}
         return self
@@ -110,15 +106,13 @@ class Surroundings:
         reach = REACH * self.days
         for row in np.flatnonzero(np.isfinite(moments)):
             moment = moments[row]
-            first, now, last = np.searchsorted(self.day, [moment - reach, moment, moment + reach])
-            rise = np.exp((moment - self.middle) / self.days)
-            before = np.bincount(self.item[first:now], self.rising[first:now], self.past.n_items)
-            after = np.bincount(self.item[now:last], self.falling[now:last], self.past.n_items)
-            scores[row] = before / rise + after * rise
+            near = slice(*np.searchsorted(self.day, [moment - reach, moment + reach]))
+            weight = self.weight[near] * np.exp(-np.abs(self.day[near] - moment) / self.days)
+            scores[row] = np.bincount(self.item[near], weight, self.past.n_items)
             own = self.own.get(int(queries.user[row]), slice(0))
             away = np.abs(self.past.timestamp[own] / DAY - moment)
-            near = np.where(away < reach, np.exp(-away / self.days), 0) * _liked(self.past.rating[own])
-            np.subtract.at(scores[row], self.past.item[own], near)
+            weight = np.where(away < reach, np.exp(-away / self.days), 0) * _liked(self.past.rating[own])
+            np.subtract.at(scores[row], self.past.item[own], weight)
         return np.asarray(np.log(1 + np.maximum(scores, 0)))
 
 
