@@ -264,9 +264,15 @@ def test_rounds_hold_out_what_they_ask_for(seed):
 def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
     dataset, _ = world()
     events = splits.in_order(dataset.events())
+    makers = [lambda: rounds.last_likes(events, dataset, 0)[0], lambda: rounds.hidden_items(events, dataset, 0)[0]]
+    whole = [make() for make in makers]
     monkeypatch.setattr(rounds, "MOST", 25)
-    for fold, _ in (rounds.last_likes(events, dataset, 0), rounds.hidden_items(events, dataset, 0)):
-        assert len(fold.queries) == 25 and fold.targets.shape[0] == 25
+    for fold, all_of_it in zip([make() for make in makers], whole, strict=True):
+        assert len(fold.queries) == 25
+        # Each person keeps their own question and their own targets.
+        rows = np.searchsorted(all_of_it.queries.user, fold.queries.user)
+        assert (fold.targets.toarray() == all_of_it.targets.toarray()[rows]).all()
+        assert (fold.queries.matrix().toarray() == all_of_it.queries.matrix().toarray()[rows]).all()
         assert fold.history["user"].nunique() > 25  # the dimensions still learn from all people
     parts = rounds.held_out_ratings(events, 4, seed=0)
     asked = pd.concat([held_out for _, held_out in parts])
