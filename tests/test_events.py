@@ -319,3 +319,24 @@ def test_a_password_is_not_shown():
     with pytest.raises(StoreUnavailable) as caught:
         store.count()
     assert "secret-word" not in f"{caught.value}{store.url}"
+
+
+def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path):
+    """SQLite reports a limit on its pages exactly as it does a full disk."""
+    store = EventStore(f"sqlite:///{tmp_path}/events.db")
+    store.add_items([Item("a", "Film a", 2000, "Drama")])
+    store.add([Event("first", "ann", "a", 1, "liked")])
+    many = [Event(f"k{n}", f"person {n} " + "x" * 150, "a", n, "liked") for n in range(3_000)]
+
+    def full(connection, _record):
+        connection.execute("PRAGMA max_page_count=1").close()  # not one page more than there are
+
+    sa.event.listen(store._engine, "connect", full)
+    store._engine.dispose()
+    with pytest.raises(StoreUnavailable, match="full"):
+        store.add(many)
+    assert [event.key for event in store.history("ann")] == ["first"] and not store.history(many[0].user_id)
+    sa.event.remove(store._engine, "connect", full)
+    store._engine.dispose()
+    assert len(store.add(many)) == len(many) and len(store.history(many[0].user_id)) == 1
+    store.close()
