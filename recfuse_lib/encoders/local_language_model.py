@@ -54,7 +54,7 @@ class LocalLanguageModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, template: str | None, name: str) -> None:
-        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.model, self.tokenizer, self.template, self.name = model, tokenizer, template, name
         self.dimensions = int(model.backbone.hidden_dim)
         self._template = None
         if template is not None:
