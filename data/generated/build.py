@@ -1,43 +1,75 @@
-"""Writes `answers.jsonl`: what SmolLM2 says of the people whom notebook 03 describes. About ten minutes on two cores.
+"""Writes what SmolLM2 says and judges in the lessons: `answers.jsonl` and `likelihoods.npz`. An hour on two cores.
 
     python data/generated/build.py
 
-Each line holds the key of a question (prompt, weights, settings) and the greedy answer. The questions are those of
-`recfuse_lib.stated.profiles` for the people of `described`.
+The lessons are run with an empty cache and without these files; all that the model wrote, and every large table of
+log-likelihoods, is kept under the key by which the lesson asked for it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 HERE = Path(__file__).resolve().parent
+LESSONS = ("03_describe_interests", "10_evaluate")
+LARGE = 100
+"""Tables of fewer clauses are judged anew by every reader."""
+WITHOUT = """
+from pathlib import Path
+from recfuse_lib.encoders import language_model
+language_model.COMMITTED = Path("nowhere")
+"""
+
+
+def run(lesson: str) -> None:
+    """Runs a lesson from end to end as if nothing were committed."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(HERE.parents[1] / "notebooks" / f"{lesson}.ipynb", 4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT))
+    NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
+
+
+def collect(cache: Path) -> dict[str, bytes]:
+    """File name → content, from what a cache holds."""
+    answers = {file.stem: file.read_text("utf-8").split("\n", 1)[1] for file in (cache / "texts").glob("*.txt")}
+    lines = [json.dumps({"key": key, "answer": answers[key]}, ensure_ascii=False) for key in sorted(answers)]
+    tables = {file.stem: np.load(file)["encodings"] for file in sorted((cache / "likelihoods").glob("*.npz"))}
+    likelihoods = io.BytesIO()
+    np.savez_compressed(likelihoods, **{key: table for key, table in tables.items() if len(table) >= LARGE})
+    return {"answers.jsonl": ("\n".join(lines) + "\n").encode(), "likelihoods.npz": likelihoods.getvalue()}
+
+
+def write(files: dict[str, bytes]) -> None:
+    """Writes the files and their checksums."""
+    for name, content in files.items():
+        (HERE / name).write_bytes(content)
+    checksums = {
+        Path(name).stem: {"file_sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
+    }
+    (HERE / "checksums.json").write_text(json.dumps(checksums, indent=2) + "\n", "utf-8")
 
 
 def main() -> None:
-    from recfuse_lib.data import movielens
-    from recfuse_lib.encoders import language_model
-    from recfuse_lib.stated.profiles import profiles
-    from recfuse_lib.stated.readers import described
+    from recfuse_lib import pretrained
 
-    model = language_model.load("smollm2")
-    language_model.COMMITTED = HERE / "nowhere"
+    pretrained.load("smollm2")
+    weights = pretrained.cache_dir() / "weights"
     with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "weights").symlink_to(weights)
         os.environ["RECFUSE_CACHE"] = folder
-        dataset = movielens.load()
-        for name, fold in described(dataset).items():
-            for grounded in (True, False) if name == "warm" else (True,):
-                profiles(dataset, fold.queries, model, grounded=grounded)
-                print(name, "grounded" if grounded else "free", len(fold.queries), flush=True)
-        entries = {file.stem: file.read_text("utf-8").split("\n", 1)[1] for file in Path(folder, "texts").glob("*.txt")}
-    lines = [json.dumps({"key": key, "answer": entries[key]}, ensure_ascii=False) for key in sorted(entries)]
-    content = ("\n".join(lines) + "\n").encode()
-    (HERE / "answers.jsonl").write_bytes(content)
-    checksums = {"answers": {"file_sha256": hashlib.sha256(content).hexdigest()}}
-    (HERE / "checksums.json").write_text(json.dumps(checksums, indent=2) + "\n", "utf-8")
+        for lesson in LESSONS:
+            run(lesson)
+            print(lesson, flush=True)
+        write(collect(Path(folder)))
 
 
 if __name__ == "__main__":

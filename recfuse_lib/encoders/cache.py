@@ -50,16 +50,17 @@ def content_key(content: Iterable[str], configuration: Mapping[str, Any]) -> str
     return digest.hexdigest()
 
 
-def fetch(key: str) -> npt.NDArray[np.float32] | None:
+def fetch(key: str, kind: str = "encodings") -> npt.NDArray[np.float32] | None:
     """The stored encodings, or None when there are none or the file is not what was stored.
 
     Args:
         key: From `content_key`.
+        kind: What the array holds, the name of its folder.
 
     Returns:
         Array (N, D), or None.
     """
-    path = _path(key)
+    path = _path(key, kind)
     encodings: npt.NDArray[np.float32] | None
     try:
         with np.load(path, allow_pickle=False) as entry:
@@ -74,18 +75,19 @@ def fetch(key: str) -> npt.NDArray[np.float32] | None:
     return encodings
 
 
-def store(key: str, encodings: npt.NDArray[np.float32]) -> None:
+def store(key: str, encodings: npt.NDArray[np.float32], kind: str = "encodings") -> None:
     """Keep encodings under their key. Where the cache cannot be written it warns once and goes on without.
 
     Args:
         key: From `content_key`.
         encodings: Array (N, D).
+        kind: See `fetch`.
     """
 
     def write(file: IO[bytes]) -> None:
         np.savez(file, encodings=encodings, checksum=np.array(_checksum(key, encodings)))
 
-    _replace(_path(key), write)
+    _replace(_path(key, kind), write)
 
 
 def fetch_text(key: str) -> str | None:
@@ -143,7 +145,7 @@ def _replace(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _path(key: str, folder: str = "encodings", ending: str = "npz") -> Path:
+def _path(key: str, folder: str, ending: str = "npz") -> Path:
     return cache_dir() / folder / f"{key}.{ending}"
 
 

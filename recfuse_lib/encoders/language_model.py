@@ -9,6 +9,7 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import time
 from collections.abc import Sequence
@@ -168,6 +169,26 @@ def beginnings(answer: str | Sequence[str], n: int) -> list[str]:
     if len(found) != n:
         raise ValueError(f"{len(found)} beginnings of answers for {n} prompts; give one for all, or one a prompt")
     return found
+
+
+@functools.cache
+def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
+    """Key → log-likelihoods that come with the course, as `recfuse_lib.stated.tags.likelihood_judge` keeps them.
+
+    Raises:
+        recfuse_lib.data.schema.DataError: The file is not what its checksum says.
+
+    Example:
+        >>> {array.dtype.name for array in committed_likelihoods().values()}
+        {'float32'}
+
+    Taught in notebook 03.
+    """
+    if not (COMMITTED / "likelihoods.npz").exists():
+        return {}
+    content = read_verified(COMMITTED, "generated", "likelihoods.npz", "likelihoods")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 @functools.cache
