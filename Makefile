@@ -18,7 +18,7 @@ READY := $(VENV)/ready-$(VERSION)
 NOTEBOOKS ?=
 LAB_FLAGS ?=
 SERVE_FLAGS ?=
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=25
 
 # Steadier times, and two tests at once do not fight for the cores.
 test check course notebooks: export OMP_NUM_THREADS ?= 2
@@ -37,7 +37,7 @@ lab: $(READY) weights
 
 test: $(READY) weights lint types
 	$(PYTEST) tests recfuse_lib
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 notebooks
 
 check: $(READY) lint types
 	$(PYTEST) -m "not slow" tests
