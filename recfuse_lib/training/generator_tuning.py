@@ -8,7 +8,7 @@ Taught in notebook 09.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from keras import ops
 from recfuse_lib.data.splits import POSITIVE, in_order
 from recfuse_lib.encoders.language_model import LanguageModel
 from recfuse_lib.encoders.local_language_model import LocalLanguageModel
+from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.training import snapshots
 
 DISLIKED = 2.5
@@ -120,7 +121,7 @@ class GeneratorTuning(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """L over a batch: Equation 9.3."""
-        return -ops.sum(y_pred * x["weight"]) / ops.sum(x["weight"])
+        return -ops.sum(ops.multiply(y_pred, x["weight"])) / ops.sum(x["weight"])
 
     def tuned(self) -> LocalLanguageModel:
         """The language model as it is now; ask anew after more training, because its name says which weights it has."""
@@ -253,6 +254,41 @@ def auc_shares(scores: npt.ArrayLike, liked: npt.ArrayLike) -> npt.NDArray[np.fl
     shares[liked] = auc + len(liked) / liked.sum() * (won.mean(axis=1) - auc)
     shares[~liked] = auc + len(liked) / (~liked).sum() * (won.mean(axis=0) - auc)
     return shares
+
+
+def auc_table(
+    scores: Mapping[str, npt.ArrayLike], liked: npt.ArrayLike, people: npt.ArrayLike, against: Sequence[str]
+) -> pd.DataFrame:
+    """Several judges of the same ratings: their AUC, and how far each is above some of them, with 95 % intervals.
+
+    Args:
+        scores: Of each judge, (N,).
+        liked: Who liked, bool (N,).
+        people: Whose the ratings are, (N,); people are resampled.
+        against: Judges that all others are compared with, rating by rating.
+
+    Returns:
+        A row a judge; columns "judge", "AUC", and "− X" for each X of `against`, each with " low" and " high".
+
+    Raises:
+        ValueError: All liked, or none did.
+
+    Example:
+        >>> table = auc_table({"a": [3, 1, 2, 0], "b": [3, 2, 1, 0]}, [True, True, False, False], np.arange(4), ["b"])
+        >>> table.loc[0, ["judge", "AUC", "− b"]].tolist()
+        ['a', 0.75, -0.25]
+
+    Taught in notebook 09.
+    """
+    shares, groups = {name: auc_shares(one, liked) for name, one in scores.items()}, np.asarray(people)
+    rows = []
+    for name, own in shares.items():
+        found = {"AUC": bootstrap(own, groups)}
+        found |= {f"− {other}": paired_bootstrap(own, shares[other], groups) for other in against if other != name}
+        ends = (("", "mean"), (" low", "low"), (" high", "high"))
+        cells = {f"{column}{end}": getattr(one, part) for column, one in found.items() for end, part in ends}
+        rows.append({"judge": name, **cells})
+    return pd.DataFrame(rows)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

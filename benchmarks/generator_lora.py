@@ -1,0 +1,149 @@
+"""Can a small generator judge candidates, as it comes and tuned with LoRA? AUC beside two simple peers.
+
+    python benchmarks/generator_lora.py                                    # minutes on a laptop
+    python benchmarks/generator_lora.py --examples 20000 --asked 8000 --batch 32 --seeds 0 1 2    # on a GPU
+
+SmolLM2 is shown what a person liked and disliked and asked whether they will like one film more. The tuned one has
+learnt from such questions about ratings of the training part of `rating`, fold 0. All are asked about ratings drawn
+from its validation part; the test part is not touched. Rank, rate and epochs were set before the first run.
+What is finished is kept in build/generator_lora. Writes docs/finetuning/generator.csv.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data import movielens, splits
+from recfuse_lib.encoders import language_model
+from recfuse_lib.stated.evidence import shown_title
+from recfuse_lib.towers.stars import ExpectedStars
+from recfuse_lib.training import snapshots
+from recfuse_lib.training.generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
+from recfuse_lib.training.optimizers import optimizer, schedule
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "build" / "generator_lora"
+AT_ONCE = 50
+SHRINKAGE = 4.0
+"""Ratings that the mean of all films counts for, as in `ExpectedStars`."""
+PEER, UNTUNED = "person and film", "SmolLM2"
+
+
+def drawn(table, number, seed):
+    """Rows of a table, drawn without replacement, in the table's order."""
+    rows = np.random.default_rng(seed).permutation(len(table))[:number]
+    return table.iloc[np.sort(rows)].reset_index(drop=True)
+
+
+def peers(train, asked, n_items):
+    """What two simple models, fitted to all of the training part, say of the ratings, in stars."""
+    mean = train["rating"].mean()
+    total = np.bincount(train["item"], train["rating"] - mean, n_items)
+    film = mean + total / (np.bincount(train["item"], minlength=n_items) + SHRINKAGE)
+    expected = ExpectedStars(np.zeros((n_items, 1))).fit(train, n_items)
+    users = np.unique(asked["user"])
+    queries = splits.Queries.of(train, users, n_items)
+    person_and_film = expected.predict(queries, np.searchsorted(users, asked["user"]), asked["item"].to_numpy())
+    return {"the film's mean": film[asked["item"]], PEER: person_and_film}
+
+
+def judged(model, prompts):
+    """Scores and the processor seconds they took; what is finished is kept, some prompts at a time."""
+    key = hashlib.sha256("\0".join([model.name, *prompts]).encode()).hexdigest()[:16]
+    path = KEPT / f"judged-{key}.safetensors"
+    scores, seconds = np.empty(0), 0.0
+    if path.exists():
+        arrays, record = snapshots.read(path)
+        scores, seconds = arrays["scores"], record["seconds"]
+    while len(scores) < len(prompts):
+        begun = time.process_time()
+        more = judgement(model, prompts[len(scores) : len(scores) + AT_ONCE])
+        scores, seconds = np.concatenate([scores, more]), seconds + time.process_time() - begun
+        snapshots.write(path, {"scores": scores}, {"seconds": seconds})
+        print(f"{len(scores):,} of {len(prompts):,} judged, {seconds:.0f} processor seconds", flush=True)
+    return scores, seconds
+
+
+def tuned(original, examples, arguments, seed):
+    """The language model after training with one seed, or as an earlier run left it, and what that cost."""
+    prompts, answers = examples
+    settings = [arguments.rank, arguments.rate, arguments.epochs, arguments.batch, seed]
+    key = hashlib.sha256(json.dumps([original.name, prompts, answers, settings]).encode()).hexdigest()[:16]
+    path, costs = KEPT / f"lora-{key}.safetensors", KEPT / f"lora-{key}.json"
+    keras.utils.set_random_seed(seed)
+    tuning = GeneratorTuning(original, arguments.rank)
+    if not costs.exists():
+        steps = arguments.epochs * -(-len(prompts) // arguments.batch)
+        tuning.compile(optimizer("adamw", schedule(arguments.rate, steps)), jit_compile=arguments.jit)
+        tell = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda step, logs: print(f"step {step + 1}: {logs['loss']:.3f}", flush=True)
+        )
+        data = tuning.examples(prompts, answers)
+        clock, begun = time.perf_counter(), time.process_time()
+        tuning.fit(data, batch_size=arguments.batch, epochs=arguments.epochs, callbacks=[tell], verbose=0)
+        row = {
+            "trainable": sum(int(np.prod(weight.shape)) for weight in tuning.trainable_weights),
+            "training processor seconds": round(time.process_time() - begun),
+            "training seconds": round(time.perf_counter() - clock),
+            "tokens of the longest": int(data["token_ids"].shape[1]),
+            "LoRA MB": round(tuning.save_lora(path) / 1e6, 2),
+        }
+        costs.write_text(json.dumps(row))
+    tuning.load_lora(path)
+    return tuning.tuned(), json.loads(costs.read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=300)
+    parser.add_argument("--asked", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--jit", action="store_true", help="compile the training step with XLA")
+    parser.add_argument("--csv", type=Path, default=ROOT / "docs" / "finetuning" / "generator.csv")
+    arguments = parser.parse_args()
+    dataset = movielens.load()
+    titles = [shown_title(title) for title in dataset.catalogue["title"]]
+    split = splits.rating(dataset, 0)
+    asked = drawn(split.validation, arguments.asked, seed=0)
+    liked = asked["rating"].to_numpy() >= splits.POSITIVE
+    prompts = judge_prompts(split.train, asked, titles)
+    scores, costs = peers(split.train, asked, dataset.n_items), {}
+    original = language_model.load("smollm2")
+    scores[UNTUNED], seconds = judged(original, prompts)
+    costs[UNTUNED] = {"judging processor seconds": round(seconds)}
+    for seed in arguments.seeds:
+        taught = drawn(split.train, arguments.examples, seed=seed)
+        answers = np.where(taught["rating"] >= splits.POSITIVE, "Yes", "No").tolist()
+        examples = judge_prompts(split.train, taught, titles), answers
+        model, cost = tuned(original, examples, arguments, seed)
+        name = f"{UNTUNED} with LoRA, seed {seed}"
+        scores[name], seconds = judged(model, prompts)
+        costs[name] = {"judging processor seconds": round(seconds), "examples": len(taught), **cost}
+    table = auc_table(scores, liked, asked["user"], (UNTUNED, PEER)).round(4)
+    table["says yes"] = [float((one > 0).mean()) if name in costs else None for name, one in scores.items()]
+    table = table.join(pd.DataFrame([costs.get(name, {}) for name in scores]))
+    command = " ".join(["python benchmarks/generator_lora.py", *sys.argv[1:]])
+    counted = {"asked": len(asked), "people": asked["user"].nunique(), "liked": round(float(liked.mean()), 3)}
+    table = table.assign(**counted, command=command).convert_dtypes()
+    partial = arguments.csv.with_name(f".{arguments.csv.name}.partial")
+    table.to_csv(partial, index=False)
+    partial.replace(arguments.csv)
+    print(table.T.to_string())
+
+
+if __name__ == "__main__":
+    main()
