@@ -275,8 +275,10 @@ def auc_table(
 
     Example:
         >>> table = auc_table({"a": [3, 1, 2, 0], "b": [3, 2, 1, 0]}, [True, True, False, False], np.arange(4), ["b"])
-        >>> table.loc[0, ["judge", "AUC", "− b"]].tolist()
-        ['a', 0.75, -0.25]
+        >>> print(table[["judge", "AUC", "− b"]].round(2).to_string(index=False, na_rep=""))
+        judge  AUC   − b
+            a 0.75 -0.25
+            b 1.00
 
     Taught in notebook 09.
     """
