@@ -32,6 +32,7 @@ from recfuse_lib.fusion import rounds
 from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
 from recfuse_lib.towers import closed_form, stars
 from recfuse_lib.towers.closed_form import DAY, RECENT
+from recfuse_lib.training.compilation import with_xla
 
 HARDEST, DRAWN = 400, 400
 """Candidates of a training query that score highest on the whole, and further ones drawn at random."""
@@ -201,7 +202,7 @@ class FusedModel:
             keras.optimizers.Adam(rate),
             loss={name: losses[name] for name in targets},
             loss_weights={name: weights[name] for name in targets},
-            jit_compile="auto" if keras.backend.backend() == "torch" else True,
+            jit_compile=with_xla(steps),
         )
         return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
 

@@ -22,6 +22,7 @@ from recfuse_lib.tasks.ranking import Ranking
 from recfuse_lib.tasks.retrieval import Retrieval
 from recfuse_lib.towers.interest import UserTower
 from recfuse_lib.towers.multimodal import MultimodalTower
+from recfuse_lib.training.compilation import with_xla
 
 RETRIEVAL_FORMS = ("softmax", "mse", "mse_catalogue")
 
@@ -218,10 +219,9 @@ class JointModel(keras.Model):
         if not (there := available[history["item"].to_numpy()]).all():
             item = history["item"].to_numpy()[~there][0]
             raise ValueError(f"item {item} is in the history, but `available` says that it could not be chosen")
-        # On a CPU, Keras leaves XLA off unless asked; here it nearly halves the time of a step.
-        compiled = "auto" if keras.backend.backend() == "torch" else True
-        self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
         rows, batch_size = _even_batches(len(history), batch_size)
+        compiled = with_xla(epochs * len(rows) // batch_size)
+        self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
         inputs = pipeline.examples(history, self.history_length).inputs()
         inputs = {name: values[rows] for name, values in inputs.items()}
         return self.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
