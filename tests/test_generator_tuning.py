@@ -36,11 +36,11 @@ class Bytes:
         return bytes(ids).decode("utf-8", "replace")
 
 
-def tiny_model(layers=2):
+def tiny_model(layers=2, tied=True):
     keras.utils.set_random_seed(3)
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=128, num_layers=layers, num_query_heads=4, num_key_value_heads=2, hidden_dim=16,
-        intermediate_dim=32,
+        intermediate_dim=32, tie_word_embeddings=tied,
     )  # fmt: skip
     for weight in backbone.weights:
         weight.assign(weight + 0.3 * keras.random.normal(weight.shape))
@@ -78,6 +78,12 @@ def test_the_loss_is_the_definition(tiny, taught):
         for message, answer in [("Is it warm?", "Yes, it is"), ("<|im_end|> No?", "N"), ("", "ok")]:
             told = model.log_likelihood([message], [answer])[0, 0]
             assert loss_of(tuning, [message], [answer]) == pytest.approx(-told / len(answer), abs=1e-4)
+
+
+def test_output_embeddings_of_their_own_are_copied_too():
+    own = tiny_model(tied=False)
+    told = own.log_likelihood(["Is it warm?"], ["Yes"])[0, 0]
+    assert loss_of(GeneratorTuning(own), ["Is it warm?"], ["Yes"]) == pytest.approx(-told / 3, abs=1e-4)
 
 
 def test_without_a_template_the_answer_goes_on_from_the_message(tiny):

@@ -66,7 +66,9 @@ class GeneratorTuning(keras.Model):
         source = original.model.backbone
         if any(getattr(layer, "lora_enabled", False) for layer in source._flatten_layers()):
             raise ValueError(f"{original.name} has LoRA already; start from the model without it")
-        backbone = type(source).from_config(source.get_config())
+        # KerasHub's Llama leaves this one out of its configuration.
+        tied = {"tie_word_embeddings": source.tie_word_embeddings} if hasattr(source, "tie_word_embeddings") else {}
+        backbone = type(source).from_config({**source.get_config(), **tied})
         for new, old in zip(backbone.weights, source.weights, strict=True):
             new.assign(old)
         backbone.enable_lora(rank)
