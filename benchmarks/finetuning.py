@@ -1,4 +1,4 @@
-"""What each freeze policy costs and brings: parameters, seconds, memory, megabytes, and three protocols.
+"""What each freeze policy costs and brings: parameters, seconds, memory, megabytes, and four protocols.
 
     python benchmarks/finetuning.py                      # all of it; finished trainings are kept in build/finetuning
     python benchmarks/finetuning.py --choose             # the learning rates of θ, on validation alone
@@ -42,7 +42,8 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "finetuning"
 POLICIES = ("frozen", "top-2", "lora-8-top-2", "bias-only", "everything")
 SEEDS = (0, 1, 2)
-PROTOCOLS = ("cold", "warm", "rating")
+PROTOCOLS = {"cold": SEEDS, "warm": SEEDS, "rating": SEEDS, "rolling": SEEDS[:1]}
+"""Each with its seeds: of the split for `cold` and `rating`, of φ for all."""
 FIRST_STEPS, STEPS, ROUNDS, BATCH, ENCODED = 60, 20, 2, 512, 64
 PHI_RATE = 3e-4
 RATES = (3e-6, 1e-5, 3e-5, 1e-4)
@@ -66,7 +67,8 @@ def task_of(dataset, protocol, seed, part):
         history = split.train if part == "validation" else pd.concat([split.train, split.validation])
         asked = getattr(split, part)
         return history, lambda model: np.array([rating_error(model, history, asked)]), np.zeros(1)
-    fold = getattr(splits.cold(dataset, seed) if protocol == "cold" else splits.warm(dataset), part)
+    whole = splits.cold(dataset, seed) if protocol == "cold" else getattr(splits, protocol)(dataset)
+    fold = getattr(whole, part)
     return fold.history, lambda model: evaluate(model, fold).per_query["ndcg"].to_numpy(), fold.queries.user
 
 
@@ -198,7 +200,7 @@ def main():
     if arguments.policy and arguments.choose:
         run(arguments.policy, RATES if arguments.policy != "frozen" else (0.0,), [("cold", 0)], "validation")
     elif arguments.policy:
-        cells = [(protocol, seed) for seed in arguments.seeds for protocol in PROTOCOLS]
+        cells = [(name, seed) for seed in arguments.seeds for name, own in PROTOCOLS.items() if seed in own]
         run(arguments.policy, [rate_of(arguments.policy)], cells, "test")
     else:
         if not arguments.page:
@@ -228,8 +230,8 @@ def write_page():
     )
     grid = chosen.pivot(index="policy", columns="θ rate", values="NDCG@10")
     grid = grid[sorted(grid.columns, key=float)].reindex([one for one in POLICIES if one in grid.index]).reset_index()
-    costs = [name for name in policies.columns if not name.startswith(PROTOCOLS)]
-    results = ["policy", *(name for name in policies.columns if name.startswith(PROTOCOLS))]
+    costs = [name for name in policies.columns if not name.startswith(tuple(PROTOCOLS))]
+    results = ["policy", *(name for name in policies.columns if name.startswith(tuple(PROTOCOLS)))]
     machine = pd.DataFrame({"machine": [str(device) for device in describe_devices()]})
     path = ROOT / "docs" / "finetuning.md"
     text = path.read_text(encoding="utf-8")
@@ -246,6 +248,7 @@ def write_page():
 
 def summary(policy, own, per_policy):
     """One line of the table; differences to "frozen" are paired over the same people, splits and seeds."""
+    losses = [row["loss"] for row in own if row["protocol"] == "warm"]
     line = {
         "policy": policy,
         "θ rate": own[0]["rate"],
@@ -256,6 +259,7 @@ def summary(policy, own, per_policy):
         "stored MB": round(own[0]["stored_mb"], 2),
         "lower states MB": round(own[0]["lower_mb"]),
         "staleness": f"{np.mean([row['staleness'][0] for row in own]):.4f}",
+        "loss on warm, a round": " ".join(f"{loss:.3f}" for loss in np.mean(losses, axis=0)),
     }
     for protocol in PROTOCOLS:
         seeds = sorted(seed for name, seed in per_policy[policy] if name == protocol)
