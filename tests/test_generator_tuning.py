@@ -5,6 +5,7 @@ import keras_hub
 import numpy as np
 import pandas as pd
 import pytest
+from test_language_model import Bytes
 
 from recfuse_lib.encoders.local_language_model import LocalLanguageModel
 from recfuse_lib.training import snapshots
@@ -22,18 +23,6 @@ from recfuse_lib.training.optimizers import optimizer
 TEMPLATE = "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n{% endfor %}[answer] "
 MESSAGES = ["Is it warm?", "Is it cold today, or rather not?", "Rain?", "Snow, ice and wind?"]
 ANSWERS = ["Yes", "No", "Yes", "No"]
-
-
-class Bytes:
-    """A tokenizer for tiny models: every byte a token, 0 ends an answer."""
-
-    end = 0
-
-    def encode(self, text, special):
-        return list(text.encode())
-
-    def decode(self, ids):
-        return bytes(ids).decode("utf-8", "replace")
 
 
 def tiny_model(layers=2, tied=True):
