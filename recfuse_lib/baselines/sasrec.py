@@ -15,6 +15,7 @@ from keras import ops
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.tasks.negatives import full_softmax, one_negative
+from recfuse_lib.training.pipelines import untuned
 
 LOSSES = ("one", "full")
 """`one` negative with binary cross-entropy (2018), or the `full` softmax (2023)."""
@@ -113,7 +114,8 @@ class SASRec:
         inputs = {name: np.resize(values, (steps * size, self.length)) for name, values in inputs.items()}
         # Not with XLA: on a CPU it draws the random numbers of dropout, of which there are many here, far more slowly.
         self.model.compile(keras.optimizers.Adam(self.learning_rate, beta_2=0.98), jit_compile=False)
-        self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0, callbacks=callbacks)
+        with untuned():
+            self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0, callbacks=callbacks)
         return self
 
     def score(self, queries: Queries) -> np.ndarray:

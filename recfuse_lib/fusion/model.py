@@ -33,6 +33,7 @@ from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate,
 from recfuse_lib.towers import closed_form, stars
 from recfuse_lib.towers.closed_form import DAY, RECENT
 from recfuse_lib.training.compilation import with_xla
+from recfuse_lib.training.pipelines import untuned
 
 HARDEST, DRAWN = 400, 400
 """Candidates of a training query that score highest on the whole, and further ones drawn at random."""
@@ -204,7 +205,8 @@ class FusedModel:
             loss_weights={name: weights[name] for name in targets},
             jit_compile=with_xla(steps),
         )
-        return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+        with untuned():
+            return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
 
     def _network(self, examples: Mapping[str, np.ndarray]) -> keras.Model:
         """One Keras model of both tasks over the examples' arrays; makes the gates."""

@@ -25,6 +25,7 @@ from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.combination import Combination
 from recfuse_lib.serving.content import Content
 from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.training.pipelines import untuned
 
 WEIGHTS = "weights.safetensors"
 EPOCHS_FROM_NOTHING, EPOCHS_ONWARD = 8, 3
@@ -177,7 +178,8 @@ def fit(
                 variable.assign(keras.ops.zeros_like(variable))
     else:
         model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), jit_compile=False)
-    return model.fit(inputs, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
+    with untuned():
+        return model.fit(inputs, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
 
 
 def restore(bundle: Bundle, dataset: Dataset, content: Content) -> JointModel:

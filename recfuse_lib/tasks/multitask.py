@@ -23,6 +23,7 @@ from recfuse_lib.tasks.retrieval import Retrieval
 from recfuse_lib.towers.interest import UserTower
 from recfuse_lib.towers.multimodal import MultimodalTower
 from recfuse_lib.training.compilation import with_xla
+from recfuse_lib.training.pipelines import untuned
 
 RETRIEVAL_FORMS = ("softmax", "mse", "mse_catalogue")
 
@@ -224,7 +225,8 @@ class JointModel(keras.Model):
         self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
         inputs = pipeline.examples(history, self.history_length).inputs()
         inputs = {name: values[rows] for name, values in inputs.items()}
-        return self.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
+        with untuned():
+            return self.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
 
     def score(self, queries: Queries) -> np.ndarray:
         """s(u, i) of every item for every query, float32 (Q, n_items); people it never met count as unknown."""

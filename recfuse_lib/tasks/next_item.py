@@ -19,6 +19,7 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.tasks.negatives import Negatives
 from recfuse_lib.towers.deep import AttributeCrosses, HistoryTransformer
 from recfuse_lib.towers.multimodal import MultimodalTower
+from recfuse_lib.training.pipelines import untuned
 
 SCORED_SHARE = 2
 """A row of L places is asked at its last L / 2, so that each of them has at least L / 2 places before it."""
@@ -206,7 +207,8 @@ class DeepModel(keras.Model):
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs)
         # Not forced through XLA: on a CPU, compiling takes as long as XLA saves in five passes, and half a gigabyte.
         self.compile(optimizer=keras.optimizers.Adam(schedule))
-        return self.fit(inputs, epochs=epochs, batch_size=size, verbose=verbose, callbacks=callbacks)
+        with untuned():
+            return self.fit(inputs, epochs=epochs, batch_size=size, verbose=verbose, callbacks=callbacks)
 
     def interests(self, queries: Queries, vectors: Any) -> Any:
         """p_u of every query, (Q, D), given z_i of every item, (I, D)."""

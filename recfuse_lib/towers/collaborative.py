@@ -20,6 +20,7 @@ from keras import ops
 from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data.schema import DataError
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.training.pipelines import untuned
 
 OBJECTIVES = ("mse", "bpr", "sampled_softmax", "softmax")
 
@@ -351,5 +352,6 @@ def factorise(
     chosen = np.resize(np.random.default_rng(model.config["seed"]).permutation(len(y)), -(-len(y) // size) * size)
     model.compile(keras.optimizers.Adam(learning_rate), jit_compile=True)
     x = {name: values[chosen] for name, values in x.items()}
-    model.fit(x, y[chosen], batch_size=size, epochs=epochs, verbose=0)
+    with untuned():
+        model.fit(x, y[chosen], batch_size=size, epochs=epochs, verbose=0)
     return model

@@ -95,7 +95,7 @@ class FineTuning(keras.Model):
         if self.start is not None:
             self.lower = LowerStates(encoder, texts, self.start) if lower is None else lower
             self.text = TextLayers(encoder, self.start, name="text")
-            self._encode = compiled(self.text, "int32" if self.start < 0 else "float32")
+            self._encode = compiled(self.text, None if self.start < 0 else encoder.dimensions)
         self.built = True
 
     @property
@@ -129,8 +129,8 @@ class FineTuning(keras.Model):
         if self.text is None or self.lower is None:
             raise ValueError('the policy is "frozen": encodings stay as they are; see `table`')
         encodings = np.empty((self.n_items, self.encoder.dimensions), "float32")
-        for same in self.lower.batches(np.arange(self.n_items)):
-            encodings[same] = self._encode(self.lower.exact(same))
+        for same, found in self.lower.run(self._encode):
+            encodings[same] = found
         return encodings
 
     def refresh(self) -> float:
@@ -283,7 +283,10 @@ class FineTuning(keras.Model):
         signature = (specification(pieces(batches[first], n)[0]),)
 
         def dataset(context: Any = None) -> Any:
-            return tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
+            options = tf.data.Options()
+            options.autotune.enabled = False
+            made = tf.data.Dataset.from_generator(stream, output_signature=signature).prefetch(2)
+            return made.with_options(options)
 
         return dataset() if n == 1 else self.distribute_strategy.distribute_datasets_from_function(dataset)
 

@@ -5,14 +5,15 @@ Taught in notebook 09.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from recfuse_lib.encoders.text import TOKENS_PER_BATCH, TextEncoder, masked_mean
+from recfuse_lib.encoders.text import BATCHES_AT_ONCE, TOKENS_PER_BATCH, TextEncoder, masked_mean
 
 WIDTH_STEP = 8
 """Texts are padded to multiples of this many tokens, so that few shapes are compiled."""
@@ -46,12 +47,17 @@ class LowerStates:
             self.values = self._states(encoder)
 
     def _states(self, encoder: TextEncoder) -> np.ndarray:
-        run = compiled(lambda ids: run_layers(encoder.backbone, embed(encoder.backbone, ids), 0, self.start), "int32")
+        run = compiled(lambda ids: run_layers(encoder.backbone, embed(encoder.backbone, ids), 0, self.start))
         states = np.empty((len(self.values), encoder.dimensions), "float32")
-        for items in self.batches(np.arange(len(self.lengths))):
-            places = self._places(items)
-            states[places] = run(self.values[places])
+        for items, found in self.run(run):
+            states[self._places(items)] = found
         return states
+
+    def run(self, function: Any) -> Iterator[tuple[np.ndarray, Any]]:
+        """(items of one batch, `function` of their values) for all texts, two batches at a time."""
+        parts = self.batches(np.arange(len(self.lengths)))
+        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+            yield from zip(parts, pool.map(lambda items: function(self.exact(items)), parts), strict=True)
 
     @property
     def megabytes(self) -> float:
@@ -132,13 +138,20 @@ def run_layers(
     return states
 
 
-def compiled(function: Any, dtype: str) -> Any:
-    """A function of one array, from NumPy to NumPy, as quick as the backend has it without compiling every shape."""
+def compiled(function: Any, width: int | None = None) -> Any:
+    """A function of one array, from NumPy to NumPy, as quick as the backend has it without compiling every shape.
+
+    Args:
+        function: Of token ids, int32 (M, T), or of hidden states, float32 (M, T, D).
+        width: D; None for token ids.
+    """
     backend = keras.backend.backend()
+    dtype = "int32" if width is None else "float32"
     if backend == "tensorflow":
         import tensorflow as tf
 
-        graph = tf.function(function, reduce_retracing=True, autograph=False)
+        signature = tf.TensorSpec([None, None] if width is None else [None, None, width], dtype)
+        graph = tf.function(function, input_signature=[signature], autograph=False)
         return lambda values: graph(tf.convert_to_tensor(values, dtype)).numpy()
     if backend == "torch":
         import torch

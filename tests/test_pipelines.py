@@ -1,0 +1,61 @@
+"""The pipelines of trainings on TensorFlow: nothing is tuned in them, and nothing else is different."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.tasks.next_item import DeepModel
+from recfuse_lib.training.pipelines import untuned
+
+tf = pytest.importorskip("tensorflow")
+
+
+def autotuned() -> bool:
+    """Whether a pipeline that is made now would be tuned; TensorFlow's default is None, which means yes."""
+    return tf.data.Options().autotune.enabled is not False
+
+
+def trained(seed=0):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x = np.random.default_rng(seed).normal(size=(100, 3)).astype("float32")
+    model.fit(x, x.sum(axis=1), batch_size=8, epochs=3, verbose=0)
+    return model.get_weights()
+
+
+def test_only_within_and_also_after_an_error():
+    assert autotuned()
+    with pytest.raises(RuntimeError), untuned():
+        assert not autotuned()
+        raise RuntimeError
+    assert autotuned()
+
+
+class Look(keras.callbacks.Callback):
+    """Notes whether a pipeline that is made when the training begins would be tuned."""
+
+    def on_train_begin(self, logs=None):
+        self.tuned = autotuned()
+
+
+def test_the_models_of_the_course_train_within_it():
+    history = pd.DataFrame({"user": [0, 0, 1, 1], "item": [0, 1, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3, 4]})
+    encodings = ItemEncodings.of({"text": np.eye(3)})
+    look = Look()
+    JointModel(2, 3, encodings.widths, 4).learn(history, encodings, epochs=1, verbose=0, callbacks=[look])
+    assert look.tuned is False
+    look = Look()
+    DeepModel(3, encodings.widths, 4, 4).learn(history, encodings, epochs=1, verbose=0, callbacks=[look])
+    assert look.tuned is False
+
+
+def test_the_same_batches_in_the_same_order():
+    expected = trained()
+    with untuned():
+        found = trained()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
