@@ -132,9 +132,22 @@ def embed(backbone: Any, token_ids: Any, training: bool = False) -> Any:
 def run_layers(
     backbone: Any, states: Any, first: int, last: int | None, mask: Any = None, training: bool = False
 ) -> Any:
-    """Hidden states after the transformer layers `first` … `last` − 1, (M, T, D)."""
+    """Hidden states after the transformer layers `first` … `last` − 1, (M, T, D).
+
+    KerasHub's own parts, but all tokens of a batch lie in one matrix where a layer looks at each token by itself: the
+    gradient of a dense layer is then one product. On (M, T, D) TensorFlow would make one for each of the M texts and
+    add them up.
+    """
+    shape = ops.shape(states)
+    allowed = None if mask is None else ops.expand_dims(ops.cast(mask, "bool"), 1)
     for layer in backbone.transformer_layers[first:last]:
-        states = layer(states, padding_mask=mask, training=training)
+        attended = layer._self_attention_layer(states, states, attention_mask=allowed, training=training)
+        attended = layer._self_attention_dropout(attended, training=training)
+        rows = ops.reshape(states + attended, (-1, backbone.hidden_dim))
+        rows = layer._self_attention_layer_norm(rows)
+        fed = layer._feedforward_output_dense(layer._feedforward_intermediate_dense(rows))
+        rows = layer._feedforward_layer_norm(rows + layer._feedforward_dropout(fed, training=training))
+        states = ops.reshape(rows, shape)
     return states
 
 
