@@ -141,6 +141,7 @@ def run_layers(
     shape = ops.shape(states)
     allowed = None if mask is None else ops.expand_dims(ops.cast(mask, "bool"), 1)
     for layer in backbone.transformer_layers[first:last]:
+        states = ops.cast(states, layer.compute_dtype)
         attended = layer._self_attention_layer(states, states, attention_mask=allowed, training=training)
         attended = layer._self_attention_dropout(attended, training=training)
         rows = ops.reshape(states + attended, (-1, backbone.hidden_dim))
