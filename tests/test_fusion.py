@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.baselines.ease import EASE
@@ -335,6 +335,7 @@ def test_surroundings_leave_the_person_out():
     assert found[1].sum() == 0
 
 
+@example(65, 2.0)  # one rating is exactly 4 τ away
 @given(st.integers(0, 10_000), st.floats(2, 400))
 @settings(max_examples=25)
 def test_surroundings_by_a_plain_loop(seed, days):

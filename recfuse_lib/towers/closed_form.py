@@ -79,7 +79,7 @@ class Transitions:
 class Surroundings:
     """Temporal: what other people rated around the time of a person's last interaction.
 
-        s(u, i) = log(1 + Σ over others' ratings of i, at most 4 τ away, of w e^(−|t − t_u| / τ))
+        s(u, i) = log(1 + Σ over others' ratings of i, less than 4 τ away, of w e^(−|t − t_u| / τ))
 
     Args:
         days: τ.
@@ -106,14 +106,18 @@ class Surroundings:
         reach = REACH * self.days
         for row in np.flatnonzero(np.isfinite(moments)):
             moment = moments[row]
-            near = slice(*np.searchsorted(self.day, [moment - reach, moment + reach]))
-            weight = self.weight[near] * np.exp(-np.abs(self.day[near] - moment) / self.days)
+            ends = np.searchsorted(self.day, moment - reach), np.searchsorted(self.day, moment + reach, "right")
+            near = slice(*ends)
+            weight = self._nearness(self.day[near] - moment) * self.weight[near]
             scores[row] = np.bincount(self.item[near], weight, self.past.n_items)
             own = self.own.get(int(queries.user[row]), slice(0))
-            away = np.abs(self.past.timestamp[own] / DAY - moment)
-            weight = np.where(away < reach, np.exp(-away / self.days), 0) * _liked(self.past.rating[own])
+            weight = self._nearness(self.past.timestamp[own] / DAY - moment) * _liked(self.past.rating[own])
             np.subtract.at(scores[row], self.past.item[own], weight)
         return np.asarray(np.log(1 + np.maximum(scores, 0)))
+
+    def _nearness(self, away: np.ndarray) -> np.ndarray:
+        """e^(−|t| / τ) for times t in days, 0 from 4 τ on; an own rating is taken out exactly as it was counted."""
+        return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
 
 
 class Likeness:
