@@ -17,9 +17,9 @@ def untuned() -> Iterator[None]:
     """Within it, TensorFlow does not tune the pipelines that Keras makes of arrays.
 
     tf.data tunes a pipeline in a thread that sleeps between two looks, twice as long each time, up to a minute. At the
-    pipeline's end that thread is woken before it can see that the end has come; then it sleeps again, and `fit` waits
-    for it. On two busy cores four of five trainings of 3 seconds took 5 so. Arrays in memory leave nothing to tune.
-    Other backends have no such thread.
+    pipeline's end that thread often sleeps on, as if it were woken before it can see the end, and `fit` waits for it.
+    On two busy cores eleven of thirteen trainings of 3 seconds waited, most of them for two more; without tuning none
+    did. Arrays in memory leave nothing to tune. Other backends have no such thread.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Dense(1)])
