@@ -1,5 +1,6 @@
 # make lab      set up everything and open the course
 # make test     set up everything, then lint, types, unit tests and every notebook
+# make soak     the tests that take minutes by their nature: many kills, a minute without a database
 # make check    lint, types, fast tests, notebook skeleton: about a minute
 # make serve    start the recommender over HTTP with its page; trains a first model when there is none
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
@@ -21,26 +22,29 @@ SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=25
 
 # Steadier times, and two tests at once do not fight for the cores.
-test check course notebooks: export OMP_NUM_THREADS ?= 2
-test check course notebooks: export TF_NUM_INTRAOP_THREADS ?= 2
-test check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
+test soak check course notebooks: export OMP_NUM_THREADS ?= 2
+test soak check course notebooks: export TF_NUM_INTRAOP_THREADS ?= 2
+test soak check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Large arrays lie in large pages where Linux offers them: training takes a fifth less time. Others do not read it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test check serve course leaderboard notebooks lint types weights clean
+.PHONY: lab test soak check serve course leaderboard notebooks lint types weights clean
 
 lab: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.environment
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
 
 test: $(READY) weights lint types
-	$(PYTEST) tests recfuse_lib
+	$(PYTEST) -m "not soak" tests recfuse_lib
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 notebooks
 
 check: $(READY) lint types
-	$(PYTEST) -m "not slow" tests
+	$(PYTEST) -m "not slow and not soak" tests
+
+soak: $(READY) weights
+	$(PYTEST) -m soak tests
 
 serve: $(READY) weights
 	$(BIN)/python -m recfuse_lib.serving $(SERVE_FLAGS)
