@@ -1,8 +1,12 @@
 """The teaching kit: figures, checks, environment, leaderboard, and the runner of notebooks."""
 
+import contextlib
+import errno
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 
-from recfuse_lib.teaching import checks, course, environment, figures, leaderboard
+from recfuse_lib.teaching import checks, costs, course, environment, figures, leaderboard, usage
+from recfuse_lib.teaching.execution import NotebookError, execute
 
 
 @pytest.fixture
@@ -222,6 +228,111 @@ def test_the_runner_goes_on_after_a_failure_and_leaves_no_time_stamp(
     assert json.loads(Path(paths[1]).read_text("utf-8"))["cells"][1]["execution_count"] == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("death", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "was killed by SIGKILL; as a rule the system ran out of memory"),
+        ("os._exit(3)", "ended by itself with status 3"),
+    ],
+)
+def test_a_dead_kernel_is_named_with_its_cell(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], death: str, said: str
+) -> None:
+    with pytest.raises(NotebookError, match=said) as error:
+        execute(notebook_of("import os", f"# The last cell.\n{death}"), tmp_path)
+    assert "in cell 2, which begins '# The last cell.'" in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+def gone(process: int) -> bool:
+    """Whether a process that was killed is gone within five seconds; until somebody asks, it may stay a zombie."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        dying = psutil.Process(process)
+        for _ in range(100):
+            if dying.status() == psutil.STATUS_ZOMBIE:
+                return True
+            time.sleep(0.05)
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_at_once_leaves_no_process_and_the_next_run_continues(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    nbformat.write(notebook_of("open('ran', 'a').write('x')"), tmp_path / "01_first.ipynb")
+    waits = "import subprocess, pathlib, time\nchild = subprocess.Popen(['sleep', '60'])"
+    waits += "\npathlib.Path('child').write_text(str(child.pid))\ntime.sleep(60 * (not pathlib.Path('second').exists()))"
+    nbformat.write(notebook_of(waits), tmp_path / "02_wait.ipynb")
+    command = [sys.executable, "-m", "recfuse_lib.teaching.course", "01_first.ipynb", "02_wait.ipynb", "--output", "out"]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "child").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(number)
+    output, _ = run.communicate(timeout=10)
+    assert run.returncode == 128 + number and "Traceback" not in output
+    assert f"stopped by {number.name}" in output and "the same command continues" in output
+    assert gone(int((tmp_path / "child").read_text()))
+    (tmp_path / "second").touch()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert "01_first: done in the run before" in again.stdout and "2 of 2 notebooks ran" in again.stdout
+    assert (tmp_path / "ran").read_text() == "x"
+    assert not (tmp_path / "out" / "progress.json").exists()
+
+
+@pytest.mark.slow
+def test_a_changed_notebook_runs_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = tmp_path / "01_good.ipynb", tmp_path / "02_bad.ipynb"
+    nbformat.write(notebook_of("1"), good)
+    nbformat.write(notebook_of("1 / 0"), bad)
+    command = [str(good), str(bad), "--output", str(tmp_path / "out")]
+    assert course.main(command) == 1
+    nbformat.write(notebook_of("2"), good)
+    nbformat.write(notebook_of("3"), bad)
+    assert course.main(command) == 0
+    assert "done in the run before" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_nothing_is_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Path.write_text
+
+    def full(path: Path, text: str, *encoding: str) -> int:
+        if path.suffix != ".partial":
+            return write(path, text, *encoding)
+        write(path, text[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    nbformat.write(notebook_of("1"), tmp_path / "01_good.ipynb")
+    monkeypatch.setattr(Path, "write_text", full)
+    assert course.main([str(tmp_path / "01_good.ipynb"), "--output", str(tmp_path / "out")]) == 1
+    output = capsys.readouterr().out
+    assert "the disk is full" in output and "the same command continues" in output
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_the_costs_count_children_of_children() -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    nested = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n{burn}"
+    with usage.measured() as spent:
+        subprocess.run([sys.executable, "-c", nested], check=True)
+    assert 1.0 <= spent.processor_seconds < 1.6
+    assert spent.seconds >= 0.9 and spent.peak_memory_mb > 5
+
+
+@pytest.mark.parametrize("row", costs.read_timings(costs.TIMINGS).values(), ids=lambda row: row["notebook"])
+def test_a_lesson_keeps_its_budget(row: dict[str, str]) -> None:
+    text = (costs.NOTEBOOKS / f"{row['notebook']}.ipynb").read_text("utf-8")
+    budget = 90 if "more than 60 processor seconds" in text else 60
+    assert float(row["processor_seconds"]) / float(row["factor"]) <= budget
+    assert float(row["peak_memory_mb"]) <= 3_500
+
+
 def test_a_row_that_cannot_be_kept_is_said_and_the_lesson_goes_on(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RECFUSE_LEADERBOARD", str(tmp_path / "file"))
@@ -230,11 +341,11 @@ def test_a_row_that_cannot_be_kept_is_said_and_the_lesson_goes_on(tmp_path, monk
 
 
 def test_readme_holds_the_measured_table() -> None:
-    readme = course.README.read_text("utf-8")
-    assert readme == course.with_table(readme, course.notebook_table()), (
+    readme = costs.README.read_text("utf-8")
+    assert readme == costs.with_table(readme, costs.notebook_table()), (
         "run: python -m recfuse_lib.teaching.course --readme"
     )
 
 
 def test_readme_shows_the_tour_as_it_ran() -> None:
-    assert course.RESULT.read_bytes() == course.result_picture(), "run: python -m recfuse_lib.teaching.course --readme"
+    assert costs.RESULT.read_bytes() == costs.result_picture(), "run: python -m recfuse_lib.teaching.course --readme"
