@@ -19,7 +19,7 @@ READY := $(VENV)/ready-$(VERSION)
 NOTEBOOKS ?=
 LAB_FLAGS ?=
 SERVE_FLAGS ?=
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=25
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Steadier times, and two tests at once do not fight for the cores.
 test soak check course notebooks: export OMP_NUM_THREADS ?= 2
