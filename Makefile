@@ -4,6 +4,8 @@
 # make check    lint, types, fast tests, notebook skeleton: about a minute
 # make serve    start the recommender over HTTP with its page; trains a first model when there is none
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
+# make tables   make one row of every committed table again and compare it
+# make machine  how this machine compares with the reference machine of all budgets, in a minute
 # make leaderboard  tune every peer, train the fused model, print the leaderboard: a few hours
 # make notebooks  re-execute the notebooks in place (NOTEBOOKS=notebooks/04_*.ipynb for some)
 # make clean    remove what make made
@@ -15,22 +17,25 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in $(BIN)/python python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c "$(SUITABLE)" 2>/dev/null && echo "$$p" && break; done)
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-READY := $(VENV)/ready-$(VERSION)
+READY := $(VENV)/ready-$(VERSION)$(if $(filter-out tested,$(VERSIONS)),-$(VERSIONS))
 NOTEBOOKS ?=
+# tested: as in constraints.txt; oldest: the lower bounds of pyproject.toml; newest: whatever its ranges allow.
+VERSIONS ?= tested
+CONSTRAINTS := $(if $(filter tested,$(VERSIONS)),constraints.txt,build/$(VERSIONS).txt)
 LAB_FLAGS ?=
 SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Steadier times, and two tests at once do not fight for the cores.
-test soak check course notebooks: export OMP_NUM_THREADS ?= 2
-test soak check course notebooks: export TF_NUM_INTRAOP_THREADS ?= 2
+test soak check course notebooks tables: export OMP_NUM_THREADS ?= 2
+test soak check course notebooks tables: export TF_NUM_INTRAOP_THREADS ?= 2
 test soak check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Large arrays lie in large pages where Linux offers them: training takes a fifth less time. Others do not read it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test soak check serve course leaderboard notebooks lint types weights clean
+.PHONY: lab test soak check serve course tables machine leaderboard notebooks lint types weights clean
 
 lab: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.environment
@@ -52,6 +57,12 @@ serve: $(READY) weights
 course: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.course $(NOTEBOOKS)
 
+tables: $(READY) weights
+	$(BIN)/python benchmarks/repeat.py
+
+machine: $(READY)
+	$(BIN)/python benchmarks/machine.py
+
 leaderboard: $(READY) weights
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/fused_model.py
@@ -69,12 +80,19 @@ types: $(READY)
 weights: $(READY)
 	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2
 
-$(READY): pyproject.toml constraints.txt
+build/oldest.txt: pyproject.toml
+	@mkdir -p build && "$(PYTHON)" -m venv build/resolver && build/resolver/bin/pip install --quiet uv
+	build/resolver/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --output-file $@ pyproject.toml
+
+build/newest.txt:
+	@mkdir -p build && touch $@
+
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(VERSION)" || { echo "No Python 3.11, 3.12 or 3.13 found; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 1; }
 	@"$(PYTHON)" -c "$(SUITABLE)" || { echo "$(PYTHON) is Python $(VERSION); RecFuse needs 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@"$(PYTHON)" -c "import ensurepip, venv" 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt install python$(VERSION)-venv"; exit 1; }
 	@test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" || "$(PYTHON)" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
 	@rm -f $(VENV)/ready-* && touch $@
 
 clean:
