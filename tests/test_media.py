@@ -344,7 +344,8 @@ def test_missing_by_choice_is_a_mask_and_bad_files_are_named(some_files):
         pictures, present = read_all(some_files, read_image, missing="mask")
     np.testing.assert_array_equal(present, [True, False, False, True])
     assert not pictures[1:3].any()
-    np.testing.assert_array_equal(pictures[3], pictures[0].swapaxes(0, 1))
+    # A processor may round the last pixels of a row otherwise than those in the middle.
+    np.testing.assert_allclose(pictures[3], pictures[0].swapaxes(0, 1), atol=1e-6)
 
 
 def test_nothing_to_read_is_an_error_even_by_choice(some_files):
