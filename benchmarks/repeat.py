@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tables
 
-SCRIPTS = ()
+SCRIPTS = ("leaderboard_rows",)
 """The scripts with ``TABLES`` and ``repeat``."""
 
 

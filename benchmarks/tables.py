@@ -31,7 +31,7 @@ class Table:
 
     Attributes:
         path: The CSV file, relative to ``docs/``.
-        command: What makes the whole table, from the repository's root; its script counts as code.
+        command: What makes the whole table, from the repository's root; its scripts count as code.
         settings: What a reader must know to make it again: sizes, seeds, grids.
         data: Files or folders under ``data/`` that it is computed from.
         code: Files or folders of ``recfuse_lib`` whose behaviour the figures depend on.
@@ -47,11 +47,6 @@ class Table:
     code: tuple[str, ...]
     keys: tuple[str, ...]
     tolerance: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def script(self) -> str:
-        """The script of the command, relative to the repository's root."""
-        return next(word for word in self.command.split() if word.endswith(".py"))
 
 
 def write(table: Table, frame: pd.DataFrame) -> None:
@@ -98,8 +93,8 @@ def digests(command: str, settings: Mapping[str, Any], data: tuple[str, ...], co
     Raises:
         FileNotFoundError: If a declared file is not there.
     """
-    script = next(word for word in command.split() if word.endswith(".py"))
-    sources = [path for name in (script, *code) for path in _files(REPOSITORY / name, ".py")]
+    scripts = [word for word in command.split() if word.endswith(".py")]
+    sources = [path for name in (*scripts, *code) for path in _files(REPOSITORY / name, ".py")]
     return {
         "settings": _digest(json.dumps(settings, sort_keys=True).encode()),
         "data": _digest(*(path.read_bytes() for name in data for path in _files(REPOSITORY / "data" / name, ""))),

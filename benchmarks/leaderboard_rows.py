@@ -1,0 +1,71 @@
+"""One row of each protocol's leaderboard, made again.
+
+The tables themselves are filled by `make leaderboard` and by the lessons; this script declares what they depend on and
+has the row that the weekly run compares (see `repeat.py`).
+"""
+
+import numpy as np
+import pandas as pd
+import peers
+import tables
+
+from recfuse_lib.baselines.ease import EASE
+from recfuse_lib.data import movielens, splits
+from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.towers.collaborative import Biases
+
+COMMAND = "python benchmarks/peers.py && python benchmarks/fused_model.py"
+CODE = ("recfuse_lib/baselines", "recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py")
+FUSION = ("recfuse_lib/fusion", "recfuse_lib/towers/closed_form.py")
+STARS = ("recfuse_lib/towers/collaborative.py", "recfuse_lib/towers/stars.py")
+
+
+def _table(protocol: str, code: tuple[str, ...], tolerance: dict[str, float]) -> tables.Table:
+    trials = {name: len(grid) for name, grid in peers.GRIDS.items()}
+    settings = {"protocol": protocol, "seeds": "in the rows", "trials": trials}
+    return tables.Table(f"leaderboard/{protocol}.csv", COMMAND, settings, ("movielens",), code, ("model",), tolerance)
+
+
+TABLES = [
+    _table("warm", CODE + FUSION, {"ndcg@10": 1e-4}),
+    _table("rolling", CODE + FUSION, {"ndcg@10": 1e-4}),
+    _table("cold", CODE + FUSION, {"ndcg@10": 1e-3}),
+    _table("last-one", CODE, {"ndcg@10": 1e-4}),
+    _table("rating", CODE + FUSION + STARS, {"rmse": 1e-4}),
+]
+
+
+def repeat(table: tables.Table) -> pd.DataFrame:
+    """Make the row of tuned EASE again; of `rating` the biases, of `cold` the ridge over text and attributes."""
+    return {"rating": _biases, "cold": _ridge}.get(table.settings["protocol"], _ease)(table.settings["protocol"])
+
+
+def _ease(protocol: str) -> pd.DataFrame:
+    dataset = movielens.load()
+    if protocol != "last-one":
+        name, best = "EASE (24 trials)", peers.tune("EASE", peers.PROTOCOLS[protocol](dataset))
+        return pd.DataFrame([{"model": name, "ndcg@10": best.test.summary()["ndcg@10"]}])
+    settings = peers.tune("EASE", splits.warm(dataset)).settings
+    fold = splits.last_one(dataset).test
+    scored = evaluate(EASE(**settings).fit(fold.history, fold.n_items), fold)
+    return pd.DataFrame([{"model": "EASE", "ndcg@10": scored.summary()["ndcg@10"]}])
+
+
+def _ridge(protocol: str) -> pd.DataFrame:
+    import fused_model
+
+    folds = [splits.cold(fused_model.dataset, number).test for number in range(10)]
+    mean = np.mean([fused_model.ndcg(fused_model.ridge(fold), fold).mean() for fold in folds])
+    return pd.DataFrame([{"model": fused_model.RIDGE, "ndcg@10": mean}])
+
+
+def _biases(protocol: str) -> pd.DataFrame:
+    dataset = movielens.load()
+    errors = []
+    for number in range(splits.RATING_FOLDS):
+        part = splits.rating(dataset, number)
+        history = pd.concat([part.train, part.validation])
+        user, item = (part.test[name].to_numpy() for name in ("user", "item"))
+        stars = Biases().fit(history, dataset.n_users, dataset.n_items).predict(user, item)
+        errors.append((part.test["rating"].to_numpy() - stars) ** 2)
+    return pd.DataFrame([{"model": "biases", "rmse": np.sqrt(np.concatenate(errors).mean())}])
