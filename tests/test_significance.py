@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recfuse_lib.evaluation import comparisons, significance
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 
 
@@ -80,6 +81,31 @@ def test_a_seed_gives_the_same_interval_again_whatever_the_names_of_the_groups()
     names = np.array([f"person {person:02d}" for person in people])
     assert bootstrap(values, people, seed=3) == bootstrap(values, names, seed=3)
     assert bootstrap(values, people, seed=3) != bootstrap(values, people, seed=4)
+
+
+def test_replicates_are_the_multinomials_of_the_seed() -> None:
+    generator = np.random.default_rng(5)
+    values, people = generator.normal(size=900), generator.integers(0, 300, 900)
+    _, person = np.unique(people, return_inverse=True)
+    total, count = np.bincount(person, values), np.bincount(person)
+    draws = np.random.default_rng(7).multinomial(len(count), np.full(len(count), 1 / len(count)), size=2_345)
+    low, high = np.quantile((draws * total).sum(1) / (draws * count).sum(1), [0.025, 0.975])
+    interval = bootstrap(values, people, samples=2_345, seed=7)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_draws_are_made_once_for_as_many_people_and_not_kept_for_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(6)
+    a, b, people = generator.random(400), generator.random(400), np.arange(400) // 2
+    for function in (significance._kept_draws, comparisons._kept_signs):
+        function.cache_clear()
+    first = bootstrap(a, people), comparisons.paired_test(a, b, people)
+    bootstrap(b, people), comparisons.paired_test(b, b + a, people)
+    assert significance._kept_draws.cache_info().misses == comparisons._kept_signs.cache_info().misses == 1
+    monkeypatch.setattr(significance, "KEPT", 200 * 10_000 - 1)
+    monkeypatch.setattr(comparisons, "KEPT", 200 * 10_000 - 1)
+    assert (bootstrap(a, people), comparisons.paired_test(a, b, people)) == first
+    assert significance._kept_draws.cache_info().hits == comparisons._kept_signs.cache_info().hits == 1
 
 
 @pytest.mark.parametrize("samples", [1, 999, 1_001])

@@ -6,13 +6,14 @@ Taught in notebook 10.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from recfuse_lib.evaluation.significance import Interval, bootstrap
+from recfuse_lib.evaluation.significance import KEPT, Interval, bootstrap, products
 
 BATCH = 1_000
 ALPHA, POWER = 0.05, 0.8
@@ -52,13 +53,25 @@ def paired_test(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int =
         raise ValueError(f"{len(a)}, {len(b)} and {len(groups)} queries; a paired test needs the same ones, and some")
     _, group = np.unique(groups, return_inverse=True)
     total = np.bincount(group, np.asarray(a, "float64") - np.asarray(b, "float64"))
-    found = abs(total.sum())
-    generator = np.random.default_rng(seed)
-    as_far = 0
-    for start in range(0, samples, BATCH):
-        signs = generator.choice([-1.0, 1.0], size=(min(BATCH, samples - start), len(total)))
-        as_far += int((np.abs(signs @ total) >= found * (1 - 1e-12)).sum())
+    found = abs(total.sum()) * (1 - 1e-12)
+    signs = _kept_signs if len(total) * samples <= KEPT else _signs
+    as_far = sum(
+        int((np.abs(products(batch, total[:, None])) >= found).sum()) for batch in signs(len(total), samples, seed)
+    )
     return (1 + as_far) / (1 + samples)
+
+
+def _signs(groups: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Which groups are swapped (-1) and which are not (1), int8 (BATCH, groups) at a time."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples, BATCH):
+        yield generator.choice([-1, 1], size=(min(BATCH, samples - start), groups)).astype("int8")
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_signs(groups: int, samples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """All of `_signs`, the same for every comparison of as many people."""
+    return tuple(_signs(groups, samples, seed))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

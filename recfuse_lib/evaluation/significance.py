@@ -6,10 +6,17 @@ Taught in notebook 04; notebook 10 goes further.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Iterator
 
 import numpy as np
 
 BATCH = 1_000
+CHUNK = 100
+"""Rows that are multiplied at once: few enough for the processor's cache."""
+
+KEPT = 50_000_000
+"""The largest table of draws that is kept for the next comparison of as many people, in bytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +71,10 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
             f"{len(values)} values and {len(groups)} groups; a bootstrap needs as many of each, and at least one"
         )
     _, group = np.unique(groups, return_inverse=True)
-    total, count = np.bincount(group, values), np.bincount(group)
-    generator = np.random.default_rng(seed)
-    replicates = []
-    for start in range(0, samples, BATCH):
-        draws = generator.multinomial(len(count), np.full(len(count), 1 / len(count)), size=min(BATCH, samples - start))
-        replicates.append(draws @ total / (draws @ count))
-    low, high = np.quantile(np.concatenate(replicates), [0.025, 0.975])
+    sums = np.stack([np.bincount(group, values), np.bincount(group)], axis=1)
+    draws = _kept_draws if len(sums) * samples <= KEPT else _draws
+    total, count = np.concatenate([products(batch, sums) for batch in draws(len(sums), samples, seed)]).T
+    low, high = np.quantile(total / count, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
 
@@ -98,3 +102,43 @@ def paired_bootstrap(
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} queries; a paired comparison needs the same queries in the same order")
     return bootstrap(np.asarray(a, "float64") - np.asarray(b, "float64"), groups, samples, seed)
+
+
+def products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`whole @ columns` in float64, without a copy in float64 of all of `whole`.
+
+    Args:
+        whole: Small whole numbers, in one byte each, (R, G).
+        columns: (G, C).
+
+    Returns:
+        (R, C).
+
+    Example:
+        >>> products(np.array([[2, 0], [1, 1]], "uint8"), np.array([[0.5], [3.0]])).ravel()
+        array([1. , 3.5])
+
+    Taught in notebook 04.
+    """
+    product = np.empty((len(whole), columns.shape[1]))
+    copy = np.empty((CHUNK, whole.shape[1]))
+    for start in range(0, len(whole), CHUNK):
+        part = whole[start : start + CHUNK]
+        copy[: len(part)] = part
+        product[start : start + CHUNK] = copy[: len(part)] @ columns
+    return product
+
+
+def _draws(groups: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn in each replicate, uint8 (BATCH, groups) at a time."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples, BATCH):
+        drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(BATCH, samples - start))
+        # A group is drawn once on average; with more than 255 groups none is ever drawn 256 times.
+        yield drawn.astype("uint8")
+
+
+@functools.lru_cache(maxsize=8)
+def _kept_draws(groups: int, samples: int, seed: int) -> tuple[np.ndarray, ...]:
+    """All of `_draws`. They are the same for every comparison of as many people, and cost far more than their use."""
+    return tuple(_draws(groups, samples, seed))
