@@ -30,7 +30,6 @@ def test_a_table_belongs_to_the_tree(path: str) -> None:
 UNDECLARED = {
     *("timings.csv", "closed_loop.csv", "finetuning/generator.csv", "finetuning/policies.csv"),
     *(f"ablation/{name}.csv" for name in ("ablation", "controls", "robustness")),
-    *(f"leaderboard/{name}.csv" for name in ("cold", "last-one", "rating", "rolling", "warm")),
 }
 
 
