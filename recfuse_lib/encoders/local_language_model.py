@@ -19,9 +19,11 @@ from recfuse_lib.encoders.language_model import beginnings
 from recfuse_lib.encoders.text import Encodings, masked_mean
 
 ROWS_AT_ONCE = 32
-TOKENS_AT_ONCE = 2_048
+TOKENS_AT_ONCE = 1_024
 GROWTH = 32
 """Places that the cache grows by."""
+FEW_BATCHES = 8
+"""As many batches are read as quickly as a graph is made."""
 
 
 class LocalLanguageModel:
@@ -65,9 +67,8 @@ class LocalLanguageModel:
         tokens, place = (None, None), ()
         kept = self._empty(1, 1).shape
         cache = (None, *kept[1:3], None, *kept[4:])
-        self._fill = _compiled(self._fill_cache, tokens, cache, place)
-        self._next = _compiled(self._next_logits, tokens, cache, place)
-        self._judge = _compiled(self._judge_continuation, tokens, cache, place)
+        # Making a graph of all layers takes longer than most answers, so one serves for all that is read with a cache.
+        self._forward = _compiled(self.model.call_with_cache, tokens, cache, place)
         self._pool = _compiled(self._pool_states, tokens)
 
     def prompt_text(self, message: str) -> str:
@@ -145,8 +146,7 @@ class LocalLanguageModel:
                     cache = self._fill(np.array([before[row][shared:end] for row in rows], np.int32), cache, shared)
                 last = np.repeat(np.array([before[row][-1:] for row in rows], np.int32), len(columns), axis=0)
                 asked = np.concatenate([last, np.tile(padded, (len(rows), 1))], axis=1)
-                told = _numpy(self._judge(asked, _repeated(cache, len(columns)), end)).astype(np.float64)
-                told = told.reshape(len(rows), len(columns), width)
+                told = self._judge(asked, _repeated(cache, len(columns)), end).reshape(len(rows), len(columns), width)
                 result[np.ix_(rows, columns)] = (told * real).sum(axis=2)
         return result
 
@@ -168,40 +168,44 @@ class LocalLanguageModel:
             raise ValueError(f"pooling {pooling!r} does not exist; there are 'mean' and 'last'")
         tokens = [self.tokenizer.encode(text, False) or [self.tokenizer.end] for text in _checked(texts)]
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
-        for rows in _equal_lengths(tokens, ROWS_AT_ONCE):
-            mean, last = self._pool(np.array([tokens[row] for row in rows], np.int32))
+        batches = list(_equal_lengths(tokens, ROWS_AT_ONCE))
+        pool = self._pool if len(batches) > FEW_BATCHES else self._pool_states
+        for rows in batches:
+            mean, last = pool(np.array([tokens[row] for row in rows], np.int32))
             encodings[rows] = _numpy(mean if pooling == "mean" else last)
         return np.asarray(encodings / np.linalg.norm(encodings, axis=1, keepdims=True), np.float32)
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
         """What the model expects after each token of a text, without a template, (T, vocabulary)."""
-        from keras import ops
-
         tokens = np.array([self._read(text)], np.int32)
-        return np.asarray(
-            ops.convert_to_numpy(self.model.call_with_cache(tokens, self._empty(1, tokens.size), 0)[0])[0]
-        )
+        return np.asarray(_numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0])
 
-    def _fill_cache(self, token_ids: Any, cache: Any, start: Any) -> Any:
+    def _fill(self, token_ids: Any, cache: Any, start: Any) -> Any:
         """The cache after some tokens more, from place `start`."""
-        return self.model.call_with_cache(token_ids, cache, start)[2]
+        for first in range(0, token_ids.shape[1], width := max(1, TOKENS_AT_ONCE // len(token_ids))):
+            cache = self._forward(token_ids[:, first : first + width], cache, start + first)[2]
+        return cache
 
-    def _next_logits(self, token_ids: Any, cache: Any, start: Any) -> Any:
+    def _next(self, token_ids: Any, cache: Any, start: Any) -> Any:
         """Logits after one token more, (B, vocabulary), and the cache with it."""
-        logits, _, cache = self.model.call_with_cache(token_ids, cache, start)
+        logits, _, cache = self._forward(token_ids, cache, start)
         return logits[:, -1], cache
 
-    def _judge_continuation(self, token_ids: Any, cache: Any, start: Any) -> Any:
+    def _judge(self, token_ids: Any, cache: Any, start: Any) -> npt.NDArray[np.float64]:
         """log P(token t + 1 | up to token t) for each token but the first, (B, T − 1)."""
         from keras import ops
 
-        logits = self.model.call_with_cache(token_ids, cache, start)[0][:, :-1]
-        chosen = ops.take_along_axis(logits, ops.expand_dims(token_ids[:, 1:], -1), axis=-1)
-        return ops.squeeze(chosen, -1) - ops.logsumexp(logits, axis=-1)
+        told = []
+        # Row by row: the logits are by far the largest of all arrays.
+        for row, logits in zip(token_ids, self._forward(token_ids, cache, start)[0], strict=True):
+            chosen = ops.take_along_axis(logits[:-1], row[1:, None], axis=-1)
+            told.append(_numpy(chosen)[:, 0] - _numpy(ops.logsumexp(logits[:-1], axis=-1)))
+        return np.array(told, np.float64)
 
     def _pool_states(self, token_ids: Any) -> Any:
         from keras import ops
 
+        token_ids = ops.convert_to_tensor(token_ids)
         states = self.model.backbone({"token_ids": token_ids, "padding_mask": ops.ones_like(token_ids)})
         return masked_mean(states), states[:, -1]
 
