@@ -17,14 +17,37 @@ import numpy as np
 ARCHITECTURE = "llama"
 
 
-def backbone(path: Path | str) -> Any:
-    """The model of a GGUF file as a `keras_hub.models.LlamaBackbone` in float32.
+def read(path: Path | str) -> Any:
+    """Opens a GGUF file. To list its tokens and merges takes seconds, so what is in it comes from one reader.
 
     Args:
         path: A GGUF file whose architecture is `llama` (SmolLM2, Llama, TinyLlama and others).
 
+    Returns:
+        A `gguf.GGUFReader`.
+
     Raises:
-        ValueError: Not a GGUF file, another architecture, or a tensor that the model has no place for.
+        ValueError: Not a GGUF file, or another architecture.
+
+    Taught in notebook 03.
+    """
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    architecture = reader.fields["general.architecture"].contents()
+    if architecture != ARCHITECTURE:
+        raise ValueError(f"{path}: the architecture is {architecture}; only {ARCHITECTURE} is read")
+    return reader
+
+
+def backbone(reader: Any) -> Any:
+    """The model of a GGUF file as a `keras_hub.models.LlamaBackbone` in float32.
+
+    Args:
+        reader: From `read`.
+
+    Raises:
+        ValueError: A tensor that the model has no place for.
 
     References:
         Allal et al. (2025), SmolLM2: When Smol Goes Big.
@@ -34,13 +57,12 @@ def backbone(path: Path | str) -> Any:
     import gguf
     import keras_hub
 
-    reader = _reader(path)
     setting = {name: field.contents() for name, field in reader.fields.items() if name.startswith(ARCHITECTURE)}
-    weights = {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in reader.tensors}
+    weights = {tensor.name: tensor for tensor in reader.tensors}
     heads, key_heads = setting["llama.attention.head_count"], setting["llama.attention.head_count_kv"]
     width = setting["llama.embedding_length"]
     model = keras_hub.models.LlamaBackbone(
-        vocabulary_size=len(weights["token_embd.weight"]),
+        vocabulary_size=int(weights["token_embd.weight"].shape[-1]),
         num_layers=setting["llama.block_count"],
         num_query_heads=heads,
         num_key_value_heads=key_heads,
@@ -53,7 +75,8 @@ def backbone(path: Path | str) -> Any:
     )
 
     def take(name: str) -> np.ndarray:
-        return np.asarray(weights.pop(f"{name}.weight"), "float32")
+        tensor = weights.pop(f"{name}.weight")
+        return np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), "float32")
 
     model.token_embedding.embeddings.assign(take("token_embd"))
     if "output.weight" in weights:
@@ -71,7 +94,7 @@ def backbone(path: Path | str) -> Any:
         layer._feedforward_layernorm.scale.assign(take(f"{block}.ffn_norm"))
     model.layer_norm.scale.assign(take("output_norm"))
     if weights:
-        raise ValueError(f"{path}: the model has no place for {', '.join(sorted(weights))}")
+        raise ValueError(f"{reader.data.filename}: the model has no place for {', '.join(sorted(weights))}")
     return model
 
 
@@ -98,17 +121,17 @@ class BytePairTokenizer:
         return str(self._tokenizer.decode(ids))
 
 
-def tokenizer(path: Path | str) -> tuple[Any, str, int]:
+def tokenizer(reader: Any) -> tuple[Any, str, int]:
     """The tokenizer of a GGUF file: byte-level BPE, every digit a token of its own.
 
     Args:
-        path: A GGUF file.
+        reader: From `read`.
 
     Returns:
         A `tokenizers.Tokenizer`, the chat template (Jinja), and the id of the token that ends an answer.
 
     Raises:
-        ValueError: Not a GGUF file, or a tokenizer of another kind.
+        ValueError: A tokenizer of another kind.
 
     Taught in notebook 03.
     """
@@ -116,10 +139,11 @@ def tokenizer(path: Path | str) -> tuple[Any, str, int]:
 
     field = {
         name.removeprefix("tokenizer."): field.contents()
-        for name, field in _reader(path).fields.items()
+        for name, field in reader.fields.items()
         if name.startswith("tokenizer.")
     }
     if (kind := (field["ggml.model"], field["ggml.pre"])) != ("gpt2", "smollm"):
+        path = reader.data.filename
         raise ValueError(f"{path}: the tokenizer is {kind}; only byte-level BPE with single digits is read")
     tokens = field["ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in field["ggml.merges"]]
@@ -131,16 +155,6 @@ def tokenizer(path: Path | str) -> tuple[Any, str, int]:
     special = [token for token, kind in zip(tokens, field["ggml.token_type"], strict=True) if kind == 3]
     found.add_special_tokens([AddedToken(token, special=True) for token in special])
     return found, str(field["chat_template"]), int(field["ggml.eos_token_id"])
-
-
-def _reader(path: Path | str) -> Any:
-    import gguf
-
-    reader = gguf.GGUFReader(path)
-    architecture = reader.fields["general.architecture"].contents()
-    if architecture != ARCHITECTURE:
-        raise ValueError(f"{path}: the architecture is {architecture}; only {ARCHITECTURE} is read")
-    return reader
 
 
 def _half_split(weight: np.ndarray, heads: int) -> np.ndarray:

@@ -236,7 +236,8 @@ def load(name: str = "smollm2") -> LanguageModel:
     from recfuse_lib.encoders import gguf_file
 
     (file,) = pretrained.load(name).glob("*.gguf")
-    tokenizer, template, end = gguf_file.tokenizer(file)
-    model = keras_hub.models.LlamaCausalLM(gguf_file.backbone(file))
+    reader = gguf_file.read(file)
+    tokenizer, template, end = gguf_file.tokenizer(reader)
+    model = keras_hub.models.LlamaCausalLM(gguf_file.backbone(reader))
     (pinned,) = pretrained.MODELS[name].files.values()
     return LocalLanguageModel(model, gguf_file.BytePairTokenizer(tokenizer, end), template, f"{name} {pinned.sha256}")
