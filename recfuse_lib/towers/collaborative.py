@@ -347,10 +347,11 @@ def factorise(
         x, y = {"user": rows.user}, rows.matrix().toarray()
     else:
         x, y = {name: events[name].to_numpy("int32") for name in ("user", "item")}, events["rating"].to_numpy("float32")
-    # A few events are repeated so that all batches have one shape: XLA then compiles once.
+    # A few events are repeated so that all batches have one shape: the step is then traced once.
     size = min(batch_size, len(y))
     chosen = np.resize(np.random.default_rng(model.config["seed"]).permutation(len(y)), -(-len(y) // size) * size)
-    model.compile(keras.optimizers.Adam(learning_rate), jit_compile=True)
+    # XLA would take a second to compile what it makes no faster.
+    model.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
     x = {name: values[chosen] for name, values in x.items()}
     with untuned():
         model.fit(x, y[chosen], batch_size=size, epochs=epochs, verbose=0)
