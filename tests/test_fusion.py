@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from eager import eagerly
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def world(n_users=90, n_items=60, seed=0):
         half = user % 2
         items = random.permutation(n_items // 2)[: random.integers(12, 20)] * 2 + half
         strange = random.integers(0, n_items, 2)
-        for step, item in enumerate(dict.fromkeys([*items, *strange])):
+        for step, item in enumerate(random.permutation(list(dict.fromkeys([*items, *strange])))):
             rows.append((user + 1, int(item) + 1, 4.5 if item % 2 == half else 2.0, 10**9 + DAY * (10 * user + step)))
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
     catalogue = pd.DataFrame(
@@ -50,13 +51,36 @@ def world(n_users=90, n_items=60, seed=0):
     return Dataset.of("two halves", log, catalogue), text.astype("float32")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_rounds():
+    """No more candidates than the 60 items of the world, or nine tenths of every training array would be padding."""
+    with mock.patch.multiple(fused, HARDEST=60, DRAWN=20):
+        yield
+
+
+def learned(dataset, text, history, **settings):
+    model = FusedModel(dataset, text, **settings)
+    model.learn(history)
+    return model
+
+
+def begun(*arguments, **settings):
+    """A model after one pass: enough where nothing is asked of its quality."""
+    with eagerly(), mock.patch.object(fused, "EPOCHS", 1):
+        return learned(*arguments, **settings)
+
+
 @pytest.fixture(scope="module")
 def trained():
     dataset, text = world()
     fold = splits.warm(dataset).test
-    model = FusedModel(dataset, text)
-    model.learn(fold.history)
-    return dataset, text, fold, model
+    return dataset, text, fold, learned(dataset, text, fold.history)
+
+
+@pytest.fixture(scope="module")
+def by_attention(trained):
+    dataset, text, fold, _ = trained
+    return learned(dataset, text, fold.history, fusion="attention", task_weight=0.0, left_out=("month",))
 
 
 def queries(rows, n_items=5):
@@ -74,28 +98,19 @@ def test_the_fused_model_beats_popularity_and_keeps_up_with_its_best_part(traine
 def test_unknown_items_are_ranked_by_their_content(trained):
     dataset, text, _, _ = trained
     fold = splits.cold(dataset, 0).test
-    model = FusedModel(dataset, text)
-    model.learn(fold.history)
-    shuffled = FusedModel(dataset, np.random.default_rng(0).permutation(text), left_out=("genres", "content"))
-    shuffled.learn(fold.history)
+    model = learned(dataset, text, fold.history, task_weight=0.0)
+    other_text = np.random.default_rng(0).permutation(text)
+    shuffled = learned(dataset, other_text, fold.history, task_weight=0.0, left_out=("genres", "content"))
     with_text, without = (evaluate(one, fold, k=3).per_query["ndcg"].mean() for one in (model, shuffled))
     assert with_text > 0.6 and with_text > without + 0.1
 
 
 def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
     dataset, text, fold, _ = trained
-    model = FusedModel(dataset, text, hidden=0)
-    model.learn(fold.history)
+    model = begun(dataset, text, fold.history, hidden=0, task_weight=0.0)
     some = fold.queries[:7]
     level = model.item_evidence @ keras.ops.convert_to_numpy(model.gate.level)
     np.testing.assert_allclose(sum(model.parts(some).values()) + level, model.score(some), atol=1e-3)
-
-
-def test_one_seed_gives_one_model(trained):
-    dataset, text, fold, model = trained
-    again = FusedModel(dataset, text)
-    again.learn(fold.history)
-    np.testing.assert_allclose(again.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
 
 
 def test_scores_are_the_gate_s_own(trained):
@@ -121,12 +136,11 @@ def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
         assert (short[row, rated] >= np.sort(short[row, rated])[-7]).sum() == 7
 
 
-@pytest.mark.parametrize("settings", [{}, {"fusion": "attention", "task_weight": 0.0}])
-def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, settings):
+@pytest.mark.parametrize("fusion", ["gated", "attention"])
+def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, fusion, request):
     dataset, text, fold, model = trained
-    if settings:
-        model = FusedModel(dataset, text, left_out=("month",), **settings)
-        model.learn(fold.history)
+    if fusion == "attention":
+        model = request.getfixturevalue("by_attention")
     saved.save(model, tmp_path / "fused.npz")
     loaded = saved.load(tmp_path / "fused.npz", dataset, text)
     np.testing.assert_array_equal(loaded.score(fold.queries), model.score(fold.queries))
@@ -148,13 +162,13 @@ def test_a_file_that_is_no_model_or_of_other_content_is_refused(trained, tmp_pat
         saved.load(tmp_path / "fused.npz", dataset, text)
 
 
-def test_stars_beat_what_is_usual_and_need_a_weight(trained):
-    dataset, text, _, _ = trained
-    split = splits.rating(dataset, 0)
-    model = FusedModel(dataset, text)
-    model.learn(split.train)
-    asked = split.test
-    queries = Queries.of(split.train, np.unique(asked["user"]), dataset.n_items)
+def test_stars_beat_what_is_usual_and_need_a_weight(trained, monkeypatch):
+    dataset, _, fold, model = trained
+    events = dataset.events()
+    known = pd.MultiIndex.from_frame(fold.history[["user", "item"]])
+    asked = events[~pd.MultiIndex.from_frame(events[["user", "item"]]).isin(known)]
+    assert asked["rating"].nunique() == 2
+    queries = Queries.of(fold.history, np.unique(asked["user"]), dataset.n_items)
     row = np.searchsorted(queries.user, asked["user"])
     where = queries, row, asked["item"].to_numpy(), asked["timestamp"].to_numpy()
 
@@ -164,19 +178,21 @@ def test_stars_beat_what_is_usual_and_need_a_weight(trained):
     found = model.predict_rating(*where)
     assert found.min() >= 0.5 and found.max() <= 5
     assert rmse(found) < 0.9 * rmse(model.expected.predict(*where[:3]))
-    model.task_weight = 0
+    monkeypatch.setattr(model, "task_weight", 0)
     with pytest.raises(ValueError, match="knows no stars"):
         model.predict_rating(*where)
 
 
 @pytest.mark.parametrize("fusion", ["late", "early", "attention"])
-def test_other_ways_to_fuse_learn_too(trained, fusion):
+def test_other_ways_to_fuse_learn_too(trained, fusion, request):
     dataset, text, fold, _ = trained
-    other = FusedModel(dataset, text, fusion=fusion, task_weight=0.0)
-    other.learn(fold.history)
+    if fusion == "attention":
+        other = request.getfixturevalue("by_attention")
+    else:
+        other = learned(dataset, text, fold.history, fusion=fusion, task_weight=0.0)
     popular = evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
     assert evaluate(other, fold).per_query["ndcg"].mean() > 1.2 * popular
-    inputs = [keras.Input(shape) for shape in ((None, 13), (4,), (None, 3))]
+    inputs = [keras.Input(shape) for shape in ((None, len(other.names)), (4,), (None, 3))]
     assert keras.layers.deserialize(keras.layers.serialize(other.gate))(*inputs).shape == (None, None)
 
 
@@ -221,12 +237,11 @@ def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
     assert sparse.std() == pytest.approx(1, abs=0.2)
 
 
-def test_nothing_but_the_history_is_learned_from(trained):
+def test_one_seed_gives_one_model_and_nothing_but_the_history_is_learned_from(trained):
     """The data set gives the catalogue; its interactions hold the test and must not be looked at."""
-    dataset, text, fold, model = trained
+    dataset, text, fold, _ = trained
     blind = dataclasses.replace(dataset, interactions=dataset.interactions.iloc[:0])
-    other = FusedModel(blind, text)
-    other.learn(fold.history)
+    model, other = (begun(one, text, fold.history) for one in (dataset, blind))
     np.testing.assert_allclose(other.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
 
 
