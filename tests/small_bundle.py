@@ -1,12 +1,17 @@
 """A small world for the tests of the service: simulated people and films, a joint model with random weights, a text
-encoder of one layer. Nothing is trained, so a bundle is made in seconds."""
+encoder of one layer. Nothing is trained, so a bundle is made in seconds, and once for all tests of a run."""
 
 import functools
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+import pytest
+from filelock import FileLock
 
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.attributes import AttributeEncoder
@@ -91,7 +96,32 @@ def model() -> JointModel:
     return one
 
 
-def write(store: Path, version: str = "v1", **arguments: object) -> Bundle:
+def write(store: Path, version: str, **arguments: object) -> Bundle:
     """A bundle of all that, in about three seconds."""
     given = {"metrics": {"ndcg@10": 0.5}, "provenance": {"seed": 0}, "text_encoder": text_encoder(), **arguments}
     return export_bundle(store, version, model(), dataset(), content(), combination=COMBINATION, **given)
+
+
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The store of this run of pytest, to read from: "v1", and "v2", which cannot hear words.
+
+    The first test that asks makes it; other processes of the run wait for it.
+    """
+    run = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent
+    store = run / "small-store"
+    with FileLock(run / "small-store.lock"):
+        if not store.exists():
+            work = run / "small-store.partial"
+            shutil.rmtree(work, ignore_errors=True)
+            write(work, "v1")
+            write(work, "v2", text_encoder=None)
+            work.rename(store)
+    return store
+
+
+def copy(factory: pytest.TempPathFactory, store: Path, versions: Iterable[str] = ("v1",)) -> None:
+    """Puts bundles of the shared store into a store that may be changed."""
+    for version in versions:
+        shutil.copytree(shared(factory) / version, store / version)

@@ -39,7 +39,7 @@ def browser():
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("world")
-    small_bundle.write(folder / "store")
+    small_bundle.copy(tmp_path_factory, folder / "store")
     promotion.promote(folder / "store", "v1", "a test")
     with service(folder / "store", f"sqlite:///{folder}/events.db") as one:
         yield one

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.explanation import contributions
 from recfuse_lib.serving import recommender as recommenders
+from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue, ItemError
 from recfuse_lib.serving.explaining import sentence
 from recfuse_lib.serving.recommender import Recommender
@@ -22,7 +23,7 @@ SEEN = small_bundle.content().seen
 
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
-    return Recommender(small_bundle.write(tmp_path_factory.mktemp("store")))
+    return Recommender(Bundle.load(small_bundle.shared(tmp_path_factory) / "v1"))
 
 
 @pytest.fixture
@@ -273,8 +274,8 @@ def test_a_new_item_is_what_the_item_tower_makes_of_it(fresh: Recommender) -> No
         fresh.add([{**old, "item_id": "new"}])
 
 
-def test_an_item_of_which_nothing_is_known_is_refused(tmp_path) -> None:
-    deaf = Recommender(small_bundle.write(tmp_path, text_encoder=None))
+def test_an_item_of_which_nothing_is_known_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    deaf = Recommender(Bundle.load(small_bundle.shared(tmp_path_factory) / "v2"))
     with pytest.raises(ItemError, match="give text or a picture"):
         deaf.add([{"item_id": "new", "title": "What"}])
     assert len(deaf.catalogue) == 60

@@ -30,7 +30,7 @@ CHECKS = [not_a_server_error, content_type_conformance, response_schema_conforma
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory):
     folder: Path = tmp_path_factory.mktemp("world")
-    small_bundle.write(folder / "store")
+    small_bundle.copy(tmp_path_factory, folder / "store")
     promotion.promote(folder / "store", "v1", "a test")
     with service(folder / "store", f"sqlite:///{folder}/events.db", api_key=KEY) as one:
         yield one

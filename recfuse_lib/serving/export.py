@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 import numpy as np
 
 import recfuse_lib
-from recfuse_lib import pretrained
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.text import TextEncoder
@@ -61,8 +58,8 @@ def export_bundle(
         provenance: Seeds and whatever else tells where the model came from; checksums of the data and of the code are
             added here.
         combination: The ranker's weights, from `recfuse_lib.serving.combination.choose`.
-        text_encoder: The text encoder that `content` was made with, or None for a bundle that cannot hear words. By
-            name, its graph (91 MB) is made in half a minute the first time and then comes from the cache.
+        text_encoder: The text encoder that `content` was made with, itself or its name, or None for a bundle that
+            cannot hear words.
         picture_encoder: The `ImageEncoder` that made the dimension "image" of `content`, if it has one.
 
     Raises:
@@ -78,6 +75,9 @@ def export_bundle(
     built = [graphs.item_tower(model), graphs.user_tower(model), graphs.ranker(model, combination)]
     if picture_encoder is not None:
         built.append(graphs.picture_encoder(picture_encoder))
+    encoder = text_encoder
+    if isinstance(encoder, str):
+        encoder = TextEncoder.from_pretrained(encoder, progress=False)
 
     def fill(folder: Path) -> None:
         for name, array in {**_model_arrays(model, content), **_history_arrays(dataset)}.items():
@@ -87,7 +87,9 @@ def export_bundle(
         (folder / "catalogue.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "users.json").write_text(json.dumps([str(one) for one in dataset.user_ids]), encoding="utf-8")
         index.write(index.build(retrieval_vectors(folder / "arrays")), folder / "index.faiss")
-        tokens = None if text_encoder is None else _add_text_encoder(folder, text_encoder)
+        if encoder is not None:
+            encoder._tokenizer.save(str(folder / "tokenizer.json"))
+            export_text_encoder(encoder, folder / "onnx" / "text_encoder.onnx")
         for graph in built:
             export_graph(graph, folder / "onnx" / f"{graph.name}.onnx")
         for graph in built[:2]:
@@ -102,7 +104,7 @@ def export_bundle(
             "candidates": CANDIDATES,
             "combination": {"rating": combination.rating, "count": combination.count},
             "dimensions": content.encodings.widths,
-            "max_tokens": tokens,
+            "max_tokens": encoder and encoder.max_tokens,
             "n_items": dataset.n_items,
             "n_users": dataset.n_users,
             "catalogue": sorted({name for row in rows for name in row}),
@@ -115,7 +117,7 @@ def export_bundle(
 
 
 def export_graph(graph: Any, path: Path) -> None:
-    """Writes a Keras model as ONNX and holds the two against each other.
+    """Writes a Keras model as ONNX and compares the answers of the two.
 
     Args:
         graph: A model of `recfuse_lib.serving.graphs`.
@@ -124,25 +126,33 @@ def export_graph(graph: Any, path: Path) -> None:
     Raises:
         BundleError: Their answers differ.
     """
-    import onnxruntime
-
     random = np.random.default_rng(0)
     inputs = {
-        name: random.integers(1, 100, _sizes(tensor)).astype("int32")
-        if tensor.dtype == "int32"
-        else random.uniform(0.5, 1.5, _sizes(tensor)).astype(tensor.dtype)
-        for name, tensor in graph.input.items()
+        name: random.uniform(0.5, 1.5, _sizes(tensor)).astype(tensor.dtype) for name, tensor in graph.input.items()
     }
     expected = {name: np.asarray(value) for name, value in graph(inputs).items()}
     with _quiet():
         graph.export(str(path), format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    answers = dict(zip(names, session.run(names, inputs), strict=True))
-    for name, value in expected.items():
-        error = np.abs(answers[name] - value).max() / np.abs(value).max()
-        if not error < LARGEST_DIFFERENCE:
-            raise BundleError(f"{graph.name}: {name} differs from Keras by {error:.2g}; the graph was not exported")
+    _compare_with_keras(path, inputs, expected)
+
+
+def export_text_encoder(encoder: TextEncoder, path: Path) -> None:
+    """Writes a text encoder as ONNX and compares its answers, to padded texts too, with Keras.
+
+    Args:
+        encoder: The encoder.
+        path: The file.
+
+    Raises:
+        BundleError: Their answers differ.
+    """
+    from recfuse_lib.serving.text_graph import text_graph
+
+    path.write_bytes(text_graph(encoder).SerializeToString())
+    tokens = np.random.default_rng(0).integers(0, encoder.backbone.vocabulary_size, (3, 9)).astype("int32")
+    attention = (np.arange(9) < [[9], [5], [1]]).astype("float32")
+    expected = np.asarray(encoder.forward(tokens, attention))
+    _compare_with_keras(path, {"token_ids": tokens, "attention": attention}, {"encoding": expected})
 
 
 def retrieval_vectors(arrays: Path) -> np.ndarray:
@@ -205,29 +215,16 @@ def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items() if value is not None} for row in rows]
 
 
-def _add_text_encoder(folder: Path, encoder: TextEncoder | str) -> int:
-    """Puts the encoder and its tokenizer into a bundle; how many tokens it reads."""
-    from recfuse_lib.serving import graphs
+def _compare_with_keras(path: Path, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    import onnxruntime
 
-    target = folder / "onnx" / "text_encoder.onnx"
-    if not isinstance(encoder, str):
-        encoder._tokenizer.save(str(folder / "tokenizer.json"))
-        export_graph(graphs.text_encoder(encoder), target)
-        return encoder.max_tokens
-    weights = pretrained.load(encoder, progress=False)
-    sources = [pinned.sha256 for pinned in pretrained.MODELS[encoder].files.values()]
-    sources += [hashlib.sha256(Path(graphs.__file__).read_bytes()).hexdigest()]
-    key = hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
-    kept = pretrained.cache_dir() / "exports" / f"{encoder}-{key}.onnx"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as work:
-            made = Path(work) / target.name
-            export_graph(graphs.text_encoder(TextEncoder.from_pretrained(encoder, progress=False)), made)
-            made.replace(kept)
-    shutil.copyfile(kept, target)
-    shutil.copyfile(weights / "tokenizer.json", folder / "tokenizer.json")
-    return int(json.loads((weights / "sentence_bert_config.json").read_text("utf-8"))["max_seq_length"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    answers = dict(zip(names, session.run(names, inputs), strict=True))
+    for name, value in expected.items():
+        error = np.abs(answers[name] - value).max() / np.abs(value).max()
+        if not error < LARGEST_DIFFERENCE:
+            raise BundleError(f"{path.stem}: {name} differs from Keras by {error:.2g}; the graph was not exported")
 
 
 def _interface(graph: Any) -> dict[str, dict[str, list[Any]]]:

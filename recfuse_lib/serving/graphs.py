@@ -1,4 +1,4 @@
-"""The joint model cut into the four graphs that a service needs, each with plain arrays going in and coming out.
+"""The joint model cut into the graphs that a service needs, each with plain arrays going in and coming out.
 
 Inside the trained model the towers look items and people up in tables of their own. A service has items that the
 model never met, so here the tables stay outside: a graph is handed the encodings, the vectors and the ratings.
@@ -8,7 +8,6 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -106,51 +105,14 @@ def ranker(model: JointModel, combination: Combination) -> keras.Model:
     return keras.Model(inputs, {"rating": rating, "score": score}, name="ranker")
 
 
-def text_encoder(encoder: Any) -> keras.Model:
-    """Graph (4): inputs `token_ids` int32 (B, T) and `attention` (B, T), 0 where padded; output `encoding` (B, width),
-    of length 1.
-
-    Args:
-        encoder: A `recfuse_lib.encoders.text.TextEncoder`. Its GELU is written anew, with the error function that ONNX
-            has: use an encoder of its own.
-    """
-    for layer in encoder.backbone.transformer_layers:
-        layer._feedforward_intermediate_dense.activation = _gelu
-    inputs = {
-        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-        "attention": keras.Input((None,), name="attention"),
-    }
-    encoding = TextGraph(encoder)(**inputs)
-    return keras.Model(inputs, {"encoding": encoding}, name="text_encoder")
-
-
 def picture_encoder(encoder: Any) -> keras.Model:
-    """Graph (5), where items have pictures: input `pixels` (B, height, width, channels) in 0–1; output `encoding`.
+    """Graph (4), where items have pictures: input `pixels` (B, height, width, channels) in 0–1; output `encoding`.
 
     Args:
         encoder: A trained `recfuse_lib.encoders.image.ImageEncoder`.
     """
     pixels = keras.Input(encoder.input_shape, name="pixels")
     return keras.Model({"pixels": pixels}, {"encoding": encoder(pixels)}, name="picture_encoder")
-
-
-class TextGraph(keras.layers.Layer):
-    """The text encoder's own forward pass as a layer."""
-
-    def __init__(self, encoder: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.backbone, self._forward, self._width = encoder.backbone, encoder.forward, encoder.dimensions
-
-    def call(self, token_ids: Any, attention: Any) -> Any:
-        return self._forward(token_ids, attention)
-
-    def compute_output_spec(self, token_ids: Any, attention: Any) -> Any:
-        return keras.KerasTensor((token_ids.shape[0], self._width))
-
-
-def _gelu(x: Any) -> Any:
-    """x Φ(x), exactly."""
-    return 0.5 * x * (1.0 + ops.erf(x / math.sqrt(2.0)))
 
 
 def _input(name: str, width: int) -> Any:

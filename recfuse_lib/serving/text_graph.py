@@ -1,0 +1,125 @@
+"""The text encoder as an ONNX graph, written node by node from its weights.
+
+A converter traces a Keras model and folds constants in what it traced; on the way it copies the weights many times,
+7 GB for an encoder of 91 MB. The graph of a BERT is known, so it is written down instead.
+
+Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from recfuse_lib.encoders.text import TextEncoder
+
+OPSET, IR_VERSION = 20, 10
+"""Of ONNX: the first with GELU as one operator, and the format of files that goes with it."""
+
+MASKED = -1e9
+"""Added to the attention that a token would pay to padding, before the softmax."""
+
+
+def text_graph(encoder: TextEncoder) -> Any:
+    """Writes an encoder as ONNX: inputs `token_ids` int32 (B, T) and `attention` (B, T), 0 where padded; output
+    `encoding` (B, D), of length 1.
+
+    Args:
+        encoder: Its weights are copied.
+
+    Returns:
+        An `onnx.ModelProto`.
+
+    Taught in notebook 18.
+    """
+    from onnx import TensorProto, helper
+
+    graph, backbone = _Graph(), encoder.backbone
+    positions = _array(backbone.position_embedding.position_embeddings)
+    segment = _array(backbone.segment_embedding.embeddings)[0]
+    length = graph.add("Shape", "token_ids", start=1, end=2)
+    place = graph.add("Slice", graph.constant(positions + segment), graph.constant([0]), length)
+    tokens = graph.add("Gather", graph.constant(_array(backbone.token_embedding.embeddings)), "token_ids")
+    states = graph.norm(graph.add("Add", tokens, place), backbone.embeddings_layer_norm)
+    padding = graph.add("Mul", graph.add("Sub", graph.constant(1.0), "attention"), graph.constant(MASKED))
+    padding = graph.add("Unsqueeze", padding, graph.constant([1, 2]))
+    for layer in backbone.transformer_layers:
+        attended = _attention(graph, layer._self_attention_layer, states, padding)
+        states = graph.norm(graph.add("Add", states, attended), layer._self_attention_layer_norm)
+        fed = graph.add("Gelu", graph.dense(states, layer._feedforward_intermediate_dense))
+        fed = graph.dense(fed, layer._feedforward_output_dense)
+        states = graph.norm(graph.add("Add", states, fed), layer._feedforward_layer_norm)
+    weights = graph.add("Unsqueeze", "attention", graph.constant([2]))
+    total = graph.add("ReduceSum", graph.add("Mul", states, weights), graph.constant([1]), keepdims=0)
+    mean = graph.add("Div", total, graph.add("ReduceSum", "attention", graph.constant([1])))
+    graph.add("LpNormalization", mean, name="encoding", axis=-1, p=2)
+    inputs = [("token_ids", TensorProto.INT32), ("attention", TensorProto.FLOAT)]
+    described = helper.make_graph(
+        graph.nodes,
+        "text_encoder",
+        [helper.make_tensor_value_info(name, kind, ["batch", "length"]) for name, kind in inputs],
+        [helper.make_tensor_value_info("encoding", TensorProto.FLOAT, ["batch", encoder.dimensions])],
+        graph.weights,
+    )
+    return helper.make_model(described, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
+    """softmax(Q Kᵀ / √d + padding) V for every head, and their mixture."""
+    size, heads, width = layer._query_dense.kernel.shape
+    by_head = graph.constant([0, 0, heads, width])
+    query, key, value = (
+        graph.add("Reshape", graph.dense(states, one), by_head)
+        for one in (layer._query_dense, layer._key_dense, layer._value_dense)
+    )
+    query = graph.add("Transpose", query, perm=[0, 2, 1, 3])
+    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 2, 3, 1]))
+    scores = graph.add("Add", graph.add("Mul", scores, graph.constant(1 / math.sqrt(width))), padding)
+    value = graph.add("Transpose", value, perm=[0, 2, 1, 3])
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
+    joined = graph.add("Reshape", graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), graph.constant([0, 0, size]))
+    return graph.dense(joined, layer._output_dense)
+
+
+class _Graph:
+    """Nodes in the order in which they are computed, and the weights that they read."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+
+    def constant(self, value: Any) -> str:
+        """A weight; lists are whole numbers, a number is float32."""
+        from onnx import numpy_helper
+
+        array = np.array(value, "int64" if isinstance(value, list) else "float32")
+        name = f"weight_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """One node; the name of its output."""
+        from onnx import helper
+
+        output = name or f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def dense(self, states: str, layer: Any) -> str:
+        """x W + b over the last axis; Keras keeps the heads of attention as an axis of W and of b."""
+        kernel, bias = _array(layer.kernel), _array(layer.bias)
+        product = self.add("MatMul", states, self.constant(kernel.reshape(-1, bias.size)))
+        return self.add("Add", product, self.constant(bias.ravel()))
+
+    def norm(self, states: str, layer: Any) -> str:
+        """Layer normalisation over the last axis."""
+        weights = self.constant(_array(layer.gamma)), self.constant(_array(layer.beta))
+        return self.add("LayerNormalization", states, *weights, axis=-1, epsilon=float(layer.epsilon))
+
+
+def _array(weight: Any) -> np.ndarray:
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(weight), "float32")
