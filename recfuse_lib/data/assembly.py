@@ -1,0 +1,265 @@
+"""From tables of cells to interactions, catalogue and users that fit together, with what was understood in words.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.columns import IGNORED, ids, numbers, signal_of
+from recfuse_lib.data.faults import Faults, Origin, shown
+from recfuse_lib.data.positives import HINT, SAME_VALUES, Positives
+from recfuse_lib.data.roles import TEXT, check_columns, read_attributes
+from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.times import times
+
+MOSTLY = 0.5
+MANY_ZEROS = 0.2
+SHOWN_NAMES = 12
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One table before its cells are read.
+
+    Attributes:
+        table: The cells; ids and the fields of interactions under the library's names.
+        origin: Where the rows came from.
+        form: What the file is, in words.
+        written: Field → what its column is called in the file.
+        columns: All columns of the file.
+    """
+
+    table: pd.DataFrame
+    origin: Origin
+    form: str = "table"
+    written: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    columns: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What was read: validated, in a fixed order.
+
+    Attributes:
+        name: What the data is called.
+        interactions: `user_id`, `item_id`, `signal` and, where there are any, `value` (float64) and `timestamp` (int64,
+            seconds since 1970); each pair once, ordered by time, then user, then item.
+        catalogue: `item_id` and the attributes, one row an item; the position of a row is the item code.
+        roles: Attribute of the catalogue → its role.
+        users: `user_id` and the attributes of everybody who has interactions, or None.
+        user_roles: Attribute of the users → its role.
+        positives: What counts as a positive.
+
+    Taught in notebook 01.
+    """
+
+    name: str
+    interactions: pd.DataFrame
+    catalogue: pd.DataFrame
+    roles: Mapping[str, str]
+    users: pd.DataFrame | None
+    user_roles: Mapping[str, str]
+    positives: Positives
+
+    @functools.cached_property
+    def positive(self) -> np.ndarray:
+        """Which interactions are positive, bool (N,)."""
+        return self.positives.of(self.interactions)
+
+
+def assemble(
+    name: str,
+    log: Part,
+    items: Part | None = None,
+    users: Part | None = None,
+    *,
+    roles: Mapping[str, str] | None = None,
+    positive: str | None = None,
+    signal: str | None = None,
+    time: str | None = None,
+    keep: str | None = None,
+    say: Say = print,
+) -> Tables:
+    """Reads the cells, checks them, and puts the tables together; see `recfuse_lib.data.read.read`.
+
+    Args:
+        name: What to call the data.
+        log: The interactions.
+        items: The catalogue.
+        users: The people.
+        roles, positive, signal, time, keep, say: As in `read`.
+
+    Raises:
+        DataError: A cell, a pair or an id breaks the schema.
+    """
+    for part in (log, items, users):
+        if part is not None and part.table.empty:
+            raise DataError(f"{part.origin.name}: no rows; a recommender needs at least one interaction and one item")
+    check_columns(roles or {}, [str(column) for part in (items, users) if part for column in part.table], "roles")
+    user_ids, item_ids = _shared_ids(log, users, "user_id"), _shared_ids(log, items, "item_id")
+    say(f"{log.origin.name}: {log.form}, {len(log.table):,} rows")
+    events = _events(log, user_ids[0], item_ids[0], signal, time, say)
+    catalogue, item_roles = _entities(items, "item_id", item_ids, log, roles, say)
+    people, user_roles = _entities(users, "user_id", user_ids, log, roles, say)
+    rule = Positives.parse(positive) if positive else Positives.infer(events)
+    rule = rule.bound(events, log.written.get("value", "value"))
+    events = _once(events, log.origin, keep, rule)
+    tables = Tables(name, events, catalogue, item_roles, None if users is None else people, user_roles, rule)
+    share = tables.positive.mean()
+    say(f"{str(rule).removesuffix('.')}: {share:.1%} of the rows.".replace("%", " %"))
+    asks_values = any(clause.median or clause.minimum is not None for clause in rule.clauses)
+    if share == 0 or (share == 1 and not positive and (asks_values or rule.reason.endswith(SAME_VALUES))):
+        say(f"Warning: {'nothing' if share == 0 else 'everything'} is positive; {HINT}")
+    return tables
+
+
+def _shared_ids(log: Part, part: Part | None, field: str) -> list[pd.Series]:
+    """The ids of the interactions and of a table, of one type."""
+    return ids([one.table[field] for one in (log, part) if one is not None])
+
+
+def _events(
+    log: Part, user_id: pd.Series, item_id: pd.Series, signal: str | None, time: str | None, say: Say
+) -> pd.DataFrame:
+    faults = Faults(log.origin)
+    table, events = log.table, {"user_id": user_id, "item_id": item_id}
+    words = {}
+    for field, one in (("person", user_id), ("item", item_id)):
+        column = f"{'user' if field == 'person' else field}_id"
+        if one.dtype == "str":
+            faults.add((one == "").to_numpy(), functools.partial(_missing_id, log.written.get(column, column)))
+        count, kind = one.nunique(), "ids as text" if one.dtype == "str" else "ids are whole numbers"
+        plural = {"person": "people", "item": "items"}[field]
+        words[column] = f"{count:,} {field if count == 1 else plural}, {kind}"
+    value_column = log.written.get("value", "value")
+    row_is = signal or (signal_of(value_column) if "value" in table else "interaction")
+    if "signal" in table:
+        events["signal"] = table["signal"].astype("str").str.strip().astype("category")
+        faults.add((events["signal"] == "").to_numpy(), lambda row: f"{log.written.get('signal', 'signal')} is missing")
+        counts = events["signal"].value_counts()
+        words["signal"] = ", ".join(f"{one} {count:,}" for one, count in counts.head(SHOWN_NAMES).items())
+    else:
+        events["signal"] = pd.Series(row_is, table.index, dtype="category")
+    if "value" in table:
+        values = numbers(table["value"], value_column, faults, may_be_missing="signal" in table)
+        events["value"] = pd.Series(values)
+        signal_words = "" if "signal" in table else f", signal {events['signal'].iloc[0]!r}"
+        words["value"] = (
+            f"{np.nanmin(values):g} to {np.nanmax(values):g}{signal_words}" if np.isfinite(values).any() else ""
+        )
+    if "timestamp" in table:
+        seconds, form = times(table["timestamp"], log.written.get("timestamp", "timestamp"), faults, time)
+        events["timestamp"] = pd.Series(seconds)
+        first, last = (pd.Timestamp(int(edge), unit="s").date() for edge in (seconds.min(), seconds.max()))
+        words["timestamp"] = f"{first} to {last}, {form}"
+    faults.raise_any()
+    for field, text in words.items():
+        say(f"  {field:10} from {log.written.get(field, field)}: {text}")
+    if unused := [column for column in log.columns if column not in log.written.values()]:
+        say(f"  not used: {', '.join(unused[:SHOWN_NAMES])}")
+    if "timestamp" not in events:
+        say("  no times: splits are made at random")
+    elif events["timestamp"].nunique() == 1 and len(table) > 1:
+        say("Warning: all times are the same, so nothing is known of any order; splits are made at random")
+    if "value" in events and (events["value"] == 0).mean() > MANY_ZEROS and events["value"].max() > 1:
+        say(
+            f"Warning: {(events['value'] == 0).mean():.0%} of the values are 0; if 0 stands for 'no rating', leave "
+            "those rows out, or give them a signal of their own and an empty value"
+        )
+    return pd.DataFrame(events)
+
+
+def _missing_id(column: str, row: int) -> str:
+    return f"{column} is empty; every row needs one"
+
+
+def _once(events: pd.DataFrame, origin: Origin, keep: str | None, rule: Positives) -> pd.DataFrame:
+    """Each pair once, by time, then user, then item."""
+    user, item = (pd.factorize(events[field], sort=True)[0].astype("int64") for field in ("user_id", "item_id"))
+    pair = pd.Series(user * (item.max() + 1) + item)
+    again = pair.duplicated()
+    time = events.get("timestamp", pd.Series(np.zeros(len(events), "int64"))).to_numpy()
+    if again.any() and keep is None:
+        once_more = np.flatnonzero(again)
+        second = once_more[~pair[again].duplicated().to_numpy()]
+        faults = Faults(origin).among(second)
+        faults.add(np.ones(len(second), bool), lambda position: _repeated(events, pair, origin, int(second[position])))
+        faults.raise_any()
+    rows = np.arange(len(events))
+    if again.any():
+        order = np.lexsort((rows, time, rule.of(events)))
+        rows = order[~pair.iloc[order].duplicated(keep="last").to_numpy()]
+    order = np.lexsort((item[rows], user[rows], time[rows]))
+    return events.iloc[rows[order]].reset_index(drop=True)
+
+
+def _repeated(events: pd.DataFrame, pair: pd.Series, origin: Origin, row: int) -> str:
+    user, item = events.loc[row, ["user_id", "item_id"]]
+    others = [origin.line(int(other)) for other in np.flatnonzero(pair == pair[row]) if other != row]
+    also = ", ".join(others[:3]) + (f" and {len(others) - 3:,} more" if len(others) > 3 else "")
+    return f"user {user!r} and item {item!r} again (also {also}); keep='last' keeps the newest row of each pair"
+
+
+def _entities(
+    part: Part | None, field: str, columns: list[pd.Series], log: Part, roles: Mapping[str, str] | None, say: Say
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row for each id: those of the file (of users: who has interactions), then those that only the log knows."""
+    used = columns[0].drop_duplicates().sort_values(ignore_index=True)
+    if part is None:
+        return pd.DataFrame({field: used}), {}
+    own, faults = columns[1], Faults(part.origin)
+    column = part.written.get(field, field)
+    if own.dtype == "str":
+        faults.add((own == "").to_numpy(), functools.partial(_missing_id, column))
+    faults.add(own.duplicated().to_numpy(), lambda row: f"{column} {own[row]!r} is there more than once; keep one row")
+    stated = {name: role for name, role in (roles or {}).items() if name in part.table}
+    cells, attributes = read_attributes(part.table.drop(columns=field).reset_index(drop=True), faults, stated)
+    faults.raise_any()
+    say(f"{part.origin.name}: {part.form}, {len(own):,} rows")
+    for name, attribute in attributes.items():
+        say(f"  {name}: {attribute.role}" + (f", {attribute.note}" if attribute.note else ""))
+    strangers = used[~used.isin(own)]
+    kind = "items" if field == "item_id" else "people"
+    if len(strangers) > MOSTLY * len(used):
+        row = int(np.flatnonzero(columns[0] == strangers.iloc[0])[0])
+        raise DataError(
+            f"{part.origin.name}: {len(strangers):,} of the {len(used):,} {kind} are not in it, as "
+            f"{shown(strangers.iloc[0])} ({log.origin.at(row)}); the ids here look like {shown(own.iloc[0])}. Are they "
+            "the same ids?"
+        )
+    if len(strangers):
+        examples = ", ".join(shown(one) for one in strangers[:3])
+        say(
+            f"Warning: {part.origin.name} lacks {len(strangers):,} of the {len(used):,} {kind}, as {examples}: they "
+            "are kept without attributes"
+        )
+    table = pd.DataFrame({field: own, **cells})
+    if field == "user_id":
+        table = table[own.isin(used)]
+    _warn_of_script(table, attributes, part.origin, say)
+    table = pd.concat([table, pd.DataFrame({field: strangers})], ignore_index=True)
+    return table, {name: attribute.role for name, attribute in attributes.items() if attribute.role != IGNORED}
+
+
+def _warn_of_script(table: pd.DataFrame, attributes: Mapping[str, Any], origin: Origin, say: Say) -> None:
+    text = next((name for name, attribute in attributes.items() if attribute.role == TEXT), None)
+    if text is None:
+        return
+    letters, latin = (table[text].dropna().str.count(pattern) for pattern in (r"\p{L}", r"\p{Latin}"))
+    foreign = latin < MOSTLY * letters
+    if len(foreign) and foreign.mean() > MOSTLY:
+        example = shown(table[text].dropna()[foreign].iloc[0])
+        say(
+            f"Warning: {origin.name}: most of {text}, as {example}, is in a script that the English text encoder "
+            f"hardly knows; give encodings of a multilingual encoder, or do without: roles={{{text!r}: {IGNORED!r}}}"
+        )

@@ -1,0 +1,198 @@
+"""What a column means and what its cells say: names that are recognised, ids and numbers.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.faults import Faults, shown
+from recfuse_lib.data.schema import DataError
+
+IGNORED = "ignored"
+
+VALUE_NAMES = {
+    "rating": "rating ratings stars star score overall bookrating userrating reviewrating reviewscore rate grade",
+    "play": "plays playcount listens listencount streams timesplayed",
+    "purchase": "quantity qty units purchases",
+    "watch": "watchratio watchtime playduration dwelltime",
+    "view": "views visits",
+    "click": "clicks",
+    "interaction": "value weight count counts frequency interactions preference label",
+}
+"""Names of a column of values → the signal that such a value is of."""
+
+NAMES = {
+    "user_id": "userid user uid userno customerid customer custid clientid client memberid member personid person "
+    "people reviewerid reviewer visitorid visitor accountid account profileid readerid reader listenerid shopperid "
+    "playerid subscriberid u",
+    "item_id": "itemid item iid movieid movie filmid film productid product parentasin asin sku articleid article "
+    "trackid track songid song artistid artist albumid bookid book isbn newsid news businessid business videoid video "
+    "gameid game recipeid recipe poiid poi venueid venue listingid hotelid showid animeid jobid courseid gtin ean i",
+    "timestamp": "timestamp time ts t datetime date unixtime unixreviewtime reviewtime eventtime eventdate createdat "
+    "created ratedat orderdate purchasedate invoicedate lastplayed playedat listenedat dateadded when day",
+    "signal": "signal event eventtype action actiontype behavior behaviortype behaviour behaviourtype interactiontype "
+    "feedback type",
+    "value": " ".join(VALUE_NAMES.values()),
+}
+"""Names under which the columns of interactions are recognised, the likelier first."""
+
+MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n", "<na>", "nat")
+
+CURRENCIES = r"US\$|R\$|[$€£¥₹₽₩₺₫₴₪฿]|EUR|USD|GBP|JPY|CNY|INR|CHF|kr\.?|zł|Kč"
+AMOUNT = rf"(?P<sign>[+-]?)\s*(?:{CURRENCIES})?\s*(?P<digits>-?\d[\d.,'\s]*|-?[.,]\d+)\s*(?:{CURRENCIES}|%)?(?:,-)?"
+
+TRIED = 1_000
+
+
+def plain(name: str) -> str:
+    """A column's name as it is compared: letters and digits, in lower case, without the type that RecBole appends.
+
+    >>> plain("User-ID"), plain("item_id:token")
+    ('userid', 'itemid')
+    """
+    return "".join(character for character in name.split(":")[0].lower() if character.isalnum())
+
+
+def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str, str]) -> dict[str, str]:
+    """Which column is which field.
+
+    Args:
+        columns: Names as written.
+        wanted: Fields, keys of `NAMES`.
+        stated: Name as written → field, or `IGNORED`; goes before what a name looks like.
+
+    Returns:
+        Field → name as written, for the fields that are there.
+
+    Raises:
+        DataError: Two columns are stated to be the same field.
+
+    Example:
+        >>> recognise(["userId", "asin", "stars", "note"], ["user_id", "item_id", "value", "timestamp"], {})
+        {'user_id': 'userId', 'item_id': 'asin', 'value': 'stars'}
+
+    Taught in notebook 01.
+    """
+    fields: dict[str, str] = {}
+    for column in columns:
+        field = stated.get(column)
+        if field is None or field not in wanted:
+            continue
+        if field in fields:
+            raise DataError(f"columns {fields[field]!r} and {column!r} are both said to be {field}; name one")
+        fields[field] = column
+    free = {plain(column): column for column in reversed([*columns]) if column not in stated}
+    for field in wanted:
+        known = (name for name in NAMES[field].split() if name in free)
+        if field not in fields and (name := next(known, None)) is not None:
+            fields[field] = free.pop(name)
+    return fields
+
+
+def signal_of(value_column: str) -> str:
+    """The signal that values of a column with this name are of.
+
+    >>> signal_of("playcount"), signal_of("stars"), signal_of("n")
+    ('play', 'rating', 'interaction')
+    """
+    known = (signal for signal, names in VALUE_NAMES.items() if plain(value_column) in names.split())
+    return next(known, "interaction")
+
+
+def ids(columns: Sequence[pd.Series]) -> list[pd.Series]:
+    """Ids as text as written; as integers only where every one of them, in all columns, prints back the same.
+
+    Args:
+        columns: Columns of the same kind of id from different tables.
+
+    Returns:
+        The columns as int64 or str, without blanks around the ids; a missing id is "".
+
+    Example:
+        >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series([7])])]
+        [[7, 12], [7]]
+        >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series(["007"])])]
+        [['7', '12'], ['007']]
+
+    Taught in notebook 01.
+    """
+    coded = [_distinct_texts(column) for column in columns]
+    whole = all(texts[1:].str.fullmatch(r"0|-?[1-9]\d{0,17}").all() and (codes > 0).all() for codes, texts in coded)
+    typed = [(codes - 1, texts[1:].astype("int64")) if whole else (codes, texts) for codes, texts in coded]
+    return [pd.Series(values.array.take(codes)) for codes, values in typed]
+
+
+def _distinct_texts(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
+    """Codes (N,) and what they stand for as text without blanks around it; code 0 is "", a missing cell."""
+    codes, distinct = pd.factorize(column)
+    if pd.api.types.is_float_dtype(distinct) and (distinct % 1 == 0).all():
+        # An integer column with a gap: in the file it is a column of floats.
+        distinct = distinct.astype("int64")
+    texts = pd.Series(["", *distinct.astype("str").str.strip()], dtype="str")
+    blank = np.flatnonzero(texts == "")
+    codes = codes + 1
+    return np.where(np.isin(codes, blank), 0, codes), texts
+
+
+def numbers(column: pd.Series, field: str, faults: Faults, may_be_missing: bool = True) -> np.ndarray:
+    """Cells as numbers: a decimal point or comma, thousands, a currency or per cent sign; NaN where missing.
+
+    Args:
+        column: Text or numbers, (N,).
+        field: Its name, for messages.
+        faults: Gets the cells that are no number.
+        may_be_missing: Whether an empty cell is no fault.
+
+    Example:
+        >>> from recfuse_lib.data.faults import Origin
+        >>> numbers(pd.Series(["12,50 €", "1.250,00 €", ""]), "price", Faults(Origin("items.csv"))).tolist()
+        [12.5, 1250.0, nan]
+
+    Taught in notebook 01.
+    """
+    codes, distinct = pd.factorize(column)
+    values, wrong = parsed_numbers(pd.Series(distinct))
+    values, wrong = np.append(values, np.nan)[codes], np.append(wrong, False)[codes]
+    faults.add(wrong, lambda row: f"{field} {shown(column.iloc[row])} is not a finite number")
+    if not may_be_missing:
+        faults.add(np.isnan(values) & ~wrong, lambda row: f"{field} is missing")
+    return np.asarray(values)
+
+
+def parsed_numbers(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Cells as float64, NaN where they are missing or wrong; and whether they are wrong, bool (N,)."""
+    if pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_bool_dtype(cells):
+        values = cells.to_numpy("float64", na_value=np.nan)
+        return values, np.isinf(values)
+    texts = cells.astype("str").str.strip()
+    lower = texts.str.lower().fillna("")
+    texts = texts.mask(lower == "true", "1").mask(lower == "false", "0")
+    values = pd.to_numeric(texts, errors="coerce").to_numpy("float64", na_value=np.nan)
+    missing = lower.isin(MISSING).to_numpy()
+    left = texts[np.isnan(values) & ~missing]
+    if left.iloc[:TRIED].str.fullmatch(AMOUNT).any():
+        parts = texts.str.extract(f"^{AMOUNT}$")
+        digits = parts["digits"].str.replace(r"[^0-9.,-]", "", regex=True)
+        if _has_decimal_comma(digits.dropna()):
+            digits = digits.str.replace(".", "").str.replace(",", ".")
+        else:
+            digits = digits.str.replace(",", "")
+        amounts = pd.to_numeric(parts["sign"].str.cat(digits), errors="coerce").to_numpy("float64", na_value=np.nan)
+        plain_numbers = texts.str.fullmatch(r"[+-]?[\d.]*[eE][+-]?\d+").to_numpy("bool", na_value=False)
+        values = np.where(plain_numbers, values, amounts)
+    wrong = ~missing & ~np.isfinite(values)
+    return np.where(wrong | missing, np.nan, values), wrong
+
+
+def _has_decimal_comma(digits: pd.Series) -> bool:
+    """Whether a comma in a column of amounts is the decimal sign: "1.250,00" says so, "1,250" does not."""
+    both = digits[digits.str.contains(",") & digits.str.contains(".", regex=False)]
+    if len(both):
+        return bool((both.str.rfind(",") > both.str.rfind(".")).mean() > 0.5)
+    commas = digits[digits.str.contains(",")]
+    return len(commas) > 0 and not commas.str.fullmatch(r"-?[1-9]\d{0,2}(,\d{3})+").all()

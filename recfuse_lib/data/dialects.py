@@ -1,0 +1,238 @@
+"""CSV in any usual dialect: which separator, which quotes, a header or none; and its fields as they are written.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.faults import Origin, shown
+from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+
+SEPARATORS = ("::", "\t", ";", "|", ",")
+UNIT_SEPARATOR = "\x1f"
+"""Stands for "::" while a file is parsed: parsers know separators of one character only."""
+
+HEAD, ROWS_TRIED = 1 << 16, 100
+BLOCK = 1 << 24
+BAD_ROWS_READ = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file that is understood as a table; its columns are loaded when their meaning is known.
+
+    Attributes:
+        origin: Its name, and the line of each row.
+        form: What it is, in words.
+        columns: Names of its columns, as written; "column 1" … without a header.
+        has_header: Whether the names stood in the file.
+        load: Gives some columns as a table. The second argument names those whose values repeat: where they are text,
+            they come as categoricals, which take little memory.
+    """
+
+    origin: Origin
+    form: str
+    columns: list[str]
+    has_header: bool
+    load: Callable[[Sequence[str], Sequence[str]], pd.DataFrame]
+
+
+def csv_source(
+    name: str,
+    content: bytes,
+    separator: str | None = None,
+    names: Sequence[str] | None = None,
+    quoting: bool | None = None,
+    is_header: Callable[[list[str]], bool] = lambda first_row: False,
+) -> Source:
+    """Finds out the dialect of a text.
+
+    Args:
+        name: Of the file, for messages.
+        content: UTF-8, not blank.
+        separator: What stands between fields; by default the one of `SEPARATORS` that fits the first rows best.
+        names: The columns, when there is no header line; by default, a first row with a number in it is no header.
+        quoting: Whether quotes enclose fields; by default, where a quote that opens a field also ends it.
+        is_header: Whether the names in a row are known ones; decides where the rows leave a doubt.
+
+    Raises:
+        DataError: There is one column only.
+
+    Example:
+        >>> source = csv_source("sales.csv", b'Kunde;Preis\\n007;"3,50"\\n')
+        >>> source.form, source.columns, source.load(["Preis"], [])["Preis"].tolist()
+        ("CSV with ';' between fields", ['Kunde', 'Preis'], ['3,50'])
+    """
+    blank = len(content) - len(content.lstrip(b"\r\n"))
+    above, content = content.count(b"\n", 0, blank), content[blank:]
+    head = content[: content.find(b"\n", HEAD) + 1 or len(content)].decode()
+    candidates = [separator] if separator else SEPARATORS
+    separator = max(candidates, key=lambda candidate: _fit(_first_rows(head, candidate)[0], is_header))
+    rows, header_lines = _first_rows(head, separator)
+    if len(rows[0]) < 2:
+        raise DataError(
+            f"{name} line {above + 1}: {shown(rows[0][0])} is one field; at least two columns are needed. If "
+            "another character stands between fields, name it, as separator=' '"
+        )
+    if quoting is None:
+        quoting = separator == "," or (separator != "::" and _quotes_enclose(head, separator))
+    has_header = names is None and (is_header(rows[0]) or not any(_is_number(field) for field in rows[0]))
+    columns = [field.strip() for field in rows[0]] if has_header else list(names or [""] * len(rows[0]))
+    columns = [column or f"column {position}" for position, column in enumerate(columns, 1)]
+    if has_header:
+        below = 0
+        for _ in range(header_lines):
+            below = content.find(b"\n", below) + 1 or len(content)
+        content, above = content[below:], above + header_lines
+    text = _CsvText(name, content, above, separator, columns, quoting and b'"' in content)
+    form = f"CSV with {shown(separator)} between fields"
+    form += "" if has_header else ", no header line"
+    form += ', \\" for a quote inside quotes' if text.escapes else ""
+    return Source(Origin(name, text.lines), form, columns, has_header, text.load)
+
+
+def _quotes_enclose(head: str, separator: str) -> bool:
+    """Whether a quote that opens a field also ends it, as far as the first rows show."""
+    head = re.sub(rf'\\"(?=[^{re.escape(separator)}\r\n"])', '""', head)
+    try:
+        for _ in itertools.islice(
+            csv.reader(io.StringIO(head, newline=""), delimiter=separator, strict=True), ROWS_TRIED
+        ):
+            pass
+    except csv.Error as error:
+        return "field larger" in str(error)
+    return True
+
+
+def _first_rows(head: str, separator: str) -> tuple[list[list[str]], int]:
+    """The first rows as this separator splits them, and the number of lines that the first of them takes."""
+    limit = csv.field_size_limit(1 << 30)
+    try:
+        if len(separator) > 1:
+            head, separator = head.replace(separator, UNIT_SEPARATOR), UNIT_SEPARATOR
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=separator)
+        rows, lines = [], 0
+        for row in reader:
+            lines = lines or reader.line_num
+            rows += [row] if row else []
+            if len(rows) == ROWS_TRIED:
+                break
+        return rows, lines
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _fit(rows: list[list[str]], is_header: Callable[[list[str]], bool]) -> tuple[bool, float, int]:
+    """How well a separator fits: known names first, then rows of one length, then many columns."""
+    width = len(rows[0])
+    same = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0
+    return width > 1 and is_header(rows[0]), round(same, 1), width
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+class _CsvText:
+    """The rows of a CSV file below its header."""
+
+    def __init__(self, name: str, body: bytes, above: int, separator: str, columns: list[str], quoted: bool) -> None:
+        if len(separator) > 1:
+            body, separator = body.replace(separator.encode(), UNIT_SEPARATOR.encode()), UNIT_SEPARATOR
+        self._name, self._body, self._above, self._columns = name, body, above, columns
+        self._separator, self._quoted = separator, quoted
+        # "C:\" ends a field; a quote after a backslash that neither a separator nor a line end follows is escaped.
+        ends = {separator.encode(), b"\n", b"\r", b'"', b""}
+        self.escapes = quoted and any(body[place + 2 : place + 3] not in ends for place in _places(body, b'\\"'))
+
+    def lines(self) -> np.ndarray:
+        """The line on which each row begins, (N,): blank lines are no rows, and a quoted field may span lines."""
+        data = np.frombuffer(self._body, "uint8")
+        ends = np.flatnonzero(data == ord("\n"))
+        row_ends = ends
+        if self._quoted:
+            quotes = np.flatnonzero(data == ord('"'))
+            if self.escapes:
+                quotes = quotes[data[quotes - 1] != ord("\\")]
+            row_ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+        starts = np.concatenate([[0], row_ends + 1])
+        lengths = np.concatenate([row_ends, [len(data)]]) - starts
+        only_return = (lengths == 1) & (data[np.minimum(starts, len(data) - 1)] == ord("\r"))
+        starts = starts[(lengths > 0) & ~only_return]
+        return np.asarray(np.searchsorted(ends, starts) + 1 + self._above)
+
+    def load(self, columns: Sequence[str], repeated: Sequence[str]) -> pd.DataFrame:
+        import pyarrow
+        import pyarrow.csv
+
+        bad: list[tuple[int, int]] = []
+
+        def note(row: Any) -> str:
+            bad.append((row.number, row.actual_columns))
+            return "skip" if len(bad) < BAD_ROWS_READ else "error"
+
+        # An empty row at the end: it gives an empty file its columns, and a quote that never closes swallows it.
+        end = b"\n" + self._separator.encode() * (len(self._columns) - 1) + b"\n"
+        repeating = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+        types = {column: repeating if column in repeated else pyarrow.string() for column in columns}
+        try:
+            table = pyarrow.csv.read_csv(
+                pyarrow.BufferReader(self._body + end),
+                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self._columns),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self._separator,
+                    quote_char='"' if self._quoted else False,
+                    escape_char="\\" if self.escapes else False,
+                    newlines_in_values=self._quoted,
+                    invalid_row_handler=note,
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=types, include_columns=list(columns), strings_can_be_null=False
+                ),
+            )
+        except pyarrow.ArrowInvalid as error:
+            if not bad:
+                raise DataError(f"{self._name}: {self._open_quote()} ({error})") from error
+        if bad:
+            self._raise_lengths(bad)
+        if any(table[column][-1].as_py() for column in columns):
+            raise DataError(f"{self._name}: {self._open_quote()}")
+        return pd.DataFrame(table.slice(0, table.num_rows - 1).unify_dictionaries().to_pandas())
+
+    def _raise_lengths(self, bad: list[tuple[int, int]]) -> None:
+        lines, width = self.lines(), len(self._columns)
+        mark = "::" if self._separator == UNIT_SEPARATOR else self._separator
+        problems = [
+            f"{self._name} {f'line {lines[row - 1]}' if row <= len(lines) else f'row {row}'}: {fields} fields, "
+            f"expected {width}; quote fields that hold {mark!r}"
+            for row, fields in bad[:PROBLEMS_SHOWN]
+        ]
+        more = len(bad) - len(problems)
+        least = "at least " if len(bad) == BAD_ROWS_READ else ""
+        raise DataError("\n".join(problems) + (f"\n… and {least}{more:,} more problems" if more > 0 else ""))
+
+    def _open_quote(self) -> str:
+        line = self._body.count(b"\n", 0, max(0, self._body.rfind(b'"'))) + 1 + self._above
+        return f'the quote (") on line {line} or one before it is never closed; write "" for a quote inside a field'
+
+
+def _places(content: bytes, piece: bytes) -> Iterator[int]:
+    place = content.find(piece)
+    while place >= 0:
+        yield place
+        place = content.find(piece, place + len(piece))

@@ -1,0 +1,100 @@
+"""Faults of a table: gathered row by row as masks, put into words for the first few, counted for the rest.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+
+CHARACTERS_SHOWN = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the rows of a table came from, so that an error can point at one.
+
+    Args:
+        name: File name or table name, as it shall stand in an error.
+        lines: Gives the line of each row, (N,); asked only when there is something to report. `None` for a table that
+            has no lines (rows are then named by their position, from 0).
+
+    Example:
+        >>> Origin("ratings.csv", lambda: np.array([2, 3, 7])).at(2)
+        'ratings.csv line 7'
+    """
+
+    name: str
+    lines: Callable[[], np.ndarray] | None = None
+
+    @functools.cached_property
+    def _known_lines(self) -> np.ndarray:
+        return np.empty(0, "int64") if self.lines is None else self.lines()
+
+    def line(self, row: int) -> str:
+        """The row in words, without the file."""
+        return f"line {self._known_lines[row]}" if row < len(self._known_lines) else f"row {row}"
+
+    def at(self, row: int) -> str:
+        return f"{self.name} {self.line(row)}"
+
+
+class Faults:
+    """What is wrong with the rows of one table.
+
+    Args:
+        origin: Where the rows came from.
+
+    Example:
+        >>> faults = Faults(Origin("ratings.csv"))
+        >>> faults.add(np.array([True, False, True]), lambda row: "value is missing")
+        >>> faults.raise_any()
+        Traceback (most recent call last):
+        ...
+        recfuse_lib.data.schema.DataError: ratings.csv row 0: value is missing
+        ratings.csv row 2: value is missing
+    """
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self._rows: np.ndarray | None = None
+        self._found: list[tuple[np.ndarray, np.ndarray, Callable[[int], str]]] = []
+
+    def among(self, rows: np.ndarray) -> Faults:
+        """The same, for somebody who sees some rows only: position k there is row `rows[k]` here."""
+        part = Faults(self.origin)
+        part._rows, part._found = rows, self._found
+        return part
+
+    def add(self, wrong: np.ndarray, sentence: Callable[[int], str]) -> None:
+        """Notes the rows where `wrong` (N,) is true; `sentence` says what is wrong with one of them."""
+        positions = np.flatnonzero(wrong)
+        if len(positions):
+            rows = positions if self._rows is None else self._rows[positions]
+            self._found.append((rows, positions, sentence))
+
+    def raise_any(self) -> None:
+        """Raises one `DataError` with the first few faults, in the order of the rows, and the number of the others."""
+        if not self._found:
+            return
+        first = [
+            (int(row), order, sentence(int(position)))
+            for order, (rows, positions, sentence) in enumerate(self._found)
+            for row, position in zip(rows[:PROBLEMS_SHOWN], positions, strict=False)
+        ]
+        problems = [f"{self.origin.at(row)}: {text}" for row, _, text in sorted(first)[:PROBLEMS_SHOWN]]
+        more = sum(len(rows) for rows, _, _ in self._found) - len(problems)
+        raise DataError("\n".join(problems) + (f"\n… and {more:,} more problems" if more > 0 else ""))
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in an error: quoted, and cut when it is long."""
+    text = str(value)
+    return repr(text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…")

@@ -1,0 +1,208 @@
+"""What counts as a positive: a rule that is stated, or inferred from the signals and their values, and that prints.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.columns import VALUE_NAMES, plain
+from recfuse_lib.data.schema import DataError
+
+STRENGTHS = {
+    3: "purchase buy bought order transaction checkout like liked love favourite favorite fav favourited favorited "
+    "save saved bookmark follow subscribe share booking complete completed",
+    2: "cart addtocart carted basket wishlist addtowishlist collect",
+    1: "play watch listen read click clicked view viewed visit open pv detail",
+    0: "impression shown exposure dislike disliked skip remove removefromcart hide unfollow unlike bounce",
+}
+"""Signals without a value: where there is a stronger one, a weaker one is no positive; 0 never is."""
+
+COUNTED = ("play", "view", "click")
+"""Signals whose values are counts even where they are small."""
+
+SHARE_OF_RANGE = 0.4
+STARS, STARS_NEEDED = 5.0, 4.0
+SAME_VALUES = "all values are the same"
+HINT = "say what is: positive='value>=3', 'value>=median' or 'signal in purchase,favourite'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Clause:
+    """Interactions that are positive: of one of these signals, with at least this value.
+
+    Attributes:
+        signals: Names of signals; none means any.
+        minimum: The least value; `None` asks for no value.
+        median: Whether the least value is the person's own median.
+    """
+
+    signals: tuple[str, ...] = ()
+    minimum: float | None = None
+    median: bool = False
+
+    def __str__(self) -> str:
+        least = "median" if self.median else self.minimum if self.minimum is None else f"{self.minimum:g}"
+        if least is not None:
+            return f"{self.signals[0] if self.signals else 'value'}>={least}"
+        return f"signal in {','.join(self.signals)}" if self.signals else "all"
+
+    def sentence(self) -> str:
+        """The clause in words."""
+        signals = " or ".join(self.signals) or "interaction"
+        if self.median:
+            return f"every {signals} with a value at or above the person's own median"
+        return f"every {signals}" + (f" with a value of {self.minimum:g} or more" if self.minimum is not None else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Positives:
+    """The rule of a data set: an interaction is a positive when one of the clauses says so.
+
+    Attributes:
+        clauses: The clauses.
+        reason: Why the rule is this one.
+
+    Example:
+        >>> rule = Positives.parse("rating>=4 or signal in purchase,favourite")
+        >>> print(rule)
+        A positive is every rating with a value of 4 or more, and every purchase or favourite (as stated).
+        >>> log = pd.DataFrame({"signal": ["rating", "rating", "purchase"], "value": [5.0, 3.0, None]})
+        >>> rule.of(log)
+        array([ True, False,  True])
+
+    Taught in notebook 01.
+    """
+
+    clauses: tuple[Clause, ...]
+    reason: str = "as stated"
+
+    @property
+    def text(self) -> str:
+        """The rule as `parse` reads it."""
+        return " or ".join(str(clause) for clause in self.clauses)
+
+    def __str__(self) -> str:
+        return f"A positive is {', and '.join(clause.sentence() for clause in self.clauses)} ({self.reason})."
+
+    @classmethod
+    def parse(cls, text: str) -> Positives:
+        """Reads a rule.
+
+        Args:
+            text: "all", "value>=3", "rating>=4" (values of one signal), "plays>=median" (the person's own), "signal in
+                purchase,favourite", or several of them with "or" between them.
+
+        Raises:
+            DataError: The text is no rule.
+        """
+        clauses = []
+        for part in re.split(r"\s+or\s+", text.strip()):
+            least = re.fullmatch(r"(.+?)\s*>=\s*(-?[\d.]+|median)", part)
+            among = re.fullmatch(r"signal\s+in\s+(.+)", part)
+            if least:
+                signals = () if least[1] == "value" else (least[1],)
+                median = least[2] == "median"
+                clauses.append(Clause(signals, None if median else float(least[2]), median))
+            elif among:
+                clauses.append(Clause(tuple(name.strip() for name in among[1].split(","))))
+            elif part == "all":
+                clauses.append(Clause())
+            else:
+                raise DataError(f"positive={text!r} is no rule; {HINT}, or 'all'")
+        return cls(tuple(clauses))
+
+    def bound(self, interactions: pd.DataFrame, value_column: str = "value") -> Positives:
+        """The rule for this data: a name of the column of values means any signal.
+
+        Args:
+            interactions: Columns `signal` and, where there are values, `value`.
+            value_column: What the column of values is called in the file.
+
+        Raises:
+            DataError: A signal is not in the data, or a value is asked for where there are none.
+        """
+        known = interactions["signal"].unique().tolist()
+        names = {plain(value_column), *" ".join(VALUE_NAMES.values()).split()}
+        clauses = []
+        for clause in self.clauses:
+            asks = clause.median or clause.minimum is not None
+            if asks and "value" not in interactions:
+                raise DataError(f"positive={self.text!r} asks for values, and there is no column of them; {HINT}")
+            strange = [name for name in clause.signals if name not in known]
+            if strange and asks and plain(strange[0]) in names:
+                clause = dataclasses.replace(clause, signals=())
+            elif strange:
+                there = ", ".join(map(str, known[:10]))
+                raise DataError(f"positive={self.text!r}: no signal is called {strange[0]!r}; there are {there}")
+            clauses.append(clause)
+        return dataclasses.replace(self, clauses=tuple(clauses))
+
+    @classmethod
+    def infer(cls, interactions: pd.DataFrame) -> Positives:
+        """The rule where nobody states one.
+
+        Stars of 4 or more out of 5; the top 40 % of the used range of any other scale; every purchase, like or
+        favourite, or, where there are none, every weaker signal of the strongest kind that is there; plays and other
+        counts at or above the person's own median.
+
+        Args:
+            interactions: Columns `signal` and, where there are values, `value`.
+        """
+        values = interactions.get("value", pd.Series(np.nan, interactions.index))
+        clauses: list[Clause] = []
+        reasons: list[str] = []
+        valueless: list[str] = []
+        for signal, of_signal in values.groupby(interactions["signal"], sort=False, observed=True):
+            low, high = of_signal.min(), of_signal.max()
+            if not low < high or _strength(signal) == 3:
+                valueless.append(str(signal))
+            elif signal != "rating" and _are_counts(of_signal, 1 if signal in COUNTED else 10):
+                clauses.append(Clause((str(signal),), median=True))
+                reasons.append("counts")
+            else:
+                stars = STARS_NEEDED < high <= STARS and low >= 0.5
+                least = STARS_NEEDED if stars else high - SHARE_OF_RANGE * (high - low)
+                clauses.append(Clause((str(signal),), round(float(least), 6)))
+                reasons.append(f"stars up to {high:g}" if stars else f"the top 40 % of {low:g} to {high:g}")
+        strength = {signal: _strength(signal) for signal in valueless}
+        strongest = max([*strength.values(), 1])
+        if taken := [signal for signal in valueless if strength[signal] == strongest]:
+            clauses.append(Clause(tuple(taken)))
+            same = any(values[interactions["signal"] == signal].nunique() == 1 for signal in taken)
+            single = SAME_VALUES if same else "no values needed"
+            reasons.append("the strongest signal" if len(valueless) > 1 else single)
+        return cls(tuple(clauses) or (Clause(),), "inferred: " + ", ".join(reasons or ["nothing else is there"]))
+
+    def of(self, interactions: pd.DataFrame) -> np.ndarray:
+        """Which interactions are positive, bool (N,).
+
+        Args:
+            interactions: Columns `signal`, and `value` and `user_id` where the rule asks for them.
+        """
+        positive = np.zeros(len(interactions), bool)
+        for clause in self.clauses:
+            holds = np.ones(len(interactions), bool)
+            if clause.signals:
+                holds &= interactions["signal"].isin(clause.signals).to_numpy()
+            if clause.minimum is not None:
+                holds &= interactions["value"].to_numpy() >= clause.minimum
+            if clause.median:
+                values = interactions["value"].where(holds)
+                holds &= (values >= values.groupby(interactions["user_id"]).transform("median")).to_numpy()
+            positive |= holds
+        return positive
+
+
+def _are_counts(values: pd.Series, least_maximum: float) -> bool:
+    known = values.dropna()
+    return bool((known >= 0).all() and (known % 1 == 0).all() and known.max() > least_maximum)
+
+
+def _strength(signal: str) -> int:
+    return next((strength for strength, names in STRENGTHS.items() if plain(signal) in names.split()), 1)

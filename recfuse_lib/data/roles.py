@@ -1,0 +1,217 @@
+"""Roles of the columns of a catalogue or of users: what an attribute is, so that a model knows how to read it.
+
+Taught in notebook 01.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.data.columns import IGNORED, MISSING, numbers, parsed_numbers, plain
+from recfuse_lib.data.faults import Faults
+from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.times import times
+
+TEXT, CATEGORY, CATEGORIES, NUMBER, DATE = "text", "category", "categories", "number", "date"
+ROLES = {
+    TEXT: "a language model reads it",
+    CATEGORY: "one label",
+    CATEGORIES: "several labels, joined by '|'",
+    NUMBER: "a quantity",
+    DATE: "seconds since 1970",
+    IGNORED: "not used",
+}
+"""The roles, and what a cell of each of them holds once it is read."""
+
+LABEL_SEPARATOR = "|"
+SEPARATORS = ("|", ";", " > ", ", ", ",", "/")
+
+NAMED = {
+    TEXT: "title name headline description plot summary abstract text overview synopsis caption about body",
+    CATEGORY: "brand author artist publisher certificate mpaa city state country language gender sex occupation zip "
+    "zipcode postalcode store color colour material department album director",
+    CATEGORIES: "genres genre categories category subcategory maincategory tags topics keywords authors artists actors "
+    "cast moods styles shelves labels",
+    DATE: "date released releasedate published publicationdate launched added created birthday",
+    IGNORED: "averagerating avgrating ratingnumber ratingscount reviewcount votes textreviewscount popularity",
+}
+"""Names that decide where the cells leave a doubt. What is counted after the fact (votes, mean ratings) is not used: it
+would tell a model the very interactions that it is asked to predict."""
+
+ENOUGH = 0.9
+"""Share of the cells that must look like something."""
+
+LONGEST_LABEL = 40
+REPEATED, REPEATED_PIECES = 0.5, 0.3
+"""At most so many different labels a cell, where a column is to be one of labels."""
+
+ADDRESS = r"^(https?://\S+|\S+\.(jpe?g|png|gif|webp|mp3|mp4))$"
+DATE_LIKE = r"^\d{1,4}[-./]\w{1,3}[-./]\d{1,4}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """A column that is read.
+
+    Attributes:
+        role: One of `ROLES`.
+        cells: Its cells as `ROLES` says, missing ones as NA.
+        note: What was understood, in words.
+    """
+
+    role: str
+    cells: pd.Series
+    note: str
+
+
+def read_attributes(
+    table: pd.DataFrame, faults: Faults, stated: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, dict[str, Attribute]]:
+    """Finds the role of each column and reads its cells.
+
+    Args:
+        table: Columns as written; they keep their order.
+        faults: Gets the cells that do not fit their column's role.
+        stated: Column → role, where it is known.
+
+    Returns:
+        The columns that are used, and what is known of every column.
+
+    Raises:
+        DataError: A role or column that does not exist.
+
+    Example:
+        >>> from recfuse_lib.data.faults import Origin
+        >>> table = pd.DataFrame({"title": ["Alien", "Ran"], "genres": ["Horror, War", "War"], "price": ["3,50", ""]})
+        >>> cells, attributes = read_attributes(table, Faults(Origin("items.csv")))
+        >>> {column: attribute.role for column, attribute in attributes.items()}
+        {'title': 'text', 'genres': 'categories', 'price': 'number'}
+        >>> cells["genres"].tolist(), cells["price"].tolist()
+        (['Horror|War', 'War'], [3.5, nan])
+
+    Taught in notebook 01.
+    """
+    stated = dict(stated or {})
+    for column, role in stated.items():
+        if role not in ROLES:
+            raise DataError(f"role {role!r} of column {column!r} does not exist; roles are {', '.join(ROLES)}")
+    attributes = {str(column): _read(table[column], faults, stated.get(str(column))) for column in table}
+    used = {column: one.cells for column, one in attributes.items() if one.role != IGNORED}
+    return pd.DataFrame(used, index=table.index), attributes
+
+
+def check_columns(stated: Mapping[str, object], known: list[str], what: str) -> None:
+    """Raises `DataError` for a stated column that no file has."""
+    for column in stated:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            raise DataError(f"{what} names column {column!r}, which no file has{hint}")
+
+
+def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
+    field = str(column.name)
+    texts = column.astype("str").str.strip()
+    texts = texts.mask(texts == "")
+    known = texts.mask(texts.str.lower().isin(MISSING)).dropna()
+    if not len(known):
+        return Attribute(IGNORED, column, "empty")
+    role = stated or _role(plain(field), column.loc[known.index] if _is_typed(column) else known)
+    missing = len(texts) - len(known)
+    note = f", {missing:,} missing" if missing else ""
+    if role == NUMBER:
+        cells = pd.Series(numbers(column, field, faults), column.index)
+        whole = bool((cells.dropna() % 1 == 0).all() and cells.abs().max() < 2**53)
+        return Attribute(role, cells.astype("Int64") if whole else cells, f"{cells.min():g} to {cells.max():g}{note}")
+    if role == DATE:
+        rows = np.flatnonzero(texts.index.isin(known.index))
+        seconds, form = times(column.iloc[rows] if _is_typed(column) else known, field, faults.among(rows))
+        return Attribute(role, pd.Series(seconds, known.index).reindex(texts.index).astype("Int64"), f"{form}{note}")
+    if role == CATEGORIES:
+        return _labels(texts, known, note)
+    if role == CATEGORY:
+        return Attribute(role, known.reindex(texts.index), f"{known.nunique():,} labels{note}")
+    cells = texts if plain(field) in ("title", "name") else known.reindex(texts.index)
+    return Attribute(
+        role, cells, "" if role == IGNORED else f"{known.str.len().mean():.0f} characters on average{note}"
+    )
+
+
+def _is_typed(column: pd.Series) -> bool:
+    """Whether the file says that these are numbers or dates."""
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+
+
+def _role(name: str, known: pd.Series) -> str:
+    named = next((role for role, names in NAMED.items() if name in names.split()), None)
+    distinct = pd.Series(known.unique())
+    if named == IGNORED:
+        return IGNORED
+    if pd.api.types.is_datetime64_any_dtype(known):
+        return DATE
+    typed = pd.api.types.is_numeric_dtype(known)
+    if not typed:
+        if named == TEXT:
+            return TEXT
+        if distinct.str.fullmatch(ADDRESS).mean() > ENOUGH or distinct.str.startswith("{").mean() > ENOUGH:
+            return IGNORED
+        if distinct.str.startswith("[").mean() > ENOUGH:
+            return CATEGORIES
+    if named in (CATEGORY, CATEGORIES):
+        split = not typed and _separator(known, SEPARATORS if named == CATEGORIES else SEPARATORS[:2])
+        return CATEGORIES if split else CATEGORY
+    if typed or 1 - parsed_numbers(distinct)[1].mean() >= ENOUGH:
+        if named == DATE and parsed_numbers(distinct)[0].min() >= 1e7:
+            return DATE
+        is_code = name.endswith(("id", "code"))
+        return NUMBER if not is_code else CATEGORY if len(distinct) <= REPEATED * len(known) else IGNORED
+    if named == DATE or distinct.str.contains(DATE_LIKE).mean() > ENOUGH:
+        return DATE
+    if _separator(known, SEPARATORS[:-1], REPEATED_PIECES):
+        return CATEGORIES
+    labels = distinct.str.len().mean() <= LONGEST_LABEL and len(distinct) <= REPEATED * len(known)
+    return CATEGORY if labels else TEXT
+
+
+def _separator(known: pd.Series, candidates: tuple[str, ...], most_distinct: float = 1.0) -> str | None:
+    """What stands between labels: the pieces must be short and at most `most_distinct` of them different."""
+    for separator in candidates:
+        share = known.str.contains(separator, regex=False).mean()
+        if share == 0 or (share < 0.1 and most_distinct < 1):
+            continue
+        pieces = known.str.split(separator, regex=False).explode().str.strip()
+        if pieces.str.len().mean() <= LONGEST_LABEL / 2 and pieces.nunique() <= most_distinct * len(pieces):
+            return separator
+    return None
+
+
+def _labels(texts: pd.Series, known: pd.Series, note: str) -> Attribute:
+    if known.str.startswith("[").mean() > ENOUGH:
+        lists, how = known.map(_listed), "written as lists"
+    else:
+        separator = _separator(known, SEPARATORS)
+        lists = known.str.split(separator, regex=False) if separator else known.map(lambda label: [label])
+        how = f"separated by {separator!r}" if separator else "one each"
+    joined = lists.map(
+        lambda labels: LABEL_SEPARATOR.join(
+            dict.fromkeys(text for label in labels if (text := str(label).replace(LABEL_SEPARATOR, "/").strip()))
+        )
+    )
+    n_labels = joined.str.split(LABEL_SEPARATOR, regex=False).explode().nunique()
+    cells = joined.mask(joined == "").reindex(texts.index).astype("str")
+    return Attribute(CATEGORIES, cells, f"{how}, {n_labels:,} labels{note}")
+
+
+def _listed(cell: str) -> list[str]:
+    """The labels of "['Crime', 'Drama']", of a JSON list, or of "[Crime, Drama]"."""
+    try:
+        value = ast.literal_eval(cell)
+    except (ValueError, SyntaxError):
+        value = [label.strip(" '\"") for label in cell.strip("[]").split(",")]
+    return [str(label) for label in value] if isinstance(value, (list, tuple, set)) else [str(value)]
