@@ -99,6 +99,7 @@ def encode_sounds(
     rate: int = 8000,
     seconds: float = 1.5,
     seed: int = 0,
+    epochs: int = EPOCHS,
 ) -> tuple[Array, Mask]:
     """Encodings of sound files by a `SoundEncoder` that learned from the seen ones; at once when done before.
 
@@ -109,6 +110,7 @@ def encode_sounds(
         rate: Samples a second to which sounds are brought.
         seconds: Length to which sounds are brought.
         seed: Everything random follows from it.
+        epochs: Passes over the seen items.
 
     Returns:
         Encodings, float32 (I, 64), zeros for missing items, and which items are present, bool (I,).
@@ -120,7 +122,7 @@ def encode_sounds(
     """
 
     def encode(sounds: Array, seen: Mask) -> Array:
-        return SoundEncoder(rate, seconds, seed=seed).learn(sounds, seen).encode(sounds)
+        return SoundEncoder(rate, seconds, seed=seed).learn(sounds, seen, epochs).encode(sounds)
 
-    configuration = {"encoder": "sound", "rate": rate, "seconds": seconds, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "sound", "rate": rate, "seconds": seconds, "seed": seed, "epochs": epochs}
     return encode_files(paths, partial(read_sound, rate=rate, seconds=seconds), encode, configuration, seen, missing)

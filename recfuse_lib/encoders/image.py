@@ -173,6 +173,7 @@ def encode_images(
     size: int = 28,
     channels: int = 1,
     seed: int = 0,
+    epochs: int = EPOCHS,
 ) -> tuple[Array, Mask]:
     """Encodings of picture files by an `ImageEncoder` that learned from the seen ones; at once when done before.
 
@@ -183,6 +184,7 @@ def encode_images(
         size: Side of the square to which pictures are brought, in pixels.
         channels: 1 (grey) or 3.
         seed: Everything random follows from it.
+        epochs: Passes over the seen items.
 
     Returns:
         Encodings, float32 (I, 64), zeros for missing items, and which items are present, bool (I,).
@@ -194,7 +196,7 @@ def encode_images(
     """
 
     def encode(pictures: Array, seen: Mask) -> Array:
-        return ImageEncoder(size, channels, seed=seed).learn(pictures, seen).encode(pictures)
+        return ImageEncoder(size, channels, seed=seed).learn(pictures, seen, epochs).encode(pictures)
 
-    configuration = {"encoder": "image", "size": size, "channels": channels, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "image", "size": size, "channels": channels, "seed": seed, "epochs": epochs}
     return encode_files(paths, partial(read_image, size=size, channels=channels), encode, configuration, seen, missing)

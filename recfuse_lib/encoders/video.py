@@ -117,6 +117,7 @@ def encode_clips(
     size: int = 28,
     channels: int = 1,
     seed: int = 0,
+    epochs: int = EPOCHS,
 ) -> tuple[Array, Mask]:
     """Encodings of clip files by a `ClipEncoder` that learned from the seen ones; at once when done before.
 
@@ -128,6 +129,7 @@ def encode_clips(
         size: Side of the square to which frames are brought, in pixels.
         channels: 1 (grey) or 3.
         seed: Everything random follows from it.
+        epochs: Passes over the seen items.
 
     Returns:
         Encodings, float32 (I, 64), zeros for missing items, and which items are present, bool (I,).
@@ -139,9 +141,9 @@ def encode_clips(
     """
 
     def encode(clips: Array, seen: Mask) -> Array:
-        return ClipEncoder(frames, size, channels, seed=seed).learn(clips, seen).encode(clips)
+        return ClipEncoder(frames, size, channels, seed=seed).learn(clips, seen, epochs).encode(clips)
 
     shape = {"frames": frames, "size": size, "channels": channels}
-    configuration = {"encoder": "clip", **shape, "seed": seed, "epochs": EPOCHS}
+    configuration = {"encoder": "clip", **shape, "seed": seed, "epochs": epochs}
     read = partial(read_clip, frames=frames, size=size, channels=channels)
     return encode_files(paths, read, encode, configuration, seen, missing)
