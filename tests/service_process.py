@@ -14,6 +14,14 @@ import httpx
 
 SECONDS_TO_START = 90
 
+WITH_PATIENCE = """
+import sys
+from recfuse_lib.serving import __main__, service
+for name in ("READ_SECONDS", "WRITE_SECONDS", "SECONDS_UNTIL_ASKED_AGAIN"):
+    setattr(service, name, float(sys.argv[1]) * getattr(service, name))
+sys.exit(__main__.main([]))
+"""
+
 
 def free_port() -> int:
     with socket.socket() as one:
@@ -22,8 +30,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(store: Path, database: str, **settings: object) -> Iterator[httpx.Client]:
-    """A client of a service that is ready; the process is its attribute `process`, what it logged is in `log`."""
+def service(store: Path, database: str, patience: float = 1.0, **settings: object) -> Iterator[httpx.Client]:
+    """A client of a service that is ready; the process is its attribute `process`, what it logged is in `log`.
+
+    With less `patience` it waits for its database, and before it asks again, only that share of the usual time.
+    """
     port = free_port()
     given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, "chance": 0}
     given |= settings
@@ -31,10 +42,9 @@ def service(store: Path, database: str, **settings: object) -> Iterator[httpx.Cl
     environment |= {f"RECFUSE_{name.upper()}": str(value) for name, value in given.items()}
     environment |= {"OMP_NUM_THREADS": "1"}
     log = Path(store).parent / f"service-{port}.log"
+    program = ["-m", "recfuse_lib.serving"] if patience == 1 else ["-c", WITH_PATIENCE, str(patience)]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "recfuse_lib.serving"], env=environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen([sys.executable, *program], env=environment, stdout=output, stderr=output)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
     client.process, client.log = process, log  # type: ignore[attr-defined]
     try:

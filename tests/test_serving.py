@@ -29,8 +29,7 @@ WITH_KEY = {"X-API-Key": KEY}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with two versions that differ in name alone; v1 serves."""
     folder = tmp_path_factory.mktemp("world")
-    small_bundle.write(folder / "store", "v1")
-    small_bundle.write(folder / "store", "v2", text_encoder=None)
+    small_bundle.copy(tmp_path_factory, folder / "store", ("v1", "v2"))
     promotion.promote(folder / "store", "v1", "a test")
     return folder
 
@@ -316,7 +315,7 @@ def wait_for(holds) -> None:
 
 def test_a_database_that_is_down_stops_events_alone(world: Path, tmp_path: Path) -> None:
     folder = tmp_path / "gone"
-    with service(world / "store", f"sqlite:///{folder}/events.db") as client:
+    with service(world / "store", f"sqlite:///{folder}/events.db", patience=0.1) as client:
         answer = client.post("/events", json={"events": [event("k1", "u05", "f59")]})
         assert answer.status_code == 503 and answer.headers["Retry-After"]
         assert client.post("/items", json={"item_id": "x", "title": "Funny", "year": 2000}).status_code == 503

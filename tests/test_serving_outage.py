@@ -1,4 +1,4 @@
-"""A database that is away for a minute under a running service: events are refused, answers go on, nothing is lost.
+"""A database that is away under a running service: events are refused, answers go on, nothing is lost.
 
 Three ways to be away, in three services side by side: PostgreSQL is stopped; PostgreSQL hangs (its processes are
 stopped with a signal and answer nothing); another process holds SQLite's write lock.
@@ -28,7 +28,9 @@ from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.service import NO_EVENTS, READ_SECONDS, SECONDS_UNTIL_ASKED_AGAIN, WRITE_SECONDS
 
 pytestmark = pytest.mark.slow
-AWAY_SECONDS = 60
+LENGTHS = {"a moment": (4, 0.1), "a minute": (60, 1.0)}
+"""Seconds away, and the patience of the service: the share of its usual time that it waits for the database."""
+
 SLACK_SECONDS = 3
 """What a machine that does other things may add to every bound."""
 
@@ -97,9 +99,13 @@ def parcel(name: str, person: str) -> list[dict]:
     ]
 
 
-def outage(way: str, folder: Path) -> dict[str, float]:
-    """One service through one minute without its database. Returns figures."""
-    with database(way, folder) as (url, take_away, bring_back), service(folder / "store", url, log="warning") as client:
+def outage(way: str, folder: Path, seconds_away: float, patience: float) -> dict[str, float]:
+    """One service through some time without its database. Returns figures."""
+    longest_read, longest_write = patience * READ_SECONDS + SLACK_SECONDS, patience * WRITE_SECONDS + SLACK_SECONDS
+    with (
+        database(way, folder) as (url, take_away, bring_back),
+        service(folder / "store", url, patience, log="warning") as client,
+    ):
         seen, over, lock = Seen(), threading.Event(), threading.Lock()
 
         def events(own: httpx.Client, sent: list[dict]) -> httpx.Response:
@@ -154,7 +160,7 @@ def outage(way: str, folder: Path) -> dict[str, float]:
         with concurrent.futures.ThreadPoolExecutor(POSTERS + ASKERS) as pool:
             running = [pool.submit(post, number) for number in range(POSTERS)]
             running += [pool.submit(recommend, number) for number in range(ASKERS)]
-            time.sleep(AWAY_SECONDS)
+            time.sleep(seconds_away)
             over.set()
             for one in running:
                 one.result(timeout=60)
@@ -163,9 +169,9 @@ def outage(way: str, folder: Path) -> dict[str, float]:
         back = time.monotonic()
 
         assert {(status, bool(later)) for *_, status, later in seen.posts} == {(503, True)}
-        assert max(seconds for _, seconds, *_ in seen.posts) < WRITE_SECONDS + SLACK_SECONDS
+        assert max(seconds for _, seconds, *_ in seen.posts) < longest_write
         assert {status for _, _, status, *_ in seen.asked} == {200}
-        assert max(seconds for _, seconds, *_ in seen.asked) < READ_SECONDS + SLACK_SECONDS
+        assert max(seconds for _, seconds, *_ in seen.asked) < longest_read
         for begun, _, _, person, answer in seen.asked:
             if way != "sqlite locked" and (
                 person in ("u09", "u10", "u11") or begun > seen.first_refusal.get(person, begun)
@@ -178,7 +184,7 @@ def outage(way: str, folder: Path) -> dict[str, float]:
 
         # The same events once more, as a client that was told to come again.
         sent = seen.events
-        bound = back + SECONDS_UNTIL_ASKED_AGAIN + WRITE_SECONDS + SLACK_SECONDS
+        bound = back + patience * SECONDS_UNTIL_ASKED_AGAIN + longest_write
         while events(client, sent[:PARCEL]).status_code != 200:
             assert time.monotonic() < bound, "the service does not find its database again"
             time.sleep(0.1)
@@ -219,21 +225,21 @@ def outage(way: str, folder: Path) -> dict[str, float]:
         }
 
 
-@pytest.fixture(scope="module")
-def outages(tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=["a moment", pytest.param("a minute", marks=pytest.mark.soak)])
+def outages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """All at once, so that three minutes are one."""
     folder = tmp_path_factory.mktemp("outages")
-    small_bundle.write(folder / "store")
+    small_bundle.copy(tmp_path_factory, folder / "store")
     promotion.promote(folder / "store", "v1", "a test")
     ways = {way: folder / way.replace(" ", "-") for way in WAYS if "sqlite" in way or not postgresql_server.MISSING}
     for own in ways.values():
         shutil.copytree(folder / "store", own / "store")
     with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
-        yield {way: pool.submit(outage, way, own) for way, own in ways.items()}
+        yield {way: pool.submit(outage, way, own, *LENGTHS[request.param]) for way, own in ways.items()}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_database_that_is_away_for_a_minute(way: str, outages: dict) -> None:
+def test_a_database_that_is_away(way: str, outages: dict) -> None:
     if way not in outages:
         pytest.skip(postgresql_server.WHY_NOT)
     print(way, json.dumps(outages[way].result(timeout=240)))
