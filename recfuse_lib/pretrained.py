@@ -58,7 +58,7 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A pretrained model that the course knows by name.
+    """A pretrained model that the course knows by name, or a data set that may be fetched but not passed on.
 
     Args:
         name: The name that `load` takes.
@@ -67,7 +67,7 @@ class PretrainedModel:
         homepage: The page of the model's authors.
         requirement: The Python package that carries the files, at an exact version.
         folder_in_package: Where in the package they lie.
-        hub: The model's identifier on the hub.
+        hub: The model's identifier on the hub; "" when it is not there.
         files: Relative path → what the file must be.
     """
 
@@ -131,8 +131,22 @@ MODELS: dict[str, PretrainedModel] = {
             )
         },
     ),
+    "ml-100k": PretrainedModel(
+        name="ml-100k",
+        description="MovieLens 100K: 100,000 ratings of 1,682 films by 943 people of known age, gender and occupation",
+        licence="LicenseRef-GroupLens",
+        homepage="https://grouplens.org/datasets/movielens/100k/",
+        requirement="recbole==1.2.1",
+        folder_in_package="recbole/dataset_example/ml-100k",
+        hub="",
+        files={
+            "ml-100k.inter": PinnedFile(1979230, "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff"),
+            "ml-100k.item": PinnedFile(66632, "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532"),
+            "ml-100k.user": PinnedFile(22697, "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972"),
+        },
+    ),
 }
-"""The models by name, with licence, size, source and the sha256 of every file."""
+"""The models, and the one data set, by name, with licence, size, source and the sha256 of every file."""
 
 
 def cache_dir() -> Path:
@@ -171,7 +185,7 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
         >>> load("miniml")
         Traceback (most recent call last):
         ...
-        recfuse_lib.pretrained.PretrainedError: No pretrained model is called 'miniml'; known names: minilm, smollm2.
+        recfuse_lib.pretrained.PretrainedError: No pretrained model is called 'miniml'; known names: minilm, ...
 
     Taught in notebook 02.
     """
@@ -217,7 +231,7 @@ def _get(model: PretrainedModel, target: Path, source: str | Path | None, say: C
     else:
         ways = [
             (f"package {model.requirement}", lambda into: _from_package(model, into, say)),
-            (f"hub {model.hub}", lambda into: _from_hub(model, into, say)),
+            *([(f"hub {model.hub}", lambda into: _from_hub(model, into, say))] if model.hub else []),
         ]
     reasons = []
     for title, fill in ways:

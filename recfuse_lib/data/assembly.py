@@ -142,16 +142,17 @@ def _events(
         plural = {"person": "people", "item": "items"}[field]
         words[column] = f"{count:,} {field if count == 1 else plural}, {kind}"
     value_column = log.written.get("value", "value")
-    row_is = signal or (signal_of(value_column) if "value" in table else "interaction")
+    if "value" in table:
+        values = numbers(table["value"], value_column, faults, may_be_missing="signal" in table)
     if "signal" in table:
         events["signal"] = table["signal"].astype("str").str.strip().astype("category")
         faults.add((events["signal"] == "").to_numpy(), lambda row: f"{log.written.get('signal', 'signal')} is missing")
         counts = events["signal"].value_counts()
         words["signal"] = ", ".join(f"{one} {count:,}" for one, count in counts.head(SHOWN_NAMES).items())
     else:
+        row_is = signal or (signal_of(value_column, values) if "value" in table else "interaction")
         events["signal"] = pd.Series(row_is, table.index, dtype="category")
     if "value" in table:
-        values = numbers(table["value"], value_column, faults, may_be_missing="signal" in table)
         events["value"] = pd.Series(values)
         signal_words = "" if "signal" in table else f", signal {events['signal'].iloc[0]!r}"
         words["value"] = (
@@ -197,7 +198,8 @@ def _once(events: pd.DataFrame, origin: Origin, keep: str | None, rule: Positive
         faults.raise_any()
     rows = np.arange(len(events))
     if again.any():
-        order = np.lexsort((rows, time, rule.of(events)))
+        asked = {name for clause in rule.clauses for name in clause.signals}
+        order = np.lexsort((rows, time, events["signal"].isin(asked)))
         rows = order[~pair.iloc[order].duplicated(keep="last").to_numpy()]
     order = np.lexsort((item[rows], user[rows], time[rows]))
     return events.iloc[rows[order]].reset_index(drop=True)

@@ -47,6 +47,7 @@ CURRENCIES = r"US\$|R\$|[$€£¥₹₽₩₺₫₴₪฿]|EUR|USD|GBP|JPY|CNY|I
 AMOUNT = rf"(?P<sign>[+-]?)\s*(?:{CURRENCIES})?\s*(?P<digits>-?\d[\d.,'\s]*|-?[.,]\d+)\s*(?:{CURRENCIES}|%)?(?:,-)?"
 
 TRIED = 1_000
+LARGEST_RATING = 10
 
 
 def plain(name: str) -> str:
@@ -94,14 +95,20 @@ def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str
     return fields
 
 
-def signal_of(value_column: str) -> str:
-    """The signal that values of a column with this name are of.
+def is_missing(texts: pd.Series) -> pd.Series:
+    """Which cells of text say that nothing is known; "none" may be a label, "None" is what Python writes."""
+    return texts.isna() | (texts.str.lower().isin(MISSING) & (texts != "none"))
 
-    >>> signal_of("playcount"), signal_of("stars"), signal_of("n")
-    ('play', 'rating', 'interaction')
+
+def signal_of(value_column: str, values: np.ndarray) -> str:
+    """The signal that the values of a column are of, by its name; where that says nothing, small ones are ratings.
+
+    >>> signal_of("playcount", np.array([3.0])), signal_of("column 3", np.array([3.0, 5.0]))
+    ('play', 'rating')
     """
     known = (signal for signal, names in VALUE_NAMES.items() if plain(value_column) in names.split())
-    return next(known, "interaction")
+    small = bool((np.nan_to_num(values) <= LARGEST_RATING).all())
+    return next(known, "rating" if small else "interaction")
 
 
 def ids(columns: Sequence[pd.Series]) -> list[pd.Series]:

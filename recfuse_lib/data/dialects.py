@@ -104,7 +104,8 @@ def csv_source(
 
 def _quotes_enclose(head: str, separator: str) -> bool:
     """Whether a quote that opens a field also ends it, as far as the first rows show."""
-    head = re.sub(rf'\\"(?=[^{re.escape(separator)}\r\n"])', '""', head)
+    if re.search(rf'\\"[^{re.escape(separator)}\r\n"]', head):
+        head = head.replace('\\"', '""')
     try:
         for _ in itertools.islice(
             csv.reader(io.StringIO(head, newline=""), delimiter=separator, strict=True), ROWS_TRIED

@@ -55,7 +55,7 @@ def read(
         time: What the times are, where it cannot be told: "s", "ms", "us", "ns", or a format as "%d.%m.%Y".
         encoding: Of text files that are not UTF-8.
         separator: Between the fields of CSV files, where it cannot be told.
-        keep: "last" keeps the newest row of each pair of person and item, of its positive ones if there are any.
+        keep: "last" keeps the newest row of each pair of person and item; signals that may be positive come first.
         say: Gets each line of what was understood.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.columns import IGNORED, MISSING, numbers, parsed_numbers, plain
+from recfuse_lib.data.columns import IGNORED, is_missing, numbers, parsed_numbers, plain
 from recfuse_lib.data.faults import Faults
 from recfuse_lib.data.schema import DataError
 from recfuse_lib.data.times import times
@@ -119,7 +119,7 @@ def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
     field = str(column.name)
     texts = column.astype("str").str.strip()
     texts = texts.mask(texts == "")
-    known = texts.mask(texts.str.lower().isin(MISSING)).dropna()
+    known = texts[~is_missing(texts)]
     if not len(known):
         return Attribute(IGNORED, column, "empty")
     role = stated or _role(plain(field), column.loc[known.index] if _is_typed(column) else known)
@@ -193,7 +193,7 @@ def _separator(known: pd.Series, candidates: tuple[str, ...], most_distinct: flo
 
 def _labels(texts: pd.Series, known: pd.Series, note: str) -> Attribute:
     if known.str.startswith("[").mean() > ENOUGH:
-        lists, how = known.map(_listed), "written as lists"
+        lists, how = known.map(listed), "written as lists"
     else:
         separator = _separator(known, SEPARATORS)
         lists = known.str.split(separator, regex=False) if separator else known.map(lambda label: [label])
@@ -208,7 +208,7 @@ def _labels(texts: pd.Series, known: pd.Series, note: str) -> Attribute:
     return Attribute(CATEGORIES, cells, f"{how}, {n_labels:,} labels{note}")
 
 
-def _listed(cell: str) -> list[str]:
+def listed(cell: str) -> list[str]:
     """The labels of "['Crime', 'Drama']", of a JSON list, or of "[Crime, Drama]"."""
     try:
         value = ast.literal_eval(cell)
