@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tables
 
-SCRIPTS = ("leaderboard_rows",)
+SCRIPTS = ("leaderboard_rows", "encode_with_llm")
 """The scripts with ``TABLES`` and ``repeat``."""
 
 
