@@ -10,12 +10,14 @@ their files are the same.
 """
 
 import argparse
+import functools
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+import tables
 
 from recfuse_lib.baselines.item_knn import ItemKNN
 from recfuse_lib.baselines.popularity import Popularity
@@ -32,29 +34,60 @@ from recfuse_lib.tasks.multitask import JointModel
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = REPOSITORY / "build" / "ablation"
-PAGE, TABLES = REPOSITORY / "docs" / "ablation.md", REPOSITORY / "docs" / "ablation"
+PAGE = REPOSITORY / "docs" / "ablation.md"
 SCALE, SEEDS, EPOCHS = 0.4, range(5), 3
 DIMENSIONS = ("text", "attributes", "image", "sound", "clip")
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-CONTROLS = {
+TASTELESS = {
     "image": market.Weights(visual=0),
     "sound": market.Weights(sound=0, mood=0),
     "clip": market.Weights(motion=0),
 }
 FOLDS = ("warm", "cold")
+AGAIN = 0
+"""The seed of which `repeat` makes a training again."""
+
+declared = functools.partial(
+    tables.Table,
+    command="python benchmarks/ablation.py",
+    settings={"scale": SCALE, "seeds": list(SEEDS), "epochs": EPOCHS, "bootstrap samples": 2_000},
+    data=("market/photographs.csv", "market/photographs.png"),
+    code=(
+        *(f"recfuse_lib/baselines/{name}.py" for name in ("item_knn", "popularity", "weighting")),
+        *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "pipeline.py", "schema.py", "splits.py")),
+        *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "audio", "centring", "contrastive", "image")),
+        *(f"recfuse_lib/encoders/{name}.py" for name in ("item_encodings", "text", "video")),
+        *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
+        *(f"recfuse_lib/tasks/{name}.py" for name in ("balancing", "multitask", "ranking", "retrieval")),
+        *(f"recfuse_lib/towers/{name}.py" for name in ("interest", "multimodal")),
+        "recfuse_lib/training/compilation.py",
+    ),
+)
+INTERVALS = tuple(f"{fold}{end}" for fold in FOLDS for end in ("", "_low", "_high"))
+ABLATION = declared("ablation/ablation.csv", keys=("model",), tolerance=dict.fromkeys(INTERVALS, 0.005))
+CONTROLS = declared("ablation/controls.csv", keys=("dimension", "world", "fold"), tolerance={"gain": 0.007})
+ROBUSTNESS = declared(
+    "ablation/robustness.csv", keys=("modality_dropout", "fold", "missing"), tolerance={"ndcg": 0.015}
+)
+"""One seed is made again of the last two, so the tolerance is the distance of a seed from the mean of five."""
+TABLES = [ABLATION, CONTROLS, ROBUSTNESS]
 
 
-def encode(made: market.Market, seed: int) -> ItemEncodings:
+def attributes_of(made: market.Market, seen: np.ndarray) -> np.ndarray:
+    """Category, brand and price, as known from the products on sale."""
+    catalogue = made.dataset().catalogue
+    return AttributeEncoder().fit(catalogue[seen]).transform(catalogue)[0]
+
+
+def encode(made: market.Market, seen: np.ndarray, seed: int) -> ItemEncodings:
     """All that can be known of the products, learned from those on sale."""
-    dataset, media = made.dataset(), made.media()
-    seen = made.catalogue["launched"].to_numpy() < made.impressions["timestamp"].max()
-    attributes, _ = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+    files = made.media().files
     matrices = {
-        "text": encode_texts(dataset.texts()),
-        "attributes": attributes,
-        "image": encode_images(media.files["image"], seen, seed=seed)[0],
-        "sound": encode_sounds(media.files["sound"], seen, seed=seed)[0],
-        "clip": encode_clips(media.files["clip"], seen, seed=seed)[0],
+        "text": encode_texts(made.dataset().texts()),
+        "attributes": attributes_of(made, seen),
+        "image": encode_images(files["image"], seen, seed=seed)[0],
+        "sound": encode_sounds(files["sound"], seen, seed=seed)[0],
+        "clip": encode_clips(files["clip"], seen, seed=seed)[0],
     }
     return ItemEncodings.of(matrices).centred(seen)
 
@@ -63,12 +96,15 @@ class World:
     """A market, what is known of its products, and its two tests; made when first needed."""
 
     def __init__(self, seed: int, weights: market.Weights) -> None:
-        made, truth = market.make(seed, SCALE, weights)
-        self.seed, self.dataset = seed, made.dataset()
+        self.made, truth = market.make(seed, SCALE, weights)
+        self.seed, self.dataset = seed, self.made.dataset()
         self.seen = ~truth.products.new
         self.folds = {name: truth.fold(self.dataset, cold=name == "cold") for name in FOLDS}
         self.oracle = truth.oracle(self.dataset)
-        self.encodings = encode(made, seed)
+
+    @functools.cached_property
+    def encodings(self) -> ItemEncodings:
+        return encode(self.made, self.seen, self.seed)
 
     def learn(self, encodings: ItemEncodings, modality_dropout: float = 0.1) -> JointModel:
         keras.utils.set_random_seed(self.seed)
@@ -86,6 +122,18 @@ class World:
         """NDCG@10 of every shopper, for each test."""
         return {name: evaluate(scorer, fold).per_query["ndcg"].to_numpy() for name, fold in self.folds.items()}
 
+    def score_baseline(self, baseline) -> dict[str, np.ndarray]:
+        """The same of a baseline, fitted to what the shop knows."""
+        return self.score(baseline.fit(self.folds["warm"].history, self.dataset.n_items))
+
+    def score_with_holes(self, modality_dropout: float) -> dict[str, np.ndarray]:
+        """The same of a model that has lost a share of its pictures, for each share and test."""
+        model, scores = self.learn(self.encodings, modality_dropout), {}
+        for share in SHARES:
+            model.item_tower.set_encodings(self.encodings.with_missing("image", share, seed=self.seed))
+            scores |= {f"{share} {fold}": values for fold, values in self.score(model).items()}
+        return scores
+
 
 def run(seed: int) -> None:
     """Every training of one seed that is not yet kept."""
@@ -93,7 +141,7 @@ def run(seed: int) -> None:
 
     def world(name: str) -> World:
         if name not in worlds:
-            worlds[name] = World(seed, CONTROLS.get(name, market.Weights()))
+            worlds[name] = World(seed, TASTELESS.get(name, market.Weights()))
         return worlds[name]
 
     def keep(name: str, make) -> None:
@@ -110,28 +158,18 @@ def run(seed: int) -> None:
     def fitted(name: str, choose, part: str = "market", **settings):
         keep(name, lambda: world(part).score(world(part).learn(choose(world(part).encodings), **settings)))
 
-    def robustness(modality_dropout: float) -> dict[str, np.ndarray]:
-        here = world("market")
-        model = here.learn(here.encodings, modality_dropout)
-        scores = {}
-        for share in SHARES:
-            model.item_tower.set_encodings(here.encodings.with_missing("image", share, seed=seed))
-            scores |= {f"{share} {fold}": values for fold, values in here.score(model).items()}
-        return scores
-
-    history = {"fit": lambda scorer: scorer.fit(world("market").folds["warm"].history, world("market").dataset.n_items)}
     keep("oracle", lambda: world("market").score(world("market").oracle))
-    keep("popularity", lambda: world("market").score(history["fit"](Popularity())))
-    keep("item-kNN", lambda: world("market").score(history["fit"](ItemKNN())))
-    for share in (0.1, 0.0):
-        keep(f"robust {share}", lambda share=share: robustness(share))
+    keep("popularity", lambda: world("market").score_baseline(Popularity()))
+    keep("item-kNN", lambda: world("market").score_baseline(ItemKNN()))
+    for dropout in (0.1, 0.0):
+        keep(f"robust {dropout}", lambda dropout=dropout: world("market").score_with_holes(dropout))
     for name in DIMENSIONS:
         fitted(f"without {name}", lambda encodings, name=name: encodings.without(name))
     fitted("text and attributes", lambda encodings: encodings.only("text", "attributes"))
     fitted("image permuted", lambda encodings: encodings.permuted("image", seed))
     for name in DIMENSIONS:
         fitted(f"{name} alone", lambda encodings, name=name: encodings.only(name))
-    for name in CONTROLS:
+    for name in TASTELESS:
         fitted(f"no taste in {name}: all", lambda encodings: encodings, part=name)
         fitted(f"no taste in {name}: without", lambda encodings, name=name: encodings.without(name), part=name)
 
@@ -148,7 +186,6 @@ def all_of(fold: str) -> tuple[np.ndarray, np.ndarray]:
 
 def report() -> None:
     """Writes the tables."""
-    TABLES.mkdir(parents=True, exist_ok=True)
     rows = []
     names = [f"{name} alone" for name in DIMENSIONS] + [f"without {name}" for name in DIMENSIONS]
     for name in ("oracle", "all", "text and attributes", *names, "image permuted", "item-kNN", "popularity"):
@@ -164,9 +201,9 @@ def report() -> None:
                 row |= {f"{fold}_all_minus_low": difference.low, f"{fold}_all_minus_high": difference.high}
         rows.append(row)
     table = pd.DataFrame(rows)
-    table.to_csv(TABLES / "ablation.csv", index=False, float_format="%.5f", lineterminator="\n")
+    tables.write(ABLATION, table)
     controls = []
-    for name in CONTROLS:
+    for name in TASTELESS:
         for fold in FOLDS:
             worlds = {
                 "taste": (all_of(fold)[0], kept(f"without {name}", fold)[0]),
@@ -190,7 +227,7 @@ def report() -> None:
                     | {"smallest_of_5": min(per_seed), "largest_of_5": max(per_seed)}
                 )
     control = pd.DataFrame(controls)
-    control.to_csv(TABLES / "controls.csv", index=False, float_format="%.5f", lineterminator="\n")
+    tables.write(CONTROLS, control)
     robust = []
     for dropout in (0.1, 0.0):
         for fold in FOLDS:
@@ -199,9 +236,51 @@ def report() -> None:
                 interval = bootstrap(values, who, 2_000)
                 row = {"modality_dropout": dropout, "fold": fold, "missing": share}
                 robust.append(row | {"ndcg": interval.mean, "low": interval.low, "high": interval.high})
-    pd.DataFrame(robust).to_csv(TABLES / "robustness.csv", index=False, float_format="%.5f", lineterminator="\n")
+    tables.write(ROBUSTNESS, pd.DataFrame(robust))
     PAGE.write_text(render(table, control, pd.DataFrame(robust)), "utf-8")
     print(f"written: {PAGE.relative_to(REPOSITORY)}")
+
+
+def repeat(table: tables.Table) -> pd.DataFrame:
+    """Rows that need few trainings: baselines and attributes on all five markets, the others on one."""
+    if table == ABLATION:
+        worlds = [World(seed, market.Weights()) for seed in SEEDS]
+        scores = {
+            "popularity": [world.score_baseline(Popularity()) for world in worlds],
+            "item-kNN": [world.score_baseline(ItemKNN()) for world in worlds],
+            "attributes alone": [attributes_alone(world) for world in worlds],
+        }
+        return pd.DataFrame({"model": name, **intervals(parts)} for name, parts in scores.items())
+    world = World(AGAIN, market.Weights())
+    if table == ROBUSTNESS:
+        rows = [
+            {"modality_dropout": 0.1, "fold": key.split()[1], "missing": float(key.split()[0]), "ndcg": values.mean()}
+            for key, values in world.score_with_holes(0.1).items()
+        ]
+        return pd.DataFrame(rows)
+    rows = []
+    for name, here in {"taste": world, "no taste": World(AGAIN, TASTELESS["image"])}.items():
+        with_it, without_it = (
+            here.score(here.learn(encodings)) for encodings in (here.encodings, here.encodings.without("image"))
+        )
+        gains = {fold: (with_it[fold] - without_it[fold]).mean() for fold in FOLDS}
+        rows += [{"dimension": "image", "world": name, "fold": fold, "gain": gain} for fold, gain in gains.items()]
+    return pd.DataFrame(rows)
+
+
+def attributes_alone(world: World) -> dict[str, np.ndarray]:
+    encodings = ItemEncodings.of({"attributes": attributes_of(world.made, world.seen)}).centred(world.seen)
+    return world.score(world.learn(encodings))
+
+
+def intervals(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Means over the shoppers of several markets, with their ends."""
+    row = {}
+    for fold in FOLDS:
+        values = np.concatenate([part[fold] for part in parts])
+        interval = bootstrap(values, np.arange(len(values)), 2_000)
+        row |= {fold: interval.mean, f"{fold}_low": interval.low, f"{fold}_high": interval.high}
+    return row
 
 
 def seed_means(difference: np.ndarray, name: str, fold: str, world: str) -> list[float]:
@@ -256,7 +335,7 @@ def render(table: pd.DataFrame, control: pd.DataFrame, robust: pd.DataFrame) -> 
         "",
         "## With pictures missing",
         "",
-        "NDCG@10 when a share of the products has no picture, without training anew.",
+        "NDCG@10 when a share of the products has no picture, without training again.",
         "",
         "| modality dropout in training | products | " + " | ".join(f"{share:.0%} missing" for share in SHARES) + " |",
         "|---|---|" + "---|" * len(SHARES),

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tables
 
 from recfuse_lib.data import market
 from recfuse_lib.serving.closed_loop import Loop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-RUNS, TABLE = REPOSITORY / "build" / "closed_loop", REPOSITORY / "docs" / "closed_loop.csv"
+RUNS = REPOSITORY / "build" / "closed_loop"
 PAGE = REPOSITORY / "docs" / "keep_learning.md"
 SEEDS, SCALE, WEEKS, FASHION, FAULT = range(5), 0.2, 10, 2.0, 4
 RULES = {
@@ -28,6 +29,28 @@ RULES = {
     "when better": {"policy": "when better", "broken": (FAULT,)},
     "unless worse": {"policy": "unless worse", "broken": (FAULT,)},
 }
+AGAIN = {"never": WEEKS, "unless worse": 2}
+"""So many weeks of which rules `repeat` makes again, with seed 0."""
+
+TABLES = [
+    tables.Table(
+        path="closed_loop.csv",
+        command="python benchmarks/closed_loop.py",
+        settings={"seeds": list(SEEDS), "scale": SCALE, "weeks": WEEKS, "fashion": FASHION, "rules": RULES},
+        data=("market/photographs.csv", "market/photographs.png"),
+        code=(
+            *(f"recfuse_lib/data/{name}" for name in ("market", "pipeline.py", "schema.py", "splits.py")),
+            *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),
+            *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
+            *(f"recfuse_lib/serving/{name}.py" for name in ("closed_loop", "content", "retraining", "training")),
+            *(f"recfuse_lib/tasks/{name}.py" for name in ("balancing", "multitask", "ranking", "retrieval")),
+            *(f"recfuse_lib/towers/{name}.py" for name in ("interest", "multimodal")),
+            "recfuse_lib/training/compilation.py",
+        ),
+        keys=("rule", "seed", "week"),
+        tolerance={"satisfaction": 25, "visits": 25},
+    )
+]
 
 
 def run(seed):
@@ -47,7 +70,7 @@ def run(seed):
 
 def report():
     runs = pd.concat([pd.read_csv(RUNS / f"{seed} {rule}.csv") for seed in SEEDS for rule in RULES], ignore_index=True)
-    runs[["rule", "seed", *runs.columns.drop(["rule", "seed"])]].to_csv(TABLE, index=False, float_format="%.6g")
+    tables.write(TABLES[0], runs[["rule", "seed", *runs.columns.drop(["rule", "seed"])]])
     total = runs.pivot_table("satisfaction", "rule", "seed", "sum").loc[list(RULES)]
     last = runs[runs["week"] == WEEKS].pivot_table("visits", "rule", "seed", "sum")
     promoted = (runs["action"] == "promote").groupby([runs["rule"], runs["seed"]]).sum().unstack()
@@ -70,6 +93,16 @@ def report():
     PAGE.write_text(before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1], "utf-8")
     print("\n".join(lines))
     assert np.isfinite(total.to_numpy()).all()
+
+
+def repeat(table):
+    """The first weeks of seed 0 under a rule that never trains, and under one that does."""
+    loop = Loop.begin(*market.make(0, SCALE), seed=0)
+    parts = [
+        loop.run(weeks=weeks, seed=0, fashion=FASHION, **RULES[rule]).assign(rule=rule, seed=0)
+        for rule, weeks in AGAIN.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def main():

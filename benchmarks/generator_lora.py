@@ -1,12 +1,12 @@
-"""Can a small generator judge candidates, as it comes and tuned with LoRA? AUC beside two simple peers.
+"""Can a small generator judge candidates, as it comes and tuned with LoRA? AUC beside two simple models.
 
-    python benchmarks/generator_lora.py                                    # minutes on a laptop
-    python benchmarks/generator_lora.py --examples 20000 --asked 8000 --batch 32 --seeds 0 1 2    # on a GPU
+    python benchmarks/generator_lora.py                                                     # minutes on a laptop
+    python benchmarks/generator_lora.py --examples 20000 --asked 8000 --batch 32 --csv gpu.csv    # on a GPU
 
 SmolLM2 is shown what a person liked and disliked and asked whether they will like one film more. The tuned one has
 learnt from such questions about ratings of the training part of `rating`, fold 0. All are asked about ratings drawn
 from its validation part; the test part is not touched. Rank, rate and epochs were set before the first run.
-What is finished is kept in build/generator_lora. Writes docs/finetuning/generator.csv.
+What is finished is kept in build/generator_lora. Writes docs/finetuning/generator.csv, or another file with --csv.
 """
 
 import argparse
@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pandas as pd
+import tables
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.encoders import language_model
@@ -37,6 +38,48 @@ AT_ONCE = 50
 SHRINKAGE = 4.0
 """Ratings that the mean of all films counts for, as in `ExpectedStars`."""
 PEER, UNTUNED = "person and film", "SmolLM2"
+SETTINGS = {"examples": 240, "asked": 400, "epochs": 1, "batch": 8, "rank": 8, "rate": 1e-3, "seeds": [0]}
+"""Those of the committed table."""
+
+TABLES = [
+    tables.Table(
+        path="finetuning/generator.csv",
+        command="python benchmarks/generator_lora.py",
+        settings=SETTINGS,
+        data=("movielens/catalogue.parquet", "movielens/interactions.parquet"),
+        code=(
+            "recfuse_lib/baselines/weighting.py",
+            *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "schema", "splits")),
+            *(f"recfuse_lib/encoders/{name}.py" for name in ("language_model", "local_language_model")),
+            "recfuse_lib/evaluation/significance.py",
+            "recfuse_lib/stated/evidence.py",
+            "recfuse_lib/towers/stars.py",
+            *(f"recfuse_lib/training/{name}.py" for name in ("generator_tuning", "optimizers")),
+        ),
+        keys=("judge",),
+        tolerance={f"{name}{end}": 0.005 for name in ("AUC", f"− {PEER}") for end in ("", " low", " high")}
+        | {"says yes": 0.02},
+    )
+]
+
+
+def questions(number):
+    """(the split, ratings of its validation part, whether each is a like, titles as they are shown)."""
+    dataset = movielens.load()
+    split = splits.rating(dataset, 0)
+    asked = drawn(split.validation, number, seed=0)
+    liked = asked["rating"].to_numpy() >= splits.POSITIVE
+    return split, asked, liked, [shown_title(title) for title in dataset.catalogue["title"]]
+
+
+def repeat(table):
+    """The generator as it comes and the two simple models; LoRA takes too long."""
+    split, asked, liked, titles = questions(SETTINGS["asked"])
+    scores = peers(split.train, asked, len(titles))
+    scores[UNTUNED] = judgement(language_model.load("smollm2"), judge_prompts(split.train, asked, titles))
+    table = auc_table(scores, liked, asked["user"], (PEER,))
+    table.loc[table["judge"] == UNTUNED, "says yes"] = (scores[UNTUNED] > 0).mean()
+    return table
 
 
 def drawn(table, number, seed):
@@ -105,23 +148,19 @@ def tuned(original, examples, arguments, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=300)
-    parser.add_argument("--asked", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    for name, value in SETTINGS.items():
+        if name != "seeds":
+            parser.add_argument(f"--{name}", type=type(value), default=value)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SETTINGS["seeds"])
     parser.add_argument("--jit", action="store_true", help="compile the training step with XLA")
-    parser.add_argument("--csv", type=Path, default=ROOT / "docs" / "finetuning" / "generator.csv")
+    parser.add_argument("--csv", type=Path, help="where the table goes that has other settings than the committed one")
     arguments = parser.parse_args()
-    dataset = movielens.load()
-    titles = [shown_title(title) for title in dataset.catalogue["title"]]
-    split = splits.rating(dataset, 0)
-    asked = drawn(split.validation, arguments.asked, seed=0)
-    liked = asked["rating"].to_numpy() >= splits.POSITIVE
+    own = {name: getattr(arguments, name) for name in SETTINGS}
+    if own != SETTINGS and not arguments.csv:
+        parser.error("these are not the settings of docs/finetuning/generator.csv; name another file with --csv")
+    split, asked, liked, titles = questions(arguments.asked)
     prompts = judge_prompts(split.train, asked, titles)
-    scores, costs = peers(split.train, asked, dataset.n_items), {}
+    scores, costs = peers(split.train, asked, len(titles)), {}
     original = language_model.load("smollm2")
     scores[UNTUNED], seconds = judged(original, prompts)
     costs[UNTUNED] = {"judging processor seconds": round(seconds)}
@@ -133,15 +172,16 @@ def main():
         name = f"{UNTUNED} with LoRA, seed {seed}"
         scores[name], seconds = judged(model, prompts)
         costs[name] = {"judging processor seconds": round(seconds), "examples": len(taught), **cost}
-    table = auc_table(scores, liked, asked["user"], (UNTUNED, PEER)).round(4)
+    table = auc_table(scores, liked, asked["user"], (UNTUNED, PEER))
     table["says yes"] = [float((one > 0).mean()) if name in costs else None for name, one in scores.items()]
     table = table.join(pd.DataFrame([costs.get(name, {}) for name in scores]))
     command = " ".join(["python benchmarks/generator_lora.py", *sys.argv[1:]])
     counted = {"asked": len(asked), "people": asked["user"].nunique(), "liked": round(float(liked.mean()), 3)}
     table = table.assign(**counted, command=command).convert_dtypes()
-    partial = arguments.csv.with_name(f".{arguments.csv.name}.partial")
-    table.to_csv(partial, index=False)
-    partial.replace(arguments.csv)
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False)
+    else:
+        tables.write(TABLES[0], table)
     print(table.T.to_string())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tables
 
-SCRIPTS = ("leaderboard_rows", "encode_with_llm")
+SCRIPTS = ("leaderboard_rows", "encode_with_llm", "ablation", "finetuning", "generator_lora", "closed_loop")
 """The scripts with ``TABLES`` and ``repeat``."""
 
 

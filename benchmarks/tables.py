@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -37,7 +38,8 @@ class Table:
         code: Files or folders of ``recfuse_lib`` whose behaviour the figures depend on.
         keys: The columns that name a row.
         tolerance: Column → largest absolute difference between a row that is made again and the committed one. Other
-            processors round otherwise, so a trained model needs the spread of its seeds.
+            processors round otherwise, so a trained model needs the spread of its seeds. What one training cannot give,
+            such as seconds or a mean over several seeds, is left out.
     """
 
     path: str
@@ -117,12 +119,23 @@ def stale(path: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def differences(table: Table, again: pd.DataFrame) -> list[str]:
-    """Compare rows that were made again with the committed ones; one line for each that is too far away."""
+    """Compare rows that were made again with the committed ones; one line for each that is too far away.
+
+    Columns that were not made again are not compared; a cell may be empty only where the committed one is.
+
+    Raises:
+        ValueError: None of the columns that have a tolerance was made again.
+    """
     committed = pd.read_csv(DOCUMENTS / table.path).set_index(list(table.keys))
+    compared = {name: most for name, most in table.tolerance.items() if name in again}
+    if not compared:
+        raise ValueError(f"{table.path}: made again were {', '.join(again)}, and none of these has a tolerance")
     lines = []
     for keys, row in again.set_index(list(table.keys)).iterrows():
-        for column, most in table.tolerance.items():
+        for column, most in compared.items():
             before, now = float(committed.loc[keys, column]), float(row[column])
+            if np.isnan(before) and np.isnan(now):
+                continue
             verdict = "" if abs(now - before) <= most else "too far: "
             line = f"{verdict}{keys} {column}: {now:.5f}, committed {before:.5f}, tolerance {most:g}"
             print(f"    {line}")

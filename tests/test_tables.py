@@ -86,6 +86,18 @@ def test_a_row_made_again_is_compared_within_its_tolerance(example: Path) -> Non
     assert len(tables.differences(EXAMPLE, near.assign(ndcg=0.27))) == 1
 
 
+def test_a_cell_is_empty_only_where_the_committed_one_is(example: Path) -> None:
+    again = pd.DataFrame({"model": ["EASE"], "ndcg": [float("nan")]})
+    assert len(tables.differences(EXAMPLE, again)) == 1
+    (example / "docs" / "example.csv").write_text("model,ndcg\nEASE,\n")
+    assert tables.differences(EXAMPLE, again) == []
+
+
+def test_something_must_have_been_made_again(example: Path) -> None:
+    with pytest.raises(ValueError, match="none of these has a tolerance"):
+        tables.differences(EXAMPLE, pd.DataFrame({"model": ["EASE"], "seconds": [1.0]}))
+
+
 def test_a_row_has_one_name(example: Path) -> None:
     with pytest.raises(ValueError, match="two rows"):
         tables.write(EXAMPLE, pd.DataFrame({"model": ["EASE", "EASE"], "ndcg": [0.2, 0.3]}))
