@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from recfuse_lib.data.schema import DataError, Dataset
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.serving import drift, promotion, retraining, training
+from recfuse_lib.serving import drift, export, promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.events import Event, EventStore, Item
@@ -32,6 +33,7 @@ def encode(dataset, seen):
 
 
 SETTINGS = {"encode": encode, "text_encoder": None}
+EXPORT_GRAPH, EXPORT = export.export_graph, keras.Model.export
 CATALOGUE = pd.DataFrame({
     "item_id": [f"item-{n}" for n in range(N_ITEMS)], "title": [f"Title {n}" for n in range(N_ITEMS)],
     "year": [1980 + n % 20 for n in range(N_ITEMS)], "genres": ["Comedy" if n % 2 else "Drama|War" for n in range(N_ITEMS)],
@@ -85,8 +87,17 @@ def send(store, *tables, by_chance=False):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_graphs():
+    """Nothing here asks the graphs, and writing them takes longer than learning from so few events."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export_graph", lambda graph, path: None)
+        patch.setattr(keras.Model, "export", lambda self, path, **more: None)
+        yield
+
+
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(without_graphs, tmp_path_factory):
     """A store with a champion, and its events."""
     folder = tmp_path_factory.mktemp("first")
     events = filled(folder, THEN)
@@ -235,7 +246,9 @@ def test_a_time_in_which_nobody_liked_anything_trains_nothing(world):
 
 
 @pytest.mark.slow
-def test_who_is_erased_is_nowhere_after_the_next_round(world):
+def test_who_is_erased_is_nowhere_after_the_next_round(world, monkeypatch):
+    monkeypatch.setattr(export, "export_graph", EXPORT_GRAPH)
+    monkeypatch.setattr(keras.Model, "export", EXPORT)
     store, events = world
     assert holding(store, "person-007") == ["v1/users.json"]
     place = Bundle.load(store / "v1").users().index("person-007")
@@ -270,11 +283,14 @@ def test_an_erasure_and_a_better_challenger_in_one_round(world):
 
 def test_who_is_erased_does_not_come_back_with_another_first_bundle(tmp_path, monkeypatch):
     store, events, log = tmp_path / "store", EventStore(f"sqlite:///{tmp_path}/events.db"), dataset_of(THEN)
-    learned = []
-    learn = JointModel.learn
-    monkeypatch.setattr(
-        JointModel, "learn", lambda *inputs, **more: (learned.append(inputs[1]), learn(*inputs, **more))
-    )
+    learned, learn = [], JointModel.learn
+
+    def recorded(model, history, *inputs, **more):
+        learned.append(history)
+        if len(learned) <= 2:  # what the second bundle has learned is not asked, only from whom
+            learn(model, history, *inputs, **more)
+
+    monkeypatch.setattr(JointModel, "learn", recorded)
     monkeypatch.setattr(training, "EPOCHS_FROM_NOTHING", 1)
     build_first(log, events, store, "v1", **SETTINGS)
     assert holding(store, "person-007") == ["v1/users.json"]
@@ -284,7 +300,9 @@ def test_who_is_erased_does_not_come_back_with_another_first_bundle(tmp_path, mo
     assert promotion.versions(store) == ["v2"] and holding(tmp_path, "person-007") == []
     bundle = Bundle.load(store / "v2")
     assert len(bundle.users()) == N_USERS - 1 and bundle.manifest["provenance"]["erasures"] == 1
-    assert len(learned[1]) < len(learned[0]), "nor is the ranker chosen with them"
+    of_person = (THEN["user_id"] == "person-007").sum()
+    assert len(learned[1]) - len(learned[3]) == of_person
+    assert len(learned[2]) < len(learned[0]), "nor is the ranker chosen with them"
     assert retraining.retrain(store, events, **SETTINGS).action == "keep"
 
 
@@ -299,12 +317,43 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.slow
+def test_a_kill_at_any_step_of_a_round_leaves_a_champion(world, monkeypatch):
+    """A kill leaves what lies in the store at that moment: it is copied before each step that changes it."""
+    store, events = world
+    left = []
+
+    def copied_before(step):
+        def call(*given, **more):
+            left.append(Path(shutil.copytree(store, store.parent / f"left-{len(left)}")))
+            return step(*given, **more)
+
+        return call
+
+    events.erase("person-007")
+    with monkeypatch.context() as patch:
+        for place, name in [(os, "fsync"), (Path, "rename"), (Path, "replace"), (promotion.shutil, "rmtree")]:
+            patch.setattr(place, name, copied_before(getattr(place, name)))
+        assert retraining.retrain(store, events, version="v2", **SETTINGS).action == "promote"
+    champions = [promotion.current(one) for one in left]
+    assert champions == sorted(champions) and set(champions) == {"v1", "v2-erased"}
+    stages = {(champion, *promotion.versions(one)) for champion, one in zip(champions, left, strict=True)}
+    assert stages == {
+        ("v1", "v1"),
+        ("v1", "v1", "v2-erased"),
+        ("v2-erased", "v1", "v2-erased"),
+        ("v2-erased", "v2-erased"),
+    }
+    for one in left:
+        for version in promotion.versions(one):
+            Bundle.load(one / version)
+
+
+@pytest.mark.soak
 def test_kill_9_during_a_retraining_leaves_the_champion(world):
     store, events = world
     send(events, NOW)
     generator = np.random.default_rng(0)
-    for number in range(2):
+    for number in range(6):
         before = promotion.current(store)
         command = [sys.executable, "-c", RETRAIN, str(Path(__file__).parent), str(store.parent), f"k{number}"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -95,7 +95,9 @@ def build(
         epochs = EPOCHS_ONWARD if epochs is None else epochs
     model.item_tower.set_encodings(content.encodings)
     model.item_tower.set_available(seen)
-    if epochs:
+    if epochs and warm_from is None and since is None:
+        model.learn(dataset.events(), content.encodings, seen, epochs=epochs, verbose=0)  # long enough for XLA to pay
+    elif epochs:
         fit(model, dataset.events(), epochs=epochs, since=since, replay=replay, seed=seed)
     origin = {
         "seed": seed,
