@@ -31,6 +31,9 @@ def test_what_cannot_be_read_is_explained_on_standard_error(shop: Path, capsys: 
     assert "shop.csv: no column is recognised as user_id among Kunde, Artikel" in capsys.readouterr().err
     assert main(["read", str(shop / "none.csv")]) == 1
     assert "none.csv" in capsys.readouterr().err
+    (shop / "program").write_bytes(b"\x7fELF\x02\x01\x00\xd0\xff")
+    assert main(["read", str(shop / "program")]) == 1
+    assert "the file is binary" in capsys.readouterr().err
 
 
 def test_a_pair_without_an_equals_sign_is_refused(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

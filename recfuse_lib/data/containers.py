@@ -119,6 +119,9 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
             content = content.decode(encoding).encode()
         except (LookupError, UnicodeError) as error:
             raise DataError(f"{name}: cannot be read as {encoding} ({error}); name another encoding") from error
+    if (zero := content.find(b"\0")) >= 0:
+        line = content.count(b"\n", 0, zero) + 1
+        raise DataError(f"{name} line {line}: a zero byte; the file is binary or damaged, not a table in text")
     start = 0
     while start < len(content):
         end = content.find(b"\n", start + BLOCK) + 1 or len(content)
@@ -133,9 +136,6 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
                 f"encoding='cp1252' if {shown(piece)} looks right, or save the file as UTF-8"
             ) from error
         start = end
-    if (zero := content.find(b"\0")) >= 0:
-        line = content.count(b"\n", 0, zero) + 1
-        raise DataError(f"{name} line {line}: a zero byte; the file is binary or damaged, not a table in text")
     return content
 
 
