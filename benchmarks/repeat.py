@@ -15,7 +15,16 @@ from pathlib import Path
 
 import tables
 
-SCRIPTS = ("leaderboard_rows", "encode_with_llm", "ablation", "finetuning", "generator_lora", "closed_loop")
+SCRIPTS = (
+    "leaderboard_rows",
+    "encode_with_llm",
+    "ablation",
+    "finetuning",
+    "generator_lora",
+    "closed_loop",
+    "collaborative_filtering",
+    "evaluate_models",
+)
 """The scripts with ``TABLES`` and ``repeat``."""
 
 
