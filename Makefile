@@ -78,7 +78,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 weights: $(READY)
-	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2
+	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2 ml-100k
 
 build/oldest.txt: pyproject.toml
 	@mkdir -p build && "$(PYTHON)" -m venv build/resolver && build/resolver/bin/pip install --quiet uv
