@@ -32,7 +32,6 @@ from recfuse_lib.fusion import rounds
 from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
 from recfuse_lib.towers import closed_form, stars
 from recfuse_lib.towers.closed_form import DAY, RECENT
-from recfuse_lib.training.compilation import with_xla
 from recfuse_lib.training.pipelines import untuned
 
 HARDEST, DRAWN = 400, 400
@@ -47,6 +46,8 @@ FUSIONS: dict[str, Callable[[int, int], Any]] = {
 RATING_PARTS, COLD_ROUNDS = 4, 2
 EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 THREADS = 2
+ONE_THREAD = {"limits": 1, "user_api": "blas"}
+"""The products here are small: shared out over all cores they take more processor time in waiting than in work."""
 
 
 class Dimension(Protocol):
@@ -173,13 +174,14 @@ class FusedModel:
             *(rounds.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
             rounds.after_a_moment(events, self.dataset),
         ]
-        parts = [
-            self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
-            for k, (fold, new) in enumerate(held_out)
-        ]
-        examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        if self.task_weight:
-            examples |= self._ratings(events, available, len(examples["offset"]))
+        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+            parts = [
+                self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
+                for k, (fold, new) in enumerate(held_out)
+            ]
+            examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if self.task_weight:
+                examples |= self._ratings(events, available, len(examples["offset"]))
         return examples
 
     def train(self, examples: Mapping[str, np.ndarray], verbose: int = 0) -> Any:
@@ -199,11 +201,11 @@ class FusedModel:
         steps = EPOCHS * -(-len(targets["choice"]) // BATCH)
         rate = keras.optimizers.schedules.PolynomialDecay(LEARNING_RATE, steps, LEARNING_RATE / 50)
         losses, weights = {"choice": listwise_loss, "stars": "mse"}, {"choice": 1.0, "stars": self.task_weight}
+        # Keras leaves XLA off on a CPU, where it costs this network more than it saves, compiling aside.
         network.compile(
             keras.optimizers.Adam(rate),
             loss={name: losses[name] for name in targets},
             loss_weights={name: weights[name] for name in targets},
-            jit_compile=with_xla(steps),
         )
         with untuned():
             return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
@@ -235,13 +237,21 @@ class FusedModel:
         nobody did. The others stay below them: they get the least m of their 400.
         """
         starts = range(0, len(queries), BATCH)
-        # Each thread has a core: a product that splits itself over all cores once more would only wait for the others.
-        with threadpoolctl.threadpool_limits(1, "blas"), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        with threadpoolctl.threadpool_limits(**ONE_THREAD), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(lambda start: self._scored(queries[start : start + BATCH]), starts))
         return np.concatenate(found) if found else np.empty((0, self.dataset.n_items), "float32")
 
     def _scored(self, queries: Queries) -> np.ndarray:
-        z, user = self.standardised(queries), self.evidence(queries)
+        return self.fuse(self.standardised(queries), queries)
+
+    def fuse(self, z: np.ndarray, queries: Queries) -> np.ndarray:
+        """s of every item, float32 (Q, n_items), from standardised scores.
+
+        Args:
+            z: What `standardised` gives for the queries, (dimensions, Q, n_items).
+            queries: The queries, (Q,).
+        """
+        user = self.evidence(queries)
         if not isinstance(self.gate, EvidenceGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
             fused = self.gate(*map(ops.convert_to_tensor, (z.transpose(1, 2, 0), user, item)))
@@ -278,7 +288,8 @@ class FusedModel:
         """Stars, 0.5–5, for item `item` rated at `moment` (Unix seconds) by the person of query `row`, (N,)."""
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
-        inputs = self._rated(queries, np.asarray(row), np.asarray(item), np.asarray(moment))
+        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+            inputs = self._rated(queries, np.asarray(row), np.asarray(item), np.asarray(moment))
         expected = inputs.pop("expected")
         away = self._away({name: ops.convert_to_tensor(values[:, None]) for name, values in inputs.items()})
         return np.asarray(np.clip(expected + ops.convert_to_numpy(away)[:, 0], 0.5, 5.0))
@@ -287,14 +298,16 @@ class FusedModel:
         """Fit every dimension on a history in order; the gates stay as they are."""
         self.events, self.available = events, available
         known = np.unique(events["item"])
-        content = self.content(known)
-        self.towers = {
-            name: tower.fit(events, self.dataset.n_items)
-            for name, tower in self._dimensions(known, content).items()
-            if name in self.names
-        }
-        self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)
-        self.like_minded = stars.LikeMinded(self.expected).fit(events, self.dataset.n_items)
+        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+            content = self.content(known)
+            self.towers = {
+                name: tower.fit(events, self.dataset.n_items)
+                for name, tower in self._dimensions(known, content).items()
+                if name in self.names
+            }
+            if self.task_weight:
+                self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)
+                self.like_minded = stars.LikeMinded(self.expected).fit(events, self.dataset.n_items)
         self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")

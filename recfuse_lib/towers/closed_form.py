@@ -219,7 +219,7 @@ class ContentColumns:
         known = np.flatnonzero(counts)
         weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
         gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
-        columns = self.content @ np.linalg.solve(gram, weighted.T @ self.x[:, known].T.toarray())
+        columns = self.content @ np.linalg.solve(gram, (self.x[:, known] @ weighted).T)
         self.columns, self.k = columns.astype("float32"), self.k.astype("float32")
         return self
 
