@@ -2,7 +2,7 @@
 
     python benchmarks/finetuning.py                      # all of it; finished trainings are kept in build/finetuning
     python benchmarks/finetuning.py --choose             # the learning rates of θ, on validation alone
-    python benchmarks/finetuning.py --page               # only writes docs/finetuning.md from what is finished
+    python benchmarks/finetuning.py --page               # only writes the page and its table
 
 Films with at least five ratings, so that the whole fits into minutes on a CPU: nothing here may be compared with the
 leaderboard. Each training starts from the same joint model, trained with frozen encodings; then every policy, "frozen"
@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,13 +24,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import pandas as pd
+import tables
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
+from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.tasks.multitask import JointModel
 from recfuse_lib.training import lora
 from recfuse_lib.training.devices import describe_devices
@@ -44,17 +46,49 @@ POLICIES = ("frozen", "top-2", "lora-8-top-2", "bias-only", "everything")
 SEEDS = (0, 1, 2)
 PROTOCOLS = {"cold": SEEDS, "warm": SEEDS, "rating": SEEDS, "rolling": SEEDS[:1]}
 """Each with its seeds: of the split for `cold` and `rating`, of φ for all."""
+RANKED = ("cold", "warm", "rolling")
+LOSSES = tuple(f"loss on warm, round {number + 1}" for number in range(2))
 FIRST_STEPS, STEPS, ROUNDS, BATCH, ENCODED = 60, 20, 2, 512, 64
 PHI_RATE = 3e-4
 RATES = (3e-6, 1e-5, 3e-5, 1e-4)
 """Learning rates of θ that validation chooses from."""
+LEAST_RATINGS = 5
+AGAIN = ("frozen", "top-2")
+"""The policies that `repeat` trains again, on `rolling`, which has one seed."""
+
+TABLES = [
+    tables.Table(
+        path="finetuning/policies.csv",
+        command="python benchmarks/finetuning.py",
+        settings={
+            "least ratings": LEAST_RATINGS,
+            "seeds": {name: list(seeds) for name, seeds in PROTOCOLS.items()},
+            "steps": {"first": FIRST_STEPS, "a round": STEPS, "rounds": ROUNDS},
+            "batch": {"examples": BATCH, "texts encoded": ENCODED},
+            "rates": {"φ": PHI_RATE, "θ, from which validation chooses": RATES},
+        },
+        data=("movielens/catalogue.parquet", "movielens/interactions.parquet"),
+        code=(
+            *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "pipeline", "schema", "splits")),
+            *(f"recfuse_lib/encoders/{name}.py" for name in ("centring", "item_encodings", "text")),
+            *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
+            *(f"recfuse_lib/tasks/{name}.py" for name in ("balancing", "multitask", "ranking", "retrieval")),
+            *(f"recfuse_lib/towers/{name}.py" for name in ("interest", "multimodal")),
+            *(f"recfuse_lib/training/{name}.py" for name in ("batches", "finetuning", "lora", "optimizers")),
+            *(f"recfuse_lib/training/{name}.py" for name in ("policies", "text_layers")),
+        ),
+        keys=("policy",),
+        tolerance={"trainable": 0, "staleness": 0.006}
+        | {f"rolling{part}": 0.004 for part in ("", " low", " high", " − frozen", " − frozen low", " − frozen high")},
+    )
+]
 
 
 def small_dataset():
-    """MovieLens without the films that fewer than five people rated."""
+    """MovieLens without the films that fewer than `LEAST_RATINGS` people rated."""
     whole = movielens.load()
     counts = whole.interactions["item_id"].value_counts()
-    kept = counts.index[counts >= 5]
+    kept = counts.index[counts >= LEAST_RATINGS]
     catalogue = whole.catalogue[whole.catalogue["item_id"].isin(kept)]
     interactions = whole.interactions[whole.interactions["item_id"].isin(kept)]
     return Dataset.of("MovieLens, films with five ratings", interactions, catalogue)
@@ -73,9 +107,14 @@ def task_of(dataset, protocol, seed, part):
 
 
 class Bench:
-    """The data, and what several trainings of one process share."""
+    """The data, and what several trainings of one process share.
 
-    def __init__(self):
+    Args:
+        kept: Where the weights are that all policies begin with.
+    """
+
+    def __init__(self, kept=KEPT):
+        self.kept = kept
         self.dataset = small_dataset()
         self.texts = self.dataset.texts()
         self.raw = ItemEncodings.of({"text": encode_texts(self.texts, progress=False)})
@@ -96,7 +135,7 @@ class Bench:
 
     def start(self, protocol, seed, part, history):
         """The weights of φ after the frozen first part, which all policies begin with."""
-        path = KEPT / f"start-{protocol}-{seed}-{part}.npz"
+        path = self.kept / f"start-{protocol}-{seed}-{part}.npz"
         joint = self.joint(history, seed)
         if path.exists():
             with np.load(path) as kept:
@@ -107,7 +146,7 @@ class Bench:
         model.learn(
             model.batches(history, 1024, seed=seed), optimizer("adam", rate), 1, FIRST_STEPS, available, verbose=0
         )
-        KEPT.mkdir(parents=True, exist_ok=True)
+        self.kept.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, *joint.get_weights())
         partial.replace(path)
@@ -124,9 +163,8 @@ class Bench:
         logs = model.learn(
             batches, chosen, ROUNDS, STEPS, available, callbacks=[Speed(batches, STEPS)], verbose=0
         ).history
-        size = (
-            lora.save(model.encoder, KEPT / f"{policy}.safetensors") if "lora" in policy else 4 * model.report.trainable
-        )
+        alone = self.kept / f"{policy}.safetensors"
+        size = lora.save(model.encoder, alone) if "lora" in policy else 4 * model.report.trainable
         return {
             "policy": policy,
             "rate": rate,
@@ -213,82 +251,117 @@ def main():
 
 
 def write_page():
-    """The tables of docs/finetuning.md, between their marks, and the CSV, from what is finished."""
-    rows = finished("test")
-    table, per_policy = [], {}
-    for policy in POLICIES:
-        own = [row for row in rows if row["policy"] == policy]
-        if own:
-            per_policy[policy] = {(row["protocol"], row["seed"]): row for row in own}
-            table.append(summary(policy, own, per_policy))
-    if not table or not finished("validation"):
-        raise SystemExit("nothing is finished yet; run: python benchmarks/finetuning.py")
-    policies = pd.DataFrame(table)
+    """The table, and the page's sections between their marks."""
+    per_policy = {policy: {} for policy in POLICIES}
+    for row in finished("test"):
+        per_policy[row["policy"]][row["protocol"], row["seed"]] = row
+    cells = [(policy, name, seed) for policy in POLICIES for name, seeds in PROTOCOLS.items() for seed in seeds]
+    missing = [f"{policy} {name} {seed}" for policy, name, seed in cells if (name, seed) not in per_policy[policy]]
+    if missing:
+        raise SystemExit(f"not finished yet: {', '.join(missing)}; run: python benchmarks/finetuning.py")
+    policies = pd.DataFrame([summary(policy, per_policy) for policy in per_policy])
+    tables.write(TABLES[0], policies)
     chosen = pd.DataFrame(
         {"policy": row["policy"], "θ rate": f"{row['rate']:g}", "NDCG@10": f"{np.mean(row['numbers']):.4f}"}
         for row in finished("validation")
     )
     grid = chosen.pivot(index="policy", columns="θ rate", values="NDCG@10")
     grid = grid[sorted(grid.columns, key=float)].reindex([one for one in POLICIES if one in grid.index]).reset_index()
-    costs = [name for name in policies.columns if not name.startswith(tuple(PROTOCOLS))]
-    results = ["policy", *(name for name in policies.columns if name.startswith(tuple(PROTOCOLS)))]
     machine = pd.DataFrame({"machine": [str(device) for device in describe_devices()]})
     path = ROOT / "docs" / "finetuning.md"
     text = path.read_text(encoding="utf-8")
-    tables = {"costs": policies[costs], "results": policies[results], "choice": grid, "machine": machine}
-    for name, frame in tables.items():
+    for name, frame in {**sections(policies), "choice": grid, "machine": machine}.items():
         before, _, rest = text.partition(f"<!-- {name} -->")
         after = rest.partition(f"<!-- end of {name} -->")[2]
         text = f"{before}<!-- {name} -->\n{markdown(frame)}\n<!-- end of {name} -->{after}"
-    (ROOT / "docs" / "finetuning").mkdir(exist_ok=True)
-    policies.to_csv(ROOT / "docs" / "finetuning" / "policies.csv", index=False)
     path.write_text(text, encoding="utf-8")
     print(policies.to_string())
 
 
-def summary(policy, own, per_policy):
-    """One line of the table; differences to "frozen" are paired over the same people, splits and seeds."""
-    losses = [row["loss"] for row in own if row["protocol"] == "warm"]
+def summary(policy, per_policy):
+    """A row of the table; differences to "frozen" are paired over the same people, splits and seeds."""
+    own, frozen = per_policy[policy], per_policy.get("frozen", {})
+    rows = list(own.values())
+    losses = [row["loss"] for row in rows if row["protocol"] == "warm"]
     line = {
         "policy": policy,
-        "θ rate": own[0]["rate"],
-        "trainable": own[0]["trainable"],
-        "processor seconds an epoch": round(float(np.median([row["processor_seconds"] for row in own])), 1),
-        "seconds an epoch": round(float(np.median([row["seconds"] for row in own])), 1),
-        "peak memory MB": round(max(row["peak_mb"] for row in own)),
-        "stored MB": round(own[0]["stored_mb"], 2),
-        "lower states MB": round(own[0]["lower_mb"]),
-        "staleness": f"{np.mean([row['staleness'][0] for row in own]):.4f}",
-        "loss on warm, a round": " ".join(f"{loss:.3f}" for loss in np.mean(losses, axis=0)),
+        "θ rate": f"{rows[0]['rate']:g}",
+        "trainable": rows[0]["trainable"],
+        "processor seconds an epoch": np.median([row["processor_seconds"] for row in rows]),
+        "seconds an epoch": np.median([row["seconds"] for row in rows]),
+        "peak memory MB": max(row["peak_mb"] for row in rows),
+        "stored MB": rows[0]["stored_mb"],
+        "lower states MB": rows[0]["lower_mb"],
+        "staleness": np.mean([row["staleness"][0] for row in rows]),
     }
-    for protocol in PROTOCOLS:
-        seeds = sorted(seed for name, seed in per_policy[policy] if name == protocol)
+    if losses:
+        line |= dict(zip(LOSSES, np.mean(losses, axis=0), strict=True))
+    for protocol in RANKED:
+        seeds = sorted(seed for name, seed in own if name == protocol)
         line[f"{protocol} seeds"] = len(seeds)
-        values, differences, people = [], [], []
-        for seed in seeds:
-            row, base = per_policy[policy][protocol, seed], per_policy["frozen"].get((protocol, seed))
-            values.append(np.asarray(row["numbers"]))
-            people.append(np.asarray(row["people"]))
-            if base is not None:
-                differences.append(values[-1] - np.asarray(base["numbers"]))
-        if not seeds:
-            continue
-        if protocol == "rating":
-            line[protocol] = " ".join(f"{value[0]:.4f}" for value in values)
-            line[f"{protocol} − frozen"] = " ".join(f"{value[0]:+.4f}" for value in differences)
-        else:
-            together = np.concatenate(people)
-            line[protocol] = str(bootstrap(np.concatenate(values), together))
-            if len(differences) == len(seeds) and policy != "frozen":
-                joined = np.concatenate(differences)
-                line[f"{protocol} − frozen"] = str(paired_bootstrap(joined, np.zeros_like(joined), together))
+        if seeds:
+            values, together = joined(own, protocol, seeds, "numbers"), joined(own, protocol, seeds, "people")
+            line |= ends(protocol, bootstrap(values, together))
+        if seeds and policy != "frozen" and all((protocol, seed) in frozen for seed in seeds):
+            base = joined(frozen, protocol, seeds, "numbers")
+            line |= ends(f"{protocol} − frozen", paired_bootstrap(values, base, together))
+    for seed in SEEDS:
+        if ("rating", seed) in own:
+            line[f"rating {seed}"] = own["rating", seed]["numbers"][0]
+            line[f"rating {seed} − frozen"] = line[f"rating {seed}"] - frozen["rating", seed]["numbers"][0]
     return line
 
 
+def joined(own, protocol, seeds, name):
+    return np.concatenate([np.asarray(own[protocol, seed][name]) for seed in seeds])
+
+
+def ends(name, interval):
+    return {name: interval.mean, f"{name} low": interval.low, f"{name} high": interval.high}
+
+
+def sections(policies):
+    """The table's two parts as the page shows them."""
+    costs, results = [], []
+    for _, row in policies.iterrows():
+        costs.append(
+            {
+                "policy": row["policy"],
+                "θ rate": f"{float(row['θ rate']):g}",
+                "trainable": f"{row['trainable']:,}",
+                "processor seconds an epoch": f"{row['processor seconds an epoch']:.1f}",
+                "seconds an epoch": f"{row['seconds an epoch']:.1f}",
+                "peak memory MB": f"{row['peak memory MB']:,.0f}",
+                "stored MB": f"{row['stored MB']:.2f}",
+                "lower states MB": f"{row['lower states MB']:.0f}",
+                "staleness": f"{row['staleness']:.4f}",
+                **{name: f"{row[name]:.3f}" for name in LOSSES},
+            }
+        )
+        result = {"policy": row["policy"]}
+        for name in [*RANKED, *(f"{protocol} − frozen" for protocol in RANKED)]:
+            parts = [row.get(f"{name}{end}", np.nan) for end in ("", " low", " high")]
+            result[name] = "" if np.isnan(parts).any() else str(Interval(*parts))
+        result |= {f"rating {seed}": f"{row[f'rating {seed}']:.4f}" for seed in SEEDS}
+        result |= {name: f"{row[name]:+.4f}" for name in (f"rating {seed} − frozen" for seed in SEEDS)}
+        results.append(result)
+    return {"costs": pd.DataFrame(costs), "results": pd.DataFrame(results)}
+
+
+def repeat(table):
+    """Frozen and the top layers on the protocol that has one seed; seconds and memory are not made again."""
+    rates = pd.read_csv(tables.DOCUMENTS / table.path).set_index("policy")["θ rate"]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        rows = {policy: bench.train(policy, float(rates[policy]), "rolling", 0, "test") for policy in AGAIN}
+    per_policy = {policy: {("rolling", 0): row} for policy, row in rows.items()}
+    again = pd.DataFrame([summary(policy, per_policy) for policy in AGAIN])
+    return again[["policy", *table.tolerance]]
+
+
 def markdown(frame):
-    """A table in Markdown."""
-    cells = [["" if value is None or value != value else str(value) for value in row] for row in frame.to_numpy()]
-    rows = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *cells]
+    """A table of texts in Markdown."""
+    rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.fillna("").to_numpy().tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
