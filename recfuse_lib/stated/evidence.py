@@ -9,6 +9,7 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ class History:
     years: tuple[int | None, ...]
     tags: Mapping[str, int]
 
-    @property
+    @functools.cached_property
     def mean(self) -> float:
         """The person's mean rating, stars (0 for an empty history)."""
         return float(np.mean(self.ratings)) if self.ratings else 0.0
