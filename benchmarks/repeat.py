@@ -24,6 +24,8 @@ SCRIPTS = (
     "closed_loop",
     "collaborative_filtering",
     "evaluate_models",
+    "deep_tower",
+    "joint_training",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
