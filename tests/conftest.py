@@ -1,6 +1,8 @@
 """Set before anything else is imported: no window for figures, two threads, no start-up messages; hypothesis."""
 
+import contextlib
 import os
+import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -15,8 +17,30 @@ from eager import eagerly
 hypothesis.settings.register_profile("recfuse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("recfuse")
 
+EXAMPLES_OF_SMOLLM2 = (
+    "recfuse_lib.encoders.language_model.generate_texts",
+    "recfuse_lib.encoders.language_model.load",
+    "recfuse_lib.encoders.local_language_model.LocalLanguageModel",
+)
+"""In the documentation; `test_smollm2.py` runs them, so that one process loads the model and not three."""
+
+
+def pytest_collection_modifyitems(items):
+    items[:] = [item for item in items if item.name not in EXAMPLES_OF_SMOLLM2]
+
+
+class ExamplesWithoutGraphs:
+    """A training in an example of the documentation has one step or two."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        trains = isinstance(item, pytest.DoctestItem) and "keras" in sys.modules
+        with eagerly() if trains else contextlib.nullcontext():
+            return (yield)
+
 
 def pytest_configure(config):
+    config.pluginmanager.register(ExamplesWithoutGraphs())
     # Pipelines of batches stay graphs where a test takes its steps eagerly; TensorFlow says so each time.
     config.addinivalue_line("filterwarnings", "ignore:Even though the `tf.config:UserWarning")
 

@@ -1,4 +1,4 @@
-"""Small trainings without a graph: to trace one costs as much as twenty of their steps and more."""
+"""Small trainings without a graph: to trace one costs as much as ten of their steps or more."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

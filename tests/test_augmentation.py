@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from recfuse_lib.encoders import cache, language_model
-from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.encoders import cache
 from recfuse_lib.stated.augmentation import rewritten, synonyms, title_and_year
 
 HEAT = "Heat (1995). Action, Crime, Thriller."
@@ -35,7 +34,7 @@ def letters(texts):
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
-    """Answers are not kept from test to test; weights still come from the real cache."""
+    """Answers are not kept from test to test."""
     monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
 
 
@@ -114,15 +113,3 @@ def test_synonyms_depend_on_the_seed_alone_and_replace_one_at_least():
     few = synonyms([text] * 20, model, letters, share=0.0)
     assert few.kept.all()
     assert {sum(a != b for a, b in zip(text.split(), row[0].split(), strict=True)) for row in few.texts} == {1}
-
-
-@pytest.mark.slow
-def test_the_real_model():
-    model, encode = language_model.load("smollm2"), TextEncoder.from_pretrained(progress=False).encode
-    texts = [HEAT, "The carry-all that you take out for moor and meadow. Made of washed linen.", COAT]
-    for result in (rewritten(texts, model, encode), synonyms(texts, model, encode)):
-        assert result.kept.shape == (3, 1)
-        for text, (variant,), (kept,) in zip(texts, result.texts, result.kept, strict=True):
-            assert (variant != text) == kept
-            assert all(part in variant for part in title_and_year(text))
-            assert float(encode([text])[0] @ encode([variant])[0]) >= 0.7 - 1e-6

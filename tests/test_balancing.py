@@ -72,7 +72,7 @@ losses_of_tasks = st.floats(0.0625, 20.0, width=32)
 
 
 @given(losses_of_tasks, losses_of_tasks, st.floats(0.0, 50.0, width=32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_fixed_weights_are_equation_8(retrieval: float, ranking: float, task_weight: float) -> None:
     layer = FixedWeights(task_weight)
     assert float(layer(np.array(retrieval), np.array(ranking))) == pytest.approx(
@@ -82,7 +82,7 @@ def test_fixed_weights_are_equation_8(retrieval: float, ranking: float, task_wei
 
 
 @given(losses_of_tasks, losses_of_tasks, st.floats(0.0625, 20.0, width=32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_uncertainty_weights_are_equation_9(retrieval: float, ranking: float, start: float) -> None:
     layer = UncertaintyWeights(start)
     assert layer.task_weight == pytest.approx(start, rel=1e-4)
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_finite_differences(history: pd.DataFrame, encodi
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_measuring_changes_nothing(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     probe = GradientProbe(history, every=2, size=30)
     plain = learn(make(encodings), history, encodings)
@@ -161,7 +161,7 @@ def test_measuring_changes_nothing(history: pd.DataFrame, encodings: ItemEncodin
     )
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_gradient_balancing_makes_the_forces_equal(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     balancing = GradientBalancing(history, every=1, momentum=0.0)
     model = learn(make(encodings), history, encodings, callbacks=[balancing])
@@ -185,7 +185,7 @@ def test_gradient_balancing_refuses_what_it_cannot_set(history: pd.DataFrame, en
         GradientProbe(history, every=0)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 def test_a_single_task_leaves_the_other_alone(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     retrieval = learn(make(encodings, task_weight=0.0), history, encodings)
     assert not values(retrieval.ranking.user_bias).any() and values(retrieval.retrieval.popularity).any()

@@ -15,6 +15,7 @@ from keras import ops
 
 from recfuse_lib.training import lora, snapshots
 from recfuse_lib.training.checkpoints import Checkpoint, NotFinite
+from recfuse_lib.training.policies import Policy
 
 WRITER = """
 import itertools, sys
@@ -84,18 +85,19 @@ class StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_interrupted_training_goes_on_to_the_same_curve_and_the_same_weights(tmp_path):
     def run(path, *callbacks):
         keras.utils.set_random_seed(0)
         tuned = case.model("top-1", dropout=0.2)
         patience = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
         checkpoint = Checkpoint(path, {"rate": 0.01}, patience)
-        case.learn(tuned, rounds=3, steps=3, callbacks=[*callbacks, patience, checkpoint])
+        case.learn(tuned, rounds=3, steps=2, callbacks=[*callbacks, patience, checkpoint])
         return tuned, checkpoint
 
     whole, expected = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", StopAfter(1, 1))
+        run(tmp_path / "cut", StopAfter(1, 0))
     keras.utils.set_random_seed(99)
     resumed, found = run(tmp_path / "cut")
     assert len(found.history) == 3
@@ -106,6 +108,7 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_and_the_same_weights(
     assert found.early_stopping.best == pytest.approx(expected.early_stopping.best, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     case.learn(case.model("frozen"), rounds=1, callbacks=[Checkpoint(tmp_path / "one", {"rate": 0.01})])
     with pytest.raises(ValueError, match=r"rate is '0\.02' here and '0\.01' there"):
@@ -135,9 +138,10 @@ def test_a_training_that_diverges_is_named(tmp_path):
         case.learn(case.model("frozen"), 4, 4, rate=1e30, name="sgd", clip=None, callbacks=[Checkpoint(tmp_path / "a")])
 
 
+@pytest.mark.usefixtures("eager")
 def test_lora_alone_merged_and_unmerged_says_the_same(tmp_path):
     tuned = case.model("lora-2")
-    case.learn(tuned, rate=0.05)
+    case.learn(tuned, rounds=1, rate=0.2)
     expected, scores = tuned.encode(), tuned.score(case.queries())
     assert np.abs(expected - case.model("lora-2").encode()).max() > 0.01
 
@@ -161,50 +165,74 @@ def test_lora_alone_merged_and_unmerged_says_the_same(tmp_path):
     np.testing.assert_allclose(tuned.score(case.queries()), scores, atol=1e-5)
 
 
+def with_lora(policy):
+    encoder = case.encoder()
+    Policy.named(policy).apply(encoder)
+    return encoder
+
+
 def test_lora_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no LoRA"):
         lora.save(case.encoder(), tmp_path / "none")
-    lora.save(case.model("lora-2").encoder, tmp_path / "two")
+    lora.save(with_lora("lora-2"), tmp_path / "two")
     with pytest.raises(ValueError, match="shape"):
-        lora.load(case.model("lora-3").encoder, tmp_path / "two")
+        lora.load(with_lora("lora-3"), tmp_path / "two")
     with pytest.raises(ValueError, match="has LoRA in layer 2"):
-        lora.load(case.model("lora-2-top-1").encoder, tmp_path / "two")
+        lora.load(with_lora("lora-2-top-1"), tmp_path / "two")
     with pytest.raises(ValueError, match="which this encoder does not have"):
         lora.load(case.encoder(n_layers=2), tmp_path / "two")
 
 
+def curve(path, *callbacks):
+    """The losses of three rounds, of which a checkpoint at `path` may hold some already."""
+    keras.utils.set_random_seed(0)
+    checkpoint = Checkpoint(path)
+    case.learn(case.model("top-1", dropout=0.2), rounds=3, steps=2, callbacks=[*callbacks, checkpoint])
+    return [logs["loss"] for logs in checkpoint.history]
+
+
 KILLED = """
-import sys, keras
+import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import finetuning_case as case
-from recfuse_lib.training.checkpoints import Checkpoint
-keras.utils.set_random_seed(0)
-tell = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: print("step", step, flush=True))
-checkpoint = Checkpoint(sys.argv[2])
-case.learn(case.model("top-1", dropout=0.2), rounds=3, steps=3, callbacks=[tell, checkpoint])
-print("curve", *(f"{logs['loss']:.6f}" for logs in checkpoint.history))
+import keras
+from eager import eagerly
+from test_checkpoints import curve
+left = int(sys.argv[3])
+def die(step, logs):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+with eagerly(sys.argv[4] == "eager"):
+    curve(sys.argv[2], keras.callbacks.LambdaCallback(on_train_batch_end=die))
 """
 
 
+def killed_after(steps, path, way):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(path), str(steps), way], capture_output=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_process_that_is_killed_in_the_middle_of_a_round_goes_on_to_the_same_curve(tmp_path):
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent)]
-
-    def curve(name):
-        done = subprocess.run([*command, str(tmp_path / name)], capture_output=True, text=True, check=True)
-        return next(line for line in done.stdout.splitlines() if line.startswith("curve"))
-
-    victim = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.PIPE, text=True)
-    seen = 0
-    for line in victim.stdout:
-        seen += line.startswith("step")
-        if seen == 5:
-            victim.send_signal(signal.SIGKILL)
-            break
-    assert victim.wait() == -signal.SIGKILL
+    killed_after(3, tmp_path / "killed", "eager")
     assert len(snapshots.read(tmp_path / "killed")[1]["history"]) == 1
-    assert curve("killed") == curve("whole")
+    assert curve(tmp_path / "killed") == pytest.approx(curve(tmp_path / "whole"), abs=1e-6)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_training_that_is_killed_again_and_again_ends_in_the_same_curve(tmp_path):
+    """As a graph, which is how lessons train; every process dies in the middle of a round."""
+    for steps, rounds in ((1, 0), (3, 1), (1, 1), (3, 2), (1, 2)):
+        killed_after(steps, tmp_path / "killed", "graph")
+        path = tmp_path / "killed"
+        assert (len(snapshots.read(path)[1]["history"]) if path.exists() else 0) == rounds
+    assert curve(tmp_path / "killed") == pytest.approx(curve(tmp_path / "whole"), abs=1e-6)
 
 
 def test_a_number_keeps_its_shape(tmp_path):

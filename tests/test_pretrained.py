@@ -245,8 +245,8 @@ def damage_added(folder: Path) -> None:
     ],
 )
 def test_a_damaged_cache_is_reported_and_fetched_again(tmp_path, damage, says, capsys):
+    folder = load("tiny", source=folder_with(tmp_path / "mine"), progress=False)
     wheel(tmp_path / "wheels")
-    folder = load("tiny", progress=False)
     damage(folder)
     assert load("tiny") == folder
     assert contents(folder) == FILES
@@ -255,9 +255,7 @@ def test_a_damaged_cache_is_reported_and_fetched_again(tmp_path, damage, says, c
 
 
 def test_a_damaged_cache_is_never_handed_out(tmp_path, capsys):
-    wheel(tmp_path / "wheels")
-    damage_altered(load("tiny", progress=False))
-    shutil.rmtree(tmp_path / "wheels")
+    damage_altered(load("tiny", source=folder_with(tmp_path / "mine"), progress=False))
     for _ in range(2):
         with pytest.raises(PretrainedError, match="could not be had"):
             load("tiny")

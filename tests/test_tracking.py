@@ -9,6 +9,7 @@ from recfuse_lib.training.monitoring import TensorBoardLog
 from recfuse_lib.training.tracking import LayerGradients, Speed, WandbLog, flops_per_token
 
 
+@pytest.mark.usefixtures("eager")
 def test_gradients_speed_and_losses_stand_in_the_logs_and_in_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
