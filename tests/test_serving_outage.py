@@ -28,7 +28,7 @@ from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.service import NO_EVENTS, READ_SECONDS, SECONDS_UNTIL_ASKED_AGAIN, WRITE_SECONDS
 
 pytestmark = pytest.mark.slow
-LENGTHS = {"a moment": (4, 0.1), "a minute": (60, 1.0)}
+LENGTHS = {"a moment": (6, 0.3), "a minute": (60, 1.0)}
 """Seconds away, and the patience of the service: the share of its usual time that it waits for the database."""
 
 SLACK_SECONDS = 3
@@ -124,7 +124,7 @@ def outage(way: str, folder: Path, seconds_away: float, patience: float) -> dict
                 for turn in range(100_000):
                     if over.is_set():
                         return
-                    person = f"u{turn % 6:02}"
+                    person = f"u{(number + turn) % 6:02}"
                     sent, begun = parcel(f"p{number}-{turn}", person), time.monotonic()
                     answer = events(own, sent)
                     ended = time.monotonic()
@@ -139,7 +139,7 @@ def outage(way: str, folder: Path, seconds_away: float, patience: float) -> dict
                 for turn in range(number, 100_000):
                     if over.is_set():
                         return
-                    person, begun = f"u{turn % 12:02}", time.monotonic()
+                    person, begun = f"u{(turn + 9) % 12:02}", time.monotonic()  # first who is not remembered
                     answer = own.post("/recommend", json={"user_id": person, "k": 60, "reasons": False})
                     seconds = time.monotonic() - begun
                     with lock:
@@ -151,9 +151,16 @@ def outage(way: str, folder: Path, seconds_away: float, patience: float) -> dict
             {"key": f"before-{n}", "user_id": f"u{n:02}", "item_id": "f59", "timestamp": 10**9, "kind": "liked"}
             for n in range(12)
         ]
-        assert events(client, before).status_code == 200
-        remembered = {f"u{n:02}": ask(client, f"u{n:02}") for n in range(9)}
-        assert not any("f59" in items(answer) or answer["notes"] for answer in remembered.values())
+        # On a busy machine the little patience may end once before the database answers.
+        end, remembered = time.monotonic() + 10 * SLACK_SECONDS, {}
+        while events(client, before).status_code != 200:
+            assert time.monotonic() < end, "events are not written"
+        for n in range(9):
+            while (answer := ask(client, f"u{n:02}"))["notes"]:
+                assert time.monotonic() < end, "the newest events do not count"
+                time.sleep(0.1)
+            assert "f59" not in items(answer)
+            remembered[f"u{n:02}"] = answer
 
         take_away()
         begun = time.monotonic()
@@ -196,10 +203,10 @@ def outage(way: str, folder: Path, seconds_away: float, patience: float) -> dict
         assert {count for name, count in there.items() if name != "before"} == {PARCEL}, (
             "a parcel is whole or not there"
         )
-        for start in range(0, len(sent), 900):
-            answer = events(client, sent[start : start + 900])
+        for start in range(0, len(sent), 300):
+            answer = events(client, sent[start : start + 300])
             assert answer.status_code == 200, answer.text
-            assert answer.json()["acknowledged"] == [one["key"] for one in sent[start : start + 900]]
+            assert answer.json()["acknowledged"] == [one["key"] for one in sent[start : start + 300]]
         kept = collections.Counter(event.key for n in range(12) for event in store.history(f"u{n:02}", limit=100_000))
         assert kept == collections.Counter({one["key"]: 1 for one in [*before, *sent]}) and store.count() == len(kept)
         store.close()
