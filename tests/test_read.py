@@ -183,7 +183,7 @@ def test_days_are_midnight(reader: Reader) -> None:
         ("soon later", ["'soon'", "time='%d.%m.%Y %H:%M'"]),
         ("1700000000 1700000001 1700000002000", ["line 4", "1700000002000", "two units"]),
         ("1700000000 1700000001 -5", ["line 4", "'-5'"]),
-        ("2023-01-01 2023-01-02 1969-05-05", ["line 4", "before 1970"]),
+        ("2023-01-01 2023-01-02 1969-05-05", ["line 4", "not between 1970 and 2103"]),
         ("2023-01-01 2023-01-02 x", ["line 4", "'x'", "not a time like the others"]),
         ("1700000000 1700000001 nan", ["line 4", "missing"]),
     ],
@@ -411,6 +411,11 @@ def test_a_log_of_events_counts_its_strongest_signal(reader: Reader) -> None:
     assert "view 3, addtocart 1, transaction 1" in reader.said
 
 
+def test_a_log_of_dislikes_alone_is_a_warning(reader: Reader) -> None:
+    assert reader("user,item,event\nann,a,dislike\nbob,a,skip\n").positives.text == "all"
+    assert "Warning: everything is positive" in reader.said
+
+
 def test_plays_are_positive_from_the_persons_median(reader: Reader) -> None:
     tables = reader("userID\tartistID\tplaycount\n2\t51\t13883\n2\t52\t11690\n2\t53\t11\n3\t51\t2\n3\t60\t1\n")
     assert tables.positives.text == "play>=median"
@@ -521,6 +526,12 @@ def test_roles_are_inferred_printed_and_overridable(reader: Reader) -> None:
     assert stated.roles["kind"] == "text" and stated.roles["votes"] == "number" and "blurb" not in stated.catalogue
     assert "did you mean 'brand'" in reader.refused(log, items.to_csv(index=False, sep=";"), roles={"brnd": "text"})
     assert "'words'" in reader.refused(log, items.to_csv(index=False, sep=";"), roles={"kind": "words"})
+
+
+def test_things_may_be_older_than_1970(reader: Reader) -> None:
+    items = "id,released\na,1922-03-05\nb,1968-05-01\nc,2001-01-01\n"
+    table = reader("user,item\n1,a\n1,b\n1,c\n", items).catalogue
+    assert pd.to_datetime(table["released"], unit="s").dt.year.tolist() == [1922, 1968, 2001]
 
 
 def test_a_cell_that_breaks_its_role_is_named(reader: Reader) -> None:

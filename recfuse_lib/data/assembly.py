@@ -15,7 +15,7 @@ import pandas as pd
 
 from recfuse_lib.data.columns import IGNORED, ids, numbers, signal_of
 from recfuse_lib.data.faults import Faults, Origin, shown
-from recfuse_lib.data.positives import HINT, SAME_VALUES, Positives
+from recfuse_lib.data.positives import HINT, NOTHING_BETTER, SAME_VALUES, Positives
 from recfuse_lib.data.roles import TEXT, check_columns, read_attributes
 from recfuse_lib.data.schema import DataError
 from recfuse_lib.data.times import times
@@ -118,7 +118,8 @@ def assemble(
     share = tables.positive.mean()
     say(f"{str(rule).removesuffix('.')}: {share:.1%} of the rows.".replace("%", " %"))
     asks_values = any(clause.median or clause.minimum is not None for clause in rule.clauses)
-    if share == 0 or (share == 1 and not positive and (asks_values or rule.reason.endswith(SAME_VALUES))):
+    doubtful = not positive and (asks_values or rule.reason.endswith((SAME_VALUES, NOTHING_BETTER)))
+    if share == 0 or (share == 1 and doubtful):
         say(f"Warning: {'nothing' if share == 0 else 'everything'} is positive; {HINT}")
     return tables
 

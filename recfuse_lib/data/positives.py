@@ -28,7 +28,7 @@ COUNTED = ("play", "view", "click")
 
 SHARE_OF_RANGE = 0.4
 STARS, STARS_NEEDED = 5.0, 4.0
-SAME_VALUES = "all values are the same"
+SAME_VALUES, NOTHING_BETTER = "all values are the same", "nothing better is there"
 HINT = "say what is: positive='value>=3', 'value>=median' or 'signal in purchase,favourite'"
 
 
@@ -177,7 +177,7 @@ class Positives:
             same = any(values[interactions["signal"] == signal].nunique() == 1 for signal in taken)
             single = SAME_VALUES if same else "no values needed"
             reasons.append("the strongest signal" if len(valueless) > 1 else single)
-        return cls(tuple(clauses) or (Clause(),), "inferred: " + ", ".join(reasons or ["nothing else is there"]))
+        return cls(tuple(clauses) or (Clause(),), "inferred: " + ", ".join(reasons or [NOTHING_BETTER]))
 
     def of(self, interactions: pd.DataFrame) -> np.ndarray:
         """Which interactions are positive, bool (N,).

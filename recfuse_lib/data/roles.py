@@ -47,6 +47,7 @@ would tell a model the very interactions that it is asked to predict."""
 ENOUGH = 0.9
 """Share of the cells that must look like something."""
 
+OLDEST = -1970 * 31_556_952
 LONGEST_LABEL = 40
 REPEATED, REPEATED_PIECES = 0.5, 0.3
 """At most so many different labels a cell, where a column is to be one of labels."""
@@ -131,7 +132,8 @@ def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
         return Attribute(role, cells.astype("Int64") if whole else cells, f"{cells.min():g} to {cells.max():g}{note}")
     if role == DATE:
         rows = np.flatnonzero(texts.index.isin(known.index))
-        seconds, form = times(column.iloc[rows] if _is_typed(column) else known, field, faults.among(rows))
+        cells = column.iloc[rows] if _is_typed(column) else known
+        seconds, form = times(cells, field, faults.among(rows), earliest=OLDEST)
         return Attribute(role, pd.Series(seconds, known.index).reindex(texts.index).astype("Int64"), f"{form}{note}")
     if role == CATEGORIES:
         return _labels(texts, known, note)

@@ -15,8 +15,9 @@ from recfuse_lib.data.faults import Faults, shown
 from recfuse_lib.data.schema import DataError
 
 EARLIEST, LATEST = 1e8, 4.2e9
-"""Seconds since 1970 that a time of an interaction plausibly has: 1973 to 2103."""
+"""Seconds since 1970 that a time of an interaction plausibly has: 1973 to 2102."""
 
+YEAR = 31_556_952
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 OTHERS = {(1_900, 2_101): "years", (20_000, 80_000): "days, as a spreadsheet counts them"}
@@ -26,7 +27,9 @@ _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = (*(date + clock for date, clock in itertools.product(_DATES, _CLOCKS)), "%a %b %d %H:%M:%S %z %Y")
 
 
-def times(column: pd.Series, field: str, faults: Faults, stated: str | None = None) -> tuple[np.ndarray, str]:
+def times(
+    column: pd.Series, field: str, faults: Faults, stated: str | None = None, earliest: int = 0
+) -> tuple[np.ndarray, str]:
     """Times as seconds since 1970 (UTC), whatever they are written in.
 
     Numbers are s, ms, µs or ns by their size, or dates as 20240131; text is ISO 8601, with or without a zone, or one of
@@ -37,6 +40,7 @@ def times(column: pd.Series, field: str, faults: Faults, stated: str | None = No
         field: Its name, for messages.
         faults: Gets the cells that are no such time.
         stated: What the times are, when it is known: "s", "ms", "us", "ns" or a format as "%d.%m.%Y".
+        earliest: Seconds before which no time is plausible; a film may well be older than 1970.
 
     Returns:
         int64 (N,), and what was understood, in words.
@@ -54,19 +58,19 @@ def times(column: pd.Series, field: str, faults: Faults, stated: str | None = No
     Taught in notebook 01.
     """
     if pd.api.types.is_datetime64_any_dtype(column):
-        return _seconds(pd.to_datetime(column, utc=True), column, field, faults), "dates and times"
+        return _seconds(pd.to_datetime(column, utc=True), column, field, faults, earliest), "dates and times"
     cells = column.astype("str").str.strip() if not pd.api.types.is_numeric_dtype(column) else column
     some = cells[~cells.isin(MISSING)].iloc[:TRIED]
     if (stated and "%" in stated) or pd.to_numeric(some, errors="coerce").isna().mean() >= 0.5 or not len(some):
-        return _text_times(cells.astype("str"), field, faults, stated)
+        return _text_times(cells.astype("str"), field, faults, stated, earliest)
     figures = pd.to_numeric(cells, errors="coerce")
     present = figures.notna().to_numpy()
     values = figures.to_numpy() if present.all() else figures.to_numpy("float64", na_value=np.nan)
     middle = float(np.median(values[present]))
     if stated is None and 19_000_101 <= middle <= 21_001_231:
-        return _text_times(cells.astype("str"), field, faults, "%Y%m%d")
+        return _text_times(cells.astype("str"), field, faults, "%Y%m%d", earliest)
     if stated is None and 19_000_101e6 <= middle <= 21_001_232e6:
-        return _text_times(cells.astype("str"), field, faults, "%Y%m%d%H%M%S")
+        return _text_times(cells.astype("str"), field, faults, "%Y%m%d%H%M%S", earliest)
     fits = (unit for unit, factor in UNITS.items() if EARLIEST * factor <= middle < LATEST * factor)
     unit = stated or next(fits, "")
     if unit not in UNITS:
@@ -91,12 +95,14 @@ def _no_time(field: str, cell: object) -> str:
     return f"{field} {shown(cell)} is not a time like the others; name the format, as time='%d.%m.%Y %H:%M'"
 
 
-def _text_times(cells: pd.Series, field: str, faults: Faults, stated: str | None) -> tuple[np.ndarray, str]:
+def _text_times(
+    cells: pd.Series, field: str, faults: Faults, stated: str | None, earliest: int
+) -> tuple[np.ndarray, str]:
     if cells.iloc[:TRIED].str.endswith(" UTC").any():
         cells = cells.str.replace(" UTC", "Z", regex=False)
     form = stated or _format(cells, field, faults)
     parsed = pd.to_datetime(cells, format=form, utc=True, errors="coerce")
-    return _seconds(parsed, cells, field, faults), "ISO 8601" if form == "ISO8601" else form
+    return _seconds(parsed, cells, field, faults, earliest), "ISO 8601" if form == "ISO8601" else form
 
 
 def _format(cells: pd.Series, field: str, faults: Faults) -> str:
@@ -127,9 +133,11 @@ def _format(cells: pd.Series, field: str, faults: Faults) -> str:
     return best
 
 
-def _seconds(parsed: pd.Series, cells: pd.Series, field: str, faults: Faults) -> np.ndarray:
+def _seconds(parsed: pd.Series, cells: pd.Series, field: str, faults: Faults, earliest: int) -> np.ndarray:
     missing = parsed.isna().to_numpy()
     seconds = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("s").astype("int64").to_numpy()
     faults.add(missing, lambda row: _no_time(field, cells.iloc[row]))
-    faults.add(seconds < 0, lambda row: f"{field} {shown(cells.iloc[row])} is before 1970")
-    return np.asarray(seconds)
+    outside = (seconds < earliest) | (seconds > LATEST)
+    reason = f"is not between {1970 + earliest // YEAR} and {1970 + int(LATEST) // YEAR}"
+    faults.add(outside, lambda row: f"{field} {shown(cells.iloc[row])} {reason}")
+    return np.asarray(np.where(outside, 0, seconds))
