@@ -85,6 +85,7 @@ class StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_an_interrupted_training_goes_on_to_the_same_curve_and_the_same_weights(tmp_path):
     def run(path, *callbacks):
@@ -138,6 +139,7 @@ def test_a_training_that_diverges_is_named(tmp_path):
         case.learn(case.model("frozen"), 4, 4, rate=1e30, name="sgd", clip=None, callbacks=[Checkpoint(tmp_path / "a")])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_lora_alone_merged_and_unmerged_says_the_same(tmp_path):
     tuned = case.model("lora-2")

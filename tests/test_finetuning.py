@@ -98,6 +98,7 @@ def test_the_gradient_is_that_of_the_loss_with_the_mean_moving_along():
             assert (losses[1] - losses[0]) / 0.04 == pytest.approx(np.linalg.norm(gradient), rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_weights_make_the_gradient_that_of_the_whole_catalogue_on_average():
     """The gradient by θ when all items are encoded, against its mean over many choices of eight items."""
     tuned = case.model("top-1")
