@@ -27,7 +27,7 @@ def _table(protocol: str, code: tuple[str, ...], tolerance: dict[str, float]) ->
 
 
 TABLES = [
-    _table("warm", CODE + FUSION, {"ndcg@10": 1e-4}),
+    _table("warm", CODE + FUSION, {"ndcg@10": 3e-3}),
     _table("rolling", CODE + FUSION, {"ndcg@10": 1e-4}),
     _table("cold", CODE + FUSION, {"ndcg@10": 1e-3}),
     _table("last-one", CODE, {"ndcg@10": 1e-4}),
@@ -36,7 +36,13 @@ TABLES = [
 
 
 def repeat(table: tables.Table) -> pd.DataFrame:
-    """Make the row of tuned EASE again; of `rating` the biases, of `cold` the ridge over text and attributes."""
+    """Make the row of tuned EASE again; of `rating` the biases, of `cold` the ridge over text and attributes.
+
+    Of `warm` also that of the fused model, with one of its three seeds, which lie within .003 of their mean: a change
+    of the fusion must not be accepted on a baseline's word.
+    """
+    if table.settings["protocol"] == "warm":
+        return pd.concat([_ease("warm"), _fused()], ignore_index=True)
     return {"rating": _biases, "cold": _ridge}.get(table.settings["protocol"], _ease)(table.settings["protocol"])
 
 
@@ -49,6 +55,14 @@ def _ease(protocol: str) -> pd.DataFrame:
     fold = splits.last_one(dataset).test
     scored = evaluate(EASE(**settings).fit(fold.history, fold.n_items), fold)
     return pd.DataFrame([{"model": "EASE", "ndcg@10": scored.summary()["ndcg@10"]}])
+
+
+def _fused() -> pd.DataFrame:
+    import fused_model
+
+    fold = splits.warm(fused_model.dataset).test
+    mean = fused_model.ndcg(fused_model.trained(fold.history), fold).mean()
+    return pd.DataFrame([{"model": fused_model.NAME, "ndcg@10": mean}])
 
 
 def _ridge(protocol: str) -> pd.DataFrame:
