@@ -1,6 +1,6 @@
 """Why this item? The joint model's score taken apart, exactly, into what each past interaction and dimension adds.
 
-Taught in notebook 00; notebook 16 goes further.
+Taught in notebook 18; notebook 16 goes further.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
     Raises:
         ValueError: There is not exactly one query.
 
-    Taught in notebook 00.
+    Taught in notebook 18.
     """
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries; one recommendation of one person is explained at a time")

@@ -1,4 +1,4 @@
 """The two tasks, retrieval and ranking, and the model that learns them together.
 
-Taught in notebook 00; notebook 08 goes further.
+Taught in notebook 08.
 """

@@ -1,6 +1,6 @@
 """Ranking: how many stars will this person give this item?
 
-Taught in notebook 00; notebook 08 goes further.
+Taught in notebook 08.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ranking(keras.layers.Layer):
         mean_rating: μ, in stars.
         hidden: Units of the hidden layer.
 
-    Taught in notebook 00.
+    Taught in notebook 08.
     """
 
     def __init__(

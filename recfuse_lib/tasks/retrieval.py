@@ -1,6 +1,6 @@
 """Retrieval: find, in the whole catalogue, what a person will like next.
 
-Taught in notebook 00; notebook 08 goes further.
+Taught in notebook 08.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Retrieval(keras.layers.Layer):
     Args:
         n_items: I, size of the catalogue.
 
-    Taught in notebook 00.
+    Taught in notebook 08.
     """
 
     def __init__(self, n_items: int, **kwargs: Any) -> None:

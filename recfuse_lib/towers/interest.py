@@ -1,6 +1,6 @@
 """The user tower: what a person is interested in, from what they did and who they are.
 
-Taught in notebook 00; notebooks 05 to 08 deepen them.
+Taught in notebook 08; notebooks 05 to 07 deepen them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UserTower(keras.layers.Layer):
         dimension: D, width of p_u and z_i.
         user_dropout: Share of the examples that are trained as if the person were unknown, 0–1.
 
-    Taught in notebook 00.
+    Taught in notebook 08.
     """
 
     def __init__(self, n_users: int, dimension: int, user_dropout: float = 0.5, **kwargs: Any) -> None:
