@@ -2,9 +2,9 @@
 
     python benchmarks/joint_model.py            # about ten minutes on two cores
 
-Test scores of `warm` for three seeds, with the lead over popularity; the first seed's row goes to the leaderboard of this
-machine. Then, on validation, the same model with the text encodings shuffled across items (if nothing falls, the text was
-not used), with attributes in place of the text, and with both.
+Test scores of `warm` for three seeds, with the lead over popularity; the row of the first goes to the leaderboard of
+this machine. Then, on validation, the same model with the text encodings shuffled across items (if nothing falls, the
+text was not used), with attributes in place of the text, and with both.
 """
 
 import os
