@@ -26,6 +26,7 @@ SCRIPTS = (
     "evaluate_models",
     "deep_tower",
     "joint_training",
+    "describe_interests",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

@@ -2,8 +2,8 @@
 
     python data/generated/build.py
 
-The lessons are run with an empty cache and without these files; all that the model wrote, and every large table of
-log-likelihoods, is kept under the key by which the lesson asked for it.
+The lessons and the profiles of `benchmarks/describe_interests.py` are run with an empty cache and without these files;
+all that the model wrote, and every large table of log-likelihoods, is kept under the key by which it was asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +27,14 @@ WITHOUT = """
 from pathlib import Path
 from recfuse_lib.encoders import language_model
 language_model.COMMITTED = Path("nowhere")
+"""
+DESCRIBE = """
+import sys
+sys.path.insert(0, "benchmarks")
+import describe_interests
+describe_interests.profile_rows()
+for fold in describe_interests.folds().values():
+    describe_interests.written(fold, ["grounded"])
 """
 
 
@@ -69,6 +79,7 @@ def main() -> None:
         for lesson in LESSONS:
             run(lesson)
             print(lesson, flush=True)
+        subprocess.run([sys.executable, "-c", WITHOUT + DESCRIBE], cwd=HERE.parents[1], check=True)
         write(collect(Path(folder)))
 
 
