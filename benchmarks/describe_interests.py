@@ -54,7 +54,7 @@ PROFILES = tables.Table(
     "lessons/03_profiles.csv",
     COMMAND,
     {"people": readers.PEOPLE, "fold": "test of warm", "model": "smollm2, greedy", "tokens": profiles.MAX_TOKENS},
-    ("movielens", "generated"),
+    ("movielens", "generated/answers.jsonl"),
     ("recfuse_lib/data/splits.py", *WORDS, "recfuse_lib/stated/claims.py", "recfuse_lib/stated/faithfulness.py"),
     ("writer", "user"),
     dict.fromkeys(("own_words", *OUTCOMES), 0.0),
@@ -63,7 +63,7 @@ MIXTURES = tables.Table(
     "lessons/03_mixtures.csv",
     COMMAND,
     {"people": readers.PEOPLE, "newcomers know": readers.FIRST, "weights": list(WEIGHTS), "bootstrap samples": SAMPLES},
-    ("movielens", "generated"),
+    ("movielens", "generated/answers.jsonl"),
     (*VECTORS, *WORDS),
     ("fold", "vector"),
     {"ndcg": 0.003, "low": 0.004, "high": 0.004, "lead": 0.003},
@@ -259,7 +259,7 @@ def _shop(encode: Callable[..., Any]) -> tuple[WishSearch, pd.DataFrame]:
 def repeat(table: tables.Table) -> pd.DataFrame:
     """Make rows of a table again."""
     if table is PROFILES:
-        return profile_rows(["template", "grounded"])
+        return profile_rows(["template", "grounded"]).groupby("writer").head(5)
     if table is MIXTURES:
         committed = pd.read_csv(tables.DOCUMENTS / MIXTURES.path).query("fold == 'validation'")
         return pd.DataFrame(test_rows("warm", *chosen(committed.to_dict("records")), ["template"]))
