@@ -27,6 +27,7 @@ SCRIPTS = (
     "deep_tower",
     "joint_training",
     "describe_interests",
+    "fuse_interests",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
