@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from contributions import contributions
 from eager import eagerly
 from keras import ops
 
 from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.evaluation.explanation import contributions
 from recfuse_lib.tasks.multitask import JointModel, _even_batches
 
 N_USERS, N_ITEMS, WIDTH = 40, 60, 6

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import small_bundle
+from contributions import contributions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.evaluation.explanation import contributions
 from recfuse_lib.serving import recommender as recommenders
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue, ItemError

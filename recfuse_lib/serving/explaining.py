@@ -1,4 +1,4 @@
-"""Why this item: the score of retrieval taken apart, exactly, as `recfuse_lib.evaluation.explanation` does in Keras.
+"""Why this item: the score of retrieval taken apart, exactly.
 
     s(u, i) − mean_k s(u, k) = Σ_d p_uᵀ(z_i^d − z̄^d) + (β_i − β̄)
 
@@ -88,7 +88,7 @@ def because(catalogue: Catalogue, asked: Asked, history: History, codes: np.ndar
 
 
 def sources(catalogue: Catalogue, asked: Asked, history: History, code: int) -> list[dict[str, Any]]:
-    """One row a past item, the person and the popularity, as `evaluation.explanation.contributions` has them."""
+    """One row a past item, the person and the popularity, largest total first."""
     count = min(len(history.codes), len(asked.sources) - 1)
     rows = asked.sources[-1 - count :] @ (catalogue.parts[code] - catalogue.mean_parts).T
     past = [catalogue.ids[one] for one in history.codes[len(history.codes) - count :]]

@@ -241,7 +241,7 @@ class Recommender:
         return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
 
     def explain(self, history: History, item_id: str, heard: Heard | None, wish_weight: float = 0.5) -> dict[str, Any]:
-        """Why an item stands where it stands for a person, taken apart as `evaluation.explanation` does.
+        """Why an item stands where it stands for a person, taken apart exactly.
 
         Raises:
             KeyError: No such item.

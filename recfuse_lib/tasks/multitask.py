@@ -47,7 +47,7 @@ class JointModel(keras.Model):
 
     Both tasks read the same p_u and z_i, unless `sharing` puts a network between: then each task t has
     p_u^t = p_u + y_t(p_u) and z_i^t = z_i + y'_t(z_i), where y is a shared bottom, MMoE or PLE, and y' another. In that
-    case the score is no sum over the history, and `recfuse_lib.evaluation.explanation` does not apply.
+    case the score is no sum over the history, and `recfuse_lib.serving.explaining` does not apply.
 
     ℓ_idx has three forms. "softmax" is equation (5). "mse" is what the article prints, over the pairs of the batch,
     with y = 1 for a positive and 0 for another rating. "mse_catalogue" is squared error over all items k that could be

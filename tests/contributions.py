@@ -1,7 +1,4 @@
-"""Why this item? The joint model's score taken apart, exactly, into what each past interaction and dimension adds.
-
-Taught in notebook 18; notebook 16 goes further.
-"""
+"""Why this item? The joint model's score taken apart in Keras; what the service says of its reasons must agree."""
 
 from __future__ import annotations
 
@@ -34,8 +31,6 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
 
     Raises:
         ValueError: There is not exactly one query.
-
-    Taught in notebook 18.
     """
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries; one recommendation of one person is explained at a time")
