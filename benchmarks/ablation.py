@@ -78,7 +78,7 @@ def encode(made: market.Market, seen: np.ndarray, seed: int) -> ItemEncodings:
     dataset, files = made.dataset(), made.media().files
     matrices = {
         "text": encode_texts(dataset.texts()),
-        "attributes": AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)[0],
+        "attributes": AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)[0],
         "image": encode_images(files["image"], seen, seed=seed)[0],
         "sound": encode_sounds(files["sound"], seen, seed=seed)[0],
         "clip": encode_clips(files["clip"], seen, seed=seed)[0],

@@ -113,7 +113,7 @@ def encodings(part: str) -> ItemEncodings:
     """Text and attributes, of which only films of the fold's history have a say in the vocabulary and the means."""
     dataset, split, texts = world()
     seen = np.unique(getattr(split, part).history["item"])
-    attributes, present = AttributeEncoder().fit(dataset.catalogue.iloc[seen]).transform(dataset.catalogue)
+    attributes, present = AttributeEncoder(dataset.roles).fit(dataset.catalogue.iloc[seen]).transform(dataset.catalogue)
     return ItemEncodings.of({"text": texts, "attributes": attributes}, {"attributes": present}).centred(seen)
 
 

@@ -91,7 +91,8 @@ def small_dataset():
     kept = counts.index[counts >= LEAST_RATINGS]
     catalogue = whole.catalogue[whole.catalogue["item_id"].isin(kept)]
     interactions = whole.interactions[whole.interactions["item_id"].isin(kept)]
-    return Dataset.of("MovieLens, films with five ratings", interactions, catalogue)
+    name = "MovieLens, films with five ratings"
+    return Dataset.of(name, interactions, catalogue, roles=whole.roles, positive="rating>=4")
 
 
 def task_of(dataset, protocol, seed, part):

@@ -107,8 +107,8 @@ def cold() -> None:
 def ridge(fold: Fold) -> ContentColumns:
     """The strongest peer measured beforehand: ridge regression from text, genres and year to EASE's columns."""
     known = np.unique(fold.history["item"])
-    attributes = dataset.catalogue.assign(runtime_minutes=None, budget_usd=None, mpaa=None)
-    few = FusedModel(dataclasses.replace(dataset, catalogue=attributes), text)
+    roles = {name: role for name, role in dataset.roles.items() if name in ("title", "year", "genres")}
+    few = FusedModel(dataclasses.replace(dataset, roles=roles), text)
     return ContentColumns(few.content(known)).fit(fold.history, dataset.n_items)
 
 

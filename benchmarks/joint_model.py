@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2)
 def encode(dataset, fold):
     """Text and attributes of all films; only films of the fold's history have a say in vocabulary and means."""
     seen = np.unique(fold.history["item"])
-    attributes, present = AttributeEncoder().fit(dataset.catalogue.iloc[seen]).transform(dataset.catalogue)
+    attributes, present = AttributeEncoder(dataset.roles).fit(dataset.catalogue.iloc[seen]).transform(dataset.catalogue)
     both = {"text": encode_texts(dataset.texts()), "attributes": attributes}
     return ItemEncodings.of(both, {"attributes": present}).centred(seen)
 

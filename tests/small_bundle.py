@@ -45,7 +45,7 @@ def dataset() -> Dataset:
         for step, item in enumerate(random.permutation(UNSEEN)[: 5 + user])
     ]
     interactions = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
-    return Dataset.of("small", interactions, catalogue)
+    return Dataset.of("small", interactions, catalogue, positive="rating>=4")
 
 
 @functools.cache
@@ -71,7 +71,7 @@ def text_encoder() -> TextEncoder:
 @functools.cache
 def content() -> Content:
     seen = np.bincount(dataset().events()["item"], minlength=N_ITEMS) > 0
-    attributes, known = AttributeEncoder().fit(dataset().catalogue[seen]).transform(dataset().catalogue)
+    attributes, known = AttributeEncoder(dataset().roles).fit(dataset().catalogue[seen]).transform(dataset().catalogue)
     raw = {"text": text_encoder().encode(dataset().texts()), "attributes": attributes}
     return Content.of(ItemEncodings.of(raw, {"attributes": known & (np.arange(N_ITEMS) != 4)}), seen)
 

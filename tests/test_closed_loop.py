@@ -36,9 +36,9 @@ def test_a_faulty_job_is_seen_in_its_exam(loop):
 
 def test_events_are_added_and_the_newest_of_a_pair_counts(loop):
     old = loop.log.interactions
-    new = old.tail(3).assign(rating=1.0, timestamp=old["timestamp"].max() + 5)
+    new = old.tail(3).assign(value=1.0, timestamp=old["timestamp"].max() + 5)
     both = closed_loop.with_events(loop.log, new)
     assert len(both.interactions) == len(old)
-    assert (both.interactions.tail(3)["rating"] == 1.0).all()
+    assert (both.interactions.tail(3)["value"] == 1.0).all()
     assert both.interactions["timestamp"].is_monotonic_increasing
     assert (both.user_ids == loop.log.user_ids).all()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.metrics import rmse
 from recfuse_lib.towers.collaborative import (

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.serving.events import STARS, Event, EventError, EventStore, Item, StoreUnavailable
 
 
@@ -88,8 +89,11 @@ def test_the_newest_of_several_events_of_a_pair_counts(store):
         Event("4", "bob", "c", 9, "clicked"), Event("5", "bob", "c", 9, "bought"),
     ])  # fmt: skip
     dataset = store.dataset()
-    assert dataset.interactions.to_numpy().tolist() == [["bob", "c", 5.0, 9], ["ann", "a", 1.0, 12]]
-    assert store.dataset(before=12).interactions.to_numpy().tolist() == [["bob", "c", 5.0, 9], ["ann", "a", 3.0, 11]]
+    assert dataset.interactions.to_numpy().tolist() == [["bob", "c", "rating", 5.0, 9], ["ann", "a", "rating", 1.0, 12]]
+    assert store.dataset(before=12).interactions.to_numpy().tolist() == [
+        ["bob", "c", "rating", 5.0, 9],
+        ["ann", "a", "rating", 3.0, 11],
+    ]
     assert dataset.catalogue["item_id"].tolist() == ["a", "b", "c"]
     assert "price" not in dataset.catalogue
     assert dataset.user_ids.tolist() == ["ann", "bob"]

@@ -1,5 +1,6 @@
 """What tasks share: each layer is its formula, keeps what is its own apart, and comes back from disk unchanged."""
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -154,6 +155,7 @@ def test_a_joint_model_learns_through_it_and_is_saved(history: pd.DataFrame, sha
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     items = np.arange(12)
-    np.testing.assert_array_equal(loaded.score(queries), model.score(queries))
-    np.testing.assert_array_equal(loaded.predict_rating(queries, items), model.predict_rating(queries, items))
-    np.testing.assert_array_equal(learn(history, sharing).score(queries), model.score(queries))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)  # sums over threads have no fixed order
+    close(loaded.score(queries), model.score(queries))
+    close(loaded.predict_rating(queries, items), model.predict_rating(queries, items))
+    close(learn(history, sharing).score(queries), model.score(queries))

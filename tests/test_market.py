@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data import market
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import language, photographs, simulator
 from recfuse_lib.data.market import policy as policies
-from recfuse_lib.data.schema import DataError
 from recfuse_lib.evaluation.metrics import evaluate
 
 FINGERPRINT = """
@@ -210,7 +210,7 @@ def test_the_dataset_takes_the_strongest_signal(small):
     for row in dataset.interactions.head(300).itertuples():
         behaviours = clicked[(clicked["user_id"] == row.user_id) & (clicked["item_id"] == row.item_id)]
         if (row.user_id, row.item_id) not in reviewed:
-            assert row.rating == max(stars for name, stars in simulator.BEHAVIOURS.items() if behaviours[name].any())
+            assert row.value == max(stars for name, stars in simulator.BEHAVIOURS.items() if behaviours[name].any())
     assert dataset.texts()[0].count(made.catalogue["description"][0]) == 1
 
 

@@ -16,9 +16,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import media, photographs
 from recfuse_lib.data.media import read_clip, read_image, read_sound
-from recfuse_lib.data.schema import DataError
 
 quick = settings(deadline=None, max_examples=40, derandomize=True)
 PROPERTY = st.floats(-2.5, 2.5)

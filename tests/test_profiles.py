@@ -37,7 +37,8 @@ quick = settings(deadline=None, max_examples=60, derandomize=True)
 def shop(titles: Sequence[str] = PLAIN_TITLES) -> Dataset:
     years = pd.array([1979, 1981, 1985, 1994, None, 1999, 2003, 2010, 2015], "Int64")
     items = pd.DataFrame({"item_id": range(N_ITEMS), "title": titles, "year": years, "genres": GENRES})
-    return Dataset("small", pd.DataFrame(), items)
+    seen = pd.DataFrame({"user_id": [1, 2], "item_id": [0, 1], "rating": [5.0, 1.0]})
+    return Dataset.of("small", seen, items, roles={"title": "text", "year": "number", "genres": "categories"})
 
 
 def queries_of(events: Sequence[Event]) -> Queries:

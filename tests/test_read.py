@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.data.assembly import Tables
 from recfuse_lib.data.dialects import csv_source
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.read import read
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.schema import Dataset
 
 LOG = "user_id,item_id,rating,timestamp\nann,a1,4.5,1700000000\nbob,b2,3,1700000001\n"
 ITEMS = 'item_id,title,genres\na1,"Alien, The",Horror|Sci-Fi\nb2,Heat,Crime\n'
@@ -43,7 +43,7 @@ class Reader:
 
     def __call__(
         self, log: str | bytes, items: str | bytes | None = None, users: str | bytes | None = None, **options: Any
-    ) -> Tables:
+    ) -> Dataset:
         lines: list[str] = []
         files = [
             None if content is None else self.file(name, content)
@@ -225,14 +225,21 @@ def test_separators_and_headers(reader: Reader, separator: str, has_header: bool
 
 def test_a_headerless_file_may_be_named_and_may_lack_values(reader: Reader) -> None:
     assert list(reader("1,7\n2,8\n").interactions) == ["user_id", "item_id", "signal"]
-    assert list(reader("1,7,1260759144\n2,8,1260759145\n").interactions) == ["user_id", "item_id", "signal", "timestamp"]
+    assert list(reader("1,7,1260759144\n2,8,1260759145\n").interactions) == [
+        "user_id",
+        "item_id",
+        "signal",
+        "timestamp",
+    ]
     tables = reader("5,1,7\n3,2,8\n", columns=["value", "user_id", "item_id"])
     assert tables.interactions["value"].tolist() == [5.0, 3.0]
     assert "the first line is data already" in reader.refused("ann,a1,good\nbob,b2,bad\n")
 
 
 def test_decimal_commas(reader: Reader) -> None:
-    tables = reader("Kunde;Artikel;Menge\n1;a;1,5\n2;b;2\n", columns={"Kunde": "user_id", "Artikel": "item_id", "Menge": "value"})
+    tables = reader(
+        "Kunde;Artikel;Menge\n1;a;1,5\n2;b;2\n", columns={"Kunde": "user_id", "Artikel": "item_id", "Menge": "value"}
+    )
     assert tables.interactions["value"].tolist() == [1.5, 2.0]
 
 
@@ -242,7 +249,9 @@ def test_a_separator_that_cannot_be_told_is_asked_for(reader: Reader) -> None:
 
 
 def test_gzip_json_lines_and_parquet_are_read(reader: Reader) -> None:
-    frame = pd.DataFrame({"user_id": ["007", "7"], "item_id": [1, 2], "stars": [4.5, 2.0], "ts": [1_700_000_000, 1_700_000_009]})
+    frame = pd.DataFrame(
+        {"user_id": ["007", "7"], "item_id": [1, 2], "stars": [4.5, 2.0], "ts": [1_700_000_000, 1_700_000_009]}
+    )
     buffer = io.BytesIO()
     frame.to_parquet(buffer)
     containers = {
@@ -268,7 +277,9 @@ def test_parquet_keeps_its_types(reader: Reader) -> None:
         tables = reader(buffer.getvalue())
         assert np.diff(tables.interactions["timestamp"]).tolist() == [86_400]
     buffer = io.BytesIO()
-    pd.DataFrame({"item_id": ["x", "y"], "price": [1.5, None], "tags": [["a", "b"], []], "released": when}).to_parquet(buffer)
+    pd.DataFrame({"item_id": ["x", "y"], "price": [1.5, None], "tags": [["a", "b"], []], "released": when}).to_parquet(
+        buffer
+    )
     tables = reader("user,item\n1,x\n2,y\n", buffer.getvalue())
     assert tables.roles == {"price": "number", "tags": "categories", "released": "date"}
     assert tables.catalogue["tags"].fillna("").tolist() == ["a|b", ""]
@@ -300,8 +311,11 @@ def test_excel_is_read_or_the_package_is_named(reader: Reader, monkeypatch: pyte
 
 def _workbook(rows: list[list[str | float]]) -> bytes:
     """The least that is an Excel file: text inline, numbers as numbers."""
+
     def cell(value: str | float) -> str:
-        return f"<c><v>{value}</v></c>" if not isinstance(value, str) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        return (
+            f"<c><v>{value}</v></c>" if not isinstance(value, str) else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+        )
 
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -330,7 +344,11 @@ def _workbook(rows: list[list[str | float]]) -> bytes:
 
 def test_encodings_are_named_or_given(reader: Reader) -> None:
     log = "user,item,rating\nRené,Müller,5\nann,b,1\n"
-    for content in (codecs.BOM_UTF8 + log.encode(), log.encode("utf-16"), codecs.BOM_UTF16_BE + log.encode("utf-16-be")):
+    for content in (
+        codecs.BOM_UTF8 + log.encode(),
+        log.encode("utf-16"),
+        codecs.BOM_UTF16_BE + log.encode("utf-16-be"),
+    ):
         assert "René" in set(reader(content).interactions["user_id"])
     assert "René" in set(reader(log.encode("cp1252"), encoding="cp1252").interactions["user_id"])
     message = reader.refused(log.encode("cp1252"))
@@ -454,7 +472,9 @@ def test_columns_are_recognised_named_or_asked_for(reader: Reader) -> None:
     tables = reader("wer,was\nann,a\n", columns={"wer": "user_id", "was": "item_id"})
     assert tables.interactions["user_id"].tolist() == ["ann"]
     message = reader.refused("wer,was,wann\nann,a,5\n")
-    assert "no column is recognised as user_id among wer, was, wann" in message and "columns={'wer': 'user_id'" in message
+    assert (
+        "no column is recognised as user_id among wer, was, wann" in message and "columns={'wer': 'user_id'" in message
+    )
     assert "did you mean 'user'" in reader.refused("user,item\nann,a\n", columns={"usr": "user_id"})
     assert "both said to be user_id" in reader.refused("a,b,item\n1,2,3\n", columns={"a": "user_id", "b": "user_id"})
     assert "'rating' is there twice" in reader.refused("user,item,rating,rating\nann,a,5,4\n")
@@ -522,7 +542,9 @@ def test_roles_are_inferred_printed_and_overridable(reader: Reader) -> None:
     assert tables.catalogue.loc[:2, "price"].fillna(-1).tolist() == [12.5, 1200.0, -1.0]
     assert tables.catalogue.loc[0, "launched"] == 1_706_659_200
     assert "price: number, 12.5 to 1200, 4 missing" in reader.said and "votes: ignored" in reader.said
-    stated = reader(log, items.to_csv(index=False, sep=";"), roles={"kind": "text", "votes": "number", "blurb": "ignored"})
+    stated = reader(
+        log, items.to_csv(index=False, sep=";"), roles={"kind": "text", "votes": "number", "blurb": "ignored"}
+    )
     assert stated.roles["kind"] == "text" and stated.roles["votes"] == "number" and "blurb" not in stated.catalogue
     assert "did you mean 'brand'" in reader.refused(log, items.to_csv(index=False, sep=";"), roles={"brnd": "text"})
     assert "'words'" in reader.refused(log, items.to_csv(index=False, sep=";"), roles={"kind": "words"})
@@ -617,7 +639,9 @@ def test_the_first_five_faults_are_listed_and_the_others_counted(reader: Reader)
 
 
 def test_faults_of_items_are_named(reader: Reader) -> None:
-    assert "items.csv line 4: item_id a1 is there more than once" in reader.refused(LOG, ITEMS + "a1,Ran,Drama\n").replace("'", "")
+    assert "items.csv line 4: item_id a1 is there more than once" in reader.refused(
+        LOG, ITEMS + "a1,Ran,Drama\n"
+    ).replace("'", "")
     assert "items.csv line 4: item_id is empty" in reader.refused(LOG, ITEMS + ",Ran,Drama\n")
     assert "no column is recognised as item_id" in reader.refused(LOG, "nr,title\na1,Alien\n")
 

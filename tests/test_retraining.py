@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.serving import drift, export, promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.content import Content
-from recfuse_lib.serving.events import Event, EventStore, Item
+from recfuse_lib.serving.events import ROLES, Event, EventStore, Item
 from recfuse_lib.serving.first_bundle import build_first
 from recfuse_lib.tasks.multitask import JointModel
 
@@ -28,7 +29,7 @@ N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
 
 def encode(dataset, seen):
     """Attributes alone: no text encoder is needed."""
-    matrix, present = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+    matrix, present = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
     return Content.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
 
 
@@ -60,7 +61,9 @@ NOW = events_of(20_000, fashion=True, per_person=8, seed=1)
 
 
 def dataset_of(*tables, catalogue=CATALOGUE):
-    return Dataset.of("events", pd.concat(tables).drop_duplicates(["user_id", "item_id"], keep="last"), catalogue)
+    log = pd.concat(tables).drop_duplicates(["user_id", "item_id"], keep="last")
+    roles = {column: role for column, role in ROLES.items() if column in catalogue}
+    return Dataset.of("events", log, catalogue, roles=roles, positive="rating>=4")
 
 
 def filled(folder, *tables):

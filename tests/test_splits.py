@@ -1,17 +1,18 @@
 """No protocol lets a model see what it is asked about; the frozen counts stay frozen."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 
 N_ITEMS = 9
 Event = tuple[int, int, float, int]  # user, item, rating, timestamp
@@ -19,20 +20,24 @@ Event = tuple[int, int, float, int]  # user, item, rating, timestamp
 
 def dataset_of(events: list[Event]) -> Dataset:
     table = pd.DataFrame(events, columns=["user_id", "item_id", "rating", "timestamp"])
-    table = table.sort_values(["timestamp", "user_id", "item_id"], ignore_index=True)
-    items = pd.DataFrame({"item_id": range(N_ITEMS), "title": "film", "year": None, "genres": ""})
-    return Dataset("small", table, items)
+    items = pd.DataFrame({"item_id": range(N_ITEMS), "title": "film", "genres": ""})
+    return Dataset.of("small", table, items, positive="rating>=4")
 
 
 # Few moments in time, so that ties are common.
 EVENT = st.tuples(
     st.integers(0, 4), st.integers(0, N_ITEMS - 1), st.sampled_from([0.5, 3.5, 4.0, 5.0]), st.integers(0, 9)
 )
-DATASETS = st.lists(EVENT, min_size=1, max_size=40, unique_by=lambda event: event[:2]).map(dataset_of)
+OTHER: list[Event] = [(9, 0, 4.0, 0), (9, 1, 0.5, 3)]
+"""Of somebody else, from whom something can be learned."""
+
+DATASETS = st.lists(EVENT, min_size=1, max_size=40, unique_by=lambda event: event[:2]).map(
+    lambda events: dataset_of(events + OTHER)
+)
 # The first person likes six films, so that there is somebody to ask.
 ANSWERABLE = st.lists(EVENT, max_size=40, unique_by=lambda event: event[:2]).map(
     lambda events: dataset_of(
-        [event for event in events if event[0]] + [(0, item, 5.0, item // 2) for item in range(6)]
+        [event for event in events if event[0]] + [(0, item, 5.0, item // 2) for item in range(6)] + OTHER
     )
 )
 quick = settings(deadline=None, max_examples=40, derandomize=True)
@@ -150,12 +155,12 @@ def test_data_without_anybody_to_ask_are_refused(dataset: Dataset) -> None:
     if likes.max() >= 5:
         assert len(splits.warm(dataset).test.queries) == (likes >= 5).sum()
     else:
-        with pytest.raises(DataError, match="small: no user has 5 ratings"):
+        with pytest.raises(DataError, match="small: the protocol warm cannot be used: nobody has 5 positives"):
             splits.warm(dataset)
 
 
 def test_ties_in_time_are_broken_by_item() -> None:
-    tied = dataset_of([(0, item, 5.0, 7) for item in (4, 2, 8, 0, 6)])
+    tied = dataset_of([(0, item, 5.0, 7) for item in (4, 2, 8, 0, 6)] + OTHER)
     split = splits.warm(tied)
     assert _targets(split.test) == [(0, [8])] and _targets(split.validation) == [(0, [6])]
     assert split.test.queries.item.tolist() == [0, 2, 4, 6]
@@ -163,7 +168,7 @@ def test_ties_in_time_are_broken_by_item() -> None:
 
 @pytest.mark.parametrize("planted", ["target", "later"])
 def test_a_planted_leak_is_caught(planted: str) -> None:
-    dataset = dataset_of([(0, item, 5.0 if item < 6 else 1.0, item) for item in range(N_ITEMS)])
+    dataset = dataset_of([(0, item, 5.0 if item < 6 else 1.0, item) for item in range(N_ITEMS)] + OTHER)
     fold = splits.warm(dataset).test
     assert leaks(dataset, fold) == []
     item = 5 if planted == "target" else 8
@@ -181,10 +186,18 @@ def test_a_planted_leak_is_caught(planted: str) -> None:
 @quick
 @given(DATASETS)
 def test_rolling_is_frozen_at_the_cut_and_each_query_is_a_prefix(dataset: Dataset) -> None:
-    split = splits.rolling(dataset)
     moments = np.sort(dataset.events()["timestamp"].to_numpy())
     cuts = [moments[round((len(moments) - 1) * share)] for share in (0.7, 0.8)]
     ends = [cuts[1], moments[-1] + 1]
+    likes = dataset.events().query("rating >= 4")
+    first = dataset.events().groupby("item")["timestamp"].min().reindex(range(N_ITEMS)).to_numpy()
+    for cut, end in zip(cuts, ends, strict=True):
+        asked_for = likes[(likes["timestamp"] >= cut) & (likes["timestamp"] < end)]
+        if not (first[asked_for["item"]] < cut).any():
+            with pytest.raises(DataError, match="small: the protocol rolling cannot be used: in the time of its"):
+                splits.rolling(dataset)
+            return
+    split = splits.rolling(dataset)
     for fold, cut, end in zip((split.validation, split.test), cuts, ends, strict=True):
         assert set(rows(fold.history)) == {event for event in rows(dataset.events()) if event[3] < cut}
         assert set(np.flatnonzero(fold.candidates)) == set(fold.history["item"])
@@ -206,6 +219,11 @@ def test_rolling_is_frozen_at_the_cut_and_each_query_is_a_prefix(dataset: Datase
 @quick
 @given(DATASETS, st.integers(0, 9))
 def test_cold_items_are_unknown_until_they_are_asked_for(dataset: Dataset, seed: int) -> None:
+    held = np.random.default_rng(seed).permutation(N_ITEMS)[:2]
+    if not all((dataset.events().query("rating >= 4")["item"] == item).any() for item in held):
+        with pytest.raises(DataError, match="small: the protocol cold cannot be used: of its 9 items"):
+            splits.cold(dataset, seed)
+        return
     split = splits.cold(dataset, seed)
     held_out = [set(np.flatnonzero(fold.candidates)) for fold in (split.validation, split.test)]
     assert not held_out[0] & held_out[1]
@@ -220,6 +238,7 @@ def test_cold_items_are_unknown_until_they_are_asked_for(dataset: Dataset, seed:
 @quick
 @given(DATASETS)
 def test_the_rating_folds_cover_every_event_once(dataset: Dataset) -> None:
+    assume(len(dataset.interactions) >= 10)
     everything = sorted(rows(dataset.events()))
     parts = [splits.rating(dataset, fold) for fold in range(5)]
     assert sorted(event for part in parts for event in rows(part.test)) == everything
@@ -229,14 +248,17 @@ def test_the_rating_folds_cover_every_event_once(dataset: Dataset) -> None:
 
 def test_there_is_no_sixth_rating_fold() -> None:
     with pytest.raises(ValueError, match="fold 5 does not exist"):
-        splits.rating(dataset_of([(0, 0, 4.0, 1)]), 5)
+        splits.rating(dataset_of(OTHER), 5)
 
 
 @quick
 @given(ANSWERABLE, st.integers(0, 9))
 def test_every_protocol_is_deterministic(dataset: Dataset, seed: int) -> None:
     for protocol in (splits.warm, splits.last_one, splits.rolling, lambda data: splits.cold(data, seed)):
-        one, other = protocol(dataset), protocol(dataset)
+        try:
+            one, other = protocol(dataset), protocol(dataset)
+        except DataError:
+            continue  # what is refused, and why, has tests of its own
         assert same(one.validation, other.validation) and same(one.test, other.test)
     assert all(a.equals(b) for a, b in zip(*(vars(splits.rating(dataset, 1)).values() for _ in range(2)), strict=True))
 
@@ -255,7 +277,7 @@ def test_a_slice_of_queries_is_those_queries(dataset: Dataset, start: int, stop:
 
 
 def test_queries_are_sliced_one_after_the_other_only() -> None:
-    queries = splits.Queries.of(dataset_of([(0, 0, 4.0, 1)]).events(), np.array([0]), N_ITEMS)
+    queries = splits.Queries.of(dataset_of(OTHER).events(), np.array([0]), N_ITEMS)
     with pytest.raises(ValueError, match="step"):
         queries[::2]
 
@@ -313,3 +335,55 @@ def test_the_other_protocols_on_movielens_are_frozen(films: Dataset) -> None:
     part = splits.rating(films, 0)
     assert (len(part.train), len(part.validation), len(part.test)) == (72_000, 8_003, 20_001)
     assert isinstance(splits.warm(films).test.targets, scipy.sparse.csr_array)
+
+
+# ------------------------------------------------------------------------- data that a protocol cannot use
+
+
+def shop(**columns: object) -> Dataset:
+    """Ten people who bought six of nine things each, without times."""
+    pairs = [(user, (user + step) % N_ITEMS) for user in range(10) for step in range(6)]
+    log = pd.DataFrame(pairs, columns=["user_id", "item_id"]).assign(**columns)
+    return Dataset.of("shop", log, signal="purchase")
+
+
+def test_without_times_warm_holds_out_at_random_and_always_the_same() -> None:
+    one, other = splits.warm(shop()).test, splits.warm(shop()).test
+    assert same(one, other)
+    places = [list(range(6)).index((int(item) - user) % N_ITEMS) for user, (item,) in _targets(one)]
+    assert len(set(places)) > 2, "the held-out things are not those with the largest codes"
+    assert not one.queries.steps_back().any()
+
+
+@pytest.mark.parametrize("moments", [1_700_000_000, np.repeat(1_700_000_000 + np.arange(10), 6)])
+def test_one_moment_a_person_says_nothing_of_any_order(moments: object) -> None:
+    dated, undated = shop(timestamp=moments), shop()
+    assert not dated.has_times
+    assert same(splits.warm(dated).test, splits.warm(undated).test)
+
+
+REFUSED: list[tuple[str, Callable[[], Dataset], Callable[[Dataset], object], str]] = [
+    ("no times", shop, splits.rolling, "no times are known"),
+    ("no ratings", shop, lambda data: splits.rating(data, 0), "no ratings of different values"),
+    ("one person", lambda: dataset_of([(0, item, 5.0, item) for item in range(6)]), splits.warm, "one person"),
+    (
+        "one item",
+        lambda: Dataset.of("shop", pd.DataFrame({"user_id": [1, 2], "item_id": 7, "rating": [5.0, 4.0]})),
+        splits.warm,
+        "one item",
+    ),
+    (
+        "no positives",
+        lambda: dataset_of([(user, item, 1.0, item) for user in range(3) for item in range(6)]),
+        lambda data: splits.cold(data, 0),
+        "nothing in it is positive",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "protocol", "reason"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_a_protocol_cannot_use_is_named_with_the_reason(
+    make: Callable[[], Dataset], protocol: Callable[[Dataset], object], reason: str
+) -> None:
+    with pytest.raises(DataError, match=f"(shop|small): the protocol .* cannot be used: .*{reason}"):
+        protocol(make())

@@ -14,7 +14,13 @@ import tables  # noqa: E402
 
 ENTRIES = json.loads(tables.MANIFEST.read_text("utf-8")) if tables.MANIFEST.exists() else {}
 EXAMPLE = tables.Table(
-    "example.csv", "python benchmarks/example.py", {"seeds": [0]}, ("example",), ("recfuse_lib/example.py",), ("model",), {"ndcg": 0.01}
+    "example.csv",
+    "python benchmarks/example.py",
+    {"seeds": [0]},
+    ("example",),
+    ("recfuse_lib/example.py",),
+    ("model",),
+    {"ndcg": 0.01},
 )
 
 
@@ -73,7 +79,9 @@ def test_what_changes_a_figure_makes_the_table_stale(example: Path, file: str, t
 
 
 def test_a_comment_and_a_docstring_change_no_figure(example: Path) -> None:
-    (example / "recfuse_lib/example.py").write_text('"""New."""\n# Why.\ndef gain(x):\n    """Returns twice x."""\n    return (2 * x)\n')
+    (example / "recfuse_lib/example.py").write_text(
+        '"""New."""\n# Why.\ndef gain(x):\n    """Returns twice x."""\n    return (2 * x)\n'
+    )
     assert stale_parts() == []
 
 

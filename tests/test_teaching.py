@@ -264,9 +264,19 @@ def test_a_signal_stops_the_run_at_once_leaves_no_process_and_the_next_run_conti
 ) -> None:
     nbformat.write(notebook_of("open('ran', 'a').write('x')"), tmp_path / "01_first.ipynb")
     waits = "import subprocess, pathlib, time\nchild = subprocess.Popen(['sleep', '60'])"
-    waits += "\npathlib.Path('child').write_text(str(child.pid))\ntime.sleep(60 * (not pathlib.Path('second').exists()))"
+    waits += (
+        "\npathlib.Path('child').write_text(str(child.pid))\ntime.sleep(60 * (not pathlib.Path('second').exists()))"
+    )
     nbformat.write(notebook_of(waits), tmp_path / "02_wait.ipynb")
-    command = [sys.executable, "-m", "recfuse_lib.teaching.course", "01_first.ipynb", "02_wait.ipynb", "--output", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "recfuse_lib.teaching.course",
+        "01_first.ipynb",
+        "02_wait.ipynb",
+        "--output",
+        "out",
+    ]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "child").exists() and time.monotonic() < deadline:

@@ -61,8 +61,8 @@ def test_who_is_pleased_comes_back(made):
 
     best, worst = weeks(WeeklyShop(*made), by_utility(1)), weeks(WeeklyShop(*made), by_utility(-1))
     assert len(best[-1][2]) > 2 * len(worst[-1][2])
-    assert best[0][0]["rating"].mean() > worst[0][0]["rating"].mean()
-    assert set(best[0][0]["rating"]) <= {3.0, 4.0, 4.5, 5.0}
+    assert best[0][0]["value"].mean() > worst[0][0]["value"].mean()
+    assert set(best[0][0]["value"]) <= {3.0, 4.0, 4.5, 5.0}
 
 
 def test_new_products_go_on_sale_and_none_before(made):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import simulator
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated import wish_judgements
 from recfuse_lib.stated.wish_search import WishSearch, combine
 from recfuse_lib.stated.wishes import MAX_CHARACTERS, Constraint, Wish, parse
@@ -22,7 +23,8 @@ def dataset_of(**columns: list) -> Dataset:
     n = len(columns["title"])
     table = {"item_id": range(n), "year": [pd.NA] * n, "genres": [""] * n, **columns}
     seen = pd.DataFrame({"user_id": [1], "item_id": [0], "rating": [4.0], "timestamp": [10]})
-    return Dataset.of("small", seen, pd.DataFrame(table).astype({"year": "Int64"}))
+    roles = {"title": "text", "year": "number", "genres": "categories"}
+    return Dataset.of("small", seen, pd.DataFrame(table).astype({"year": "Int64"}), roles=roles, positive="rating>=4")
 
 
 FILMS = dataset_of(

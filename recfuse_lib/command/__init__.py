@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.columns import IGNORED, ids, numbers, signal_of
-from recfuse_lib.data.faults import Faults, Origin, shown
+from recfuse_lib.data.columns import FIELDS, IGNORED, ids, numbers, recognise, signal_of
+from recfuse_lib.data.faults import DataError, Faults, Origin, shown
 from recfuse_lib.data.positives import HINT, NOTHING_BETTER, SAME_VALUES, Positives
 from recfuse_lib.data.roles import TEXT, check_columns, read_attributes
-from recfuse_lib.data.schema import DataError
 from recfuse_lib.data.times import times
 
 MOSTLY = 0.5
@@ -37,6 +36,7 @@ class Part:
         form: What the file is, in words.
         written: Field → what its column is called in the file.
         columns: All columns of the file.
+        typed: Whether ids that are text stay text, even if all of them are whole numbers.
     """
 
     table: pd.DataFrame
@@ -44,41 +44,38 @@ class Part:
     form: str = "table"
     written: Mapping[str, str] = dataclasses.field(default_factory=dict)
     columns: list[str] = dataclasses.field(default_factory=list)
+    typed: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Tables:
-    """What was read: validated, in a fixed order.
+def part(name: str, table: pd.DataFrame) -> Part:
+    """Makes a part of a table in memory, whose columns are recognised by name as those of a file are.
 
-    Attributes:
-        name: What the data is called.
-        interactions: `user_id`, `item_id`, `signal` and, where there are any, `value` (float64) and `timestamp` (int64,
-            seconds since 1970); each pair once, ordered by time, then user, then item.
-        catalogue: `item_id` and the attributes, one row an item; the position of a row is the item code.
-        roles: Attribute of the catalogue → its role.
-        users: `user_id` and the attributes of everybody who has interactions, or None.
-        user_roles: Attribute of the users → its role.
-        positives: What counts as a positive.
+    Args:
+        name: "interactions", "catalogue" or "users"; stands in errors.
+        table: The cells.
 
-    Taught in notebook 01.
+    Raises:
+        DataError: A column is missing or there twice.
     """
+    columns = [str(column) for column in table]
+    check_twice(name, columns)
+    wanted = {"interactions": FIELDS, "catalogue": ("item_id",), "users": ("user_id",)}[name]
+    written = recognise(columns, wanted, {})
+    for field in wanted[:2] if name == "interactions" else wanted:
+        if field not in written:
+            raise DataError(f"{name}: column {field!r} is missing; there are {', '.join(columns)}")
+    table = table.rename(columns={column: field for field, column in written.items()}).reset_index(drop=True)
+    return Part(table, Origin(name), written=written, columns=columns, typed=True)
 
-    name: str
-    interactions: pd.DataFrame
-    catalogue: pd.DataFrame
-    roles: Mapping[str, str]
-    users: pd.DataFrame | None
-    user_roles: Mapping[str, str]
-    positives: Positives
 
-    @functools.cached_property
-    def positive(self) -> np.ndarray:
-        """Which interactions are positive, bool (N,)."""
-        return self.positives.of(self.interactions)
+def check_twice(name: str, columns: list[str]) -> None:
+    """Raises `DataError` for a column that is there twice."""
+    for column in dict.fromkeys(columns):
+        if columns.count(column) > 1:
+            raise DataError(f"{name}: column {column!r} is there twice; rename one of them")
 
 
 def assemble(
-    name: str,
     log: Part,
     items: Part | None = None,
     users: Part | None = None,
@@ -89,15 +86,17 @@ def assemble(
     time: str | None = None,
     keep: str | None = None,
     say: Say = print,
-) -> Tables:
+) -> dict[str, Any]:
     """Reads the cells, checks them, and puts the tables together; see `recfuse_lib.data.read.read`.
 
     Args:
-        name: What to call the data.
         log: The interactions.
         items: The catalogue.
         users: The people.
         roles, positive, signal, time, keep, say: As in `read`.
+
+    Returns:
+        The fields of a `recfuse_lib.data.schema.Dataset` but its name.
 
     Raises:
         DataError: A cell, a pair or an id breaks the schema.
@@ -114,19 +113,25 @@ def assemble(
     rule = Positives.parse(positive) if positive else Positives.infer(events)
     rule = rule.bound(events, log.written.get("value", "value"))
     events = _once(events, log.origin, keep, rule)
-    tables = Tables(name, events, catalogue, item_roles, None if users is None else people, user_roles, rule)
-    share = tables.positive.mean()
+    share = rule.of(events).mean()
     say(f"{str(rule).removesuffix('.')}: {share:.1%} of the rows.".replace("%", " %"))
     asks_values = any(clause.median or clause.minimum is not None for clause in rule.clauses)
     doubtful = not positive and (asks_values or rule.reason.endswith((SAME_VALUES, NOTHING_BETTER)))
     if share == 0 or (share == 1 and doubtful):
         say(f"Warning: {'nothing' if share == 0 else 'everything'} is positive; {HINT}")
-    return tables
+    return {
+        "interactions": events,
+        "catalogue": catalogue,
+        "roles": item_roles,
+        "users": None if users is None else people,
+        "user_roles": user_roles,
+        "positives": rule,
+    }
 
 
 def _shared_ids(log: Part, part: Part | None, field: str) -> list[pd.Series]:
     """The ids of the interactions and of a table, of one type."""
-    return ids([one.table[field] for one in (log, part) if one is not None])
+    return ids([one.table[field] for one in (log, part) if one is not None], log.typed)
 
 
 def _events(
@@ -224,7 +229,9 @@ def _entities(
     column = part.written.get(field, field)
     if own.dtype == "str":
         faults.add((own == "").to_numpy(), functools.partial(_missing_id, column))
-    faults.add(own.duplicated().to_numpy(), lambda row: f"{column} {own[row]!r} is there more than once; keep one row")
+    faults.add(
+        own.duplicated().to_numpy(), lambda row: f"{column} {shown(own[row])} is there more than once; keep one row"
+    )
     stated = {name: role for name, role in (roles or {}).items() if name in part.table}
     cells, attributes = read_attributes(part.table.drop(columns=field).reset_index(drop=True), faults, stated)
     faults.raise_any()

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.faults import Faults, shown
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError, Faults, shown
 
 IGNORED = "ignored"
+
+FIELDS = ("user_id", "item_id", "value", "signal", "timestamp")
+"""What a row of interactions may say."""
 
 VALUE_NAMES = {
     "rating": "rating ratings stars star score overall bookrating userrating reviewrating reviewscore rate grade",
@@ -111,11 +113,12 @@ def signal_of(value_column: str, values: np.ndarray) -> str:
     return next(known, "rating" if small else "interaction")
 
 
-def ids(columns: Sequence[pd.Series]) -> list[pd.Series]:
+def ids(columns: Sequence[pd.Series], typed: bool = False) -> list[pd.Series]:
     """Ids as text as written; as integers only where every one of them, in all columns, prints back the same.
 
     Args:
         columns: Columns of the same kind of id from different tables.
+        typed: Whether the columns have their types already, so that text stays text.
 
     Returns:
         The columns as int64 or str, without blanks around the ids; a missing id is "".
@@ -129,9 +132,12 @@ def ids(columns: Sequence[pd.Series]) -> list[pd.Series]:
     Taught in notebook 01.
     """
     coded = [_distinct_texts(column) for column in columns]
-    whole = all(texts[1:].str.fullmatch(r"0|-?[1-9]\d{0,17}").all() and (codes > 0).all() for codes, texts in coded)
-    typed = [(codes - 1, texts[1:].astype("int64")) if whole else (codes, texts) for codes, texts in coded]
-    return [pd.Series(values.array.take(codes)) for codes, values in typed]
+    if typed:
+        whole = all(pd.api.types.is_integer_dtype(column) for column in columns)
+    else:
+        whole = all(texts[1:].str.fullmatch(r"0|-?[1-9]\d{0,17}").all() and (codes > 0).all() for codes, texts in coded)
+    found = [(codes - 1, texts[1:].astype("int64")) if whole else (codes, texts) for codes, texts in coded]
+    return [pd.Series(values.array.take(codes)) for codes, values in found]
 
 
 def _distinct_texts(column: pd.Series) -> tuple[np.ndarray, pd.Series]:

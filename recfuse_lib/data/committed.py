@@ -9,7 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 
 
 def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:

@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.dialects import Source, csv_source
-from recfuse_lib.data.faults import Origin, shown
-from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError, Origin, shown
 
 BLOCK = 1 << 24
 JSON_ROWS_AT_ONCE, JSON_ROWS_FOR_NAMES = 50_000, 1_000

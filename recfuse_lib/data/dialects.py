@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.faults import Origin, shown
-from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError, Origin, shown
 
 SEPARATORS = ("::", "\t", ";", "|", ",")
 UNIT_SEPARATOR = "\x1f"

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+PROBLEMS_SHOWN, CHARACTERS_SHOWN = 5, 60
 
-CHARACTERS_SHOWN = 60
+
+class DataError(ValueError):
+    """Data that breaks the schema. The message names the file, the line, the field, the reason and the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Faults:
         >>> faults.raise_any()
         Traceback (most recent call last):
         ...
-        recfuse_lib.data.schema.DataError: ratings.csv row 0: value is missing
+        recfuse_lib.data.faults.DataError: ratings.csv row 0: value is missing
         ratings.csv row 2: value is missing
     """
 

@@ -33,7 +33,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from recfuse_lib.data.schema import PROBLEMS_SHOWN, DataError
+from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError
 
 SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),

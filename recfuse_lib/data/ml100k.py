@@ -10,10 +10,10 @@ from pathlib import Path
 
 from recfuse_lib import pretrained
 from recfuse_lib.data import public_formats
-from recfuse_lib.data.assembly import Tables
+from recfuse_lib.data.schema import Dataset
 
 
-def load(folder: Path | str | None = None, say: Callable[[str], None] = lambda line: None) -> Tables:
+def load(folder: Path | str | None = None, say: Callable[[str], None] = lambda line: None) -> Dataset:
     """100,000 ratings that 943 people gave 1,682 films in 1997 and 1998.
 
     Args:

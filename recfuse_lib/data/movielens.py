@@ -11,9 +11,19 @@ from pathlib import Path
 import pandas as pd
 
 from recfuse_lib.data.committed import read_verified
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
 from recfuse_lib.data.schema import Dataset
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "movielens"
+
+ROLES = {
+    "title": TEXT,
+    "year": NUMBER,
+    "genres": CATEGORIES,
+    "runtime_minutes": NUMBER,
+    "budget_usd": NUMBER,
+    "mpaa": CATEGORY,
+}
 
 
 def load(folder: Path | str = DATA) -> Dataset:
@@ -45,4 +55,4 @@ def load(folder: Path | str = DATA) -> Dataset:
     catalogue = tables["catalogue"]
     untitled = "Untitled film " + catalogue["item_id"].astype("str")
     catalogue = catalogue.assign(title=catalogue["title"].fillna(untitled))
-    return Dataset.of("MovieLens", tables["interactions"], catalogue)
+    return Dataset.of("MovieLens", tables["interactions"], catalogue, roles=ROLES, positive="rating>=4")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.columns import VALUE_NAMES, plain
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 
 STRENGTHS = {
     3: "purchase buy bought order transaction checkout like liked love favourite favorite fav favourited favorited "
@@ -27,7 +27,11 @@ COUNTED = ("play", "view", "click")
 """Signals whose values are counts even where they are small."""
 
 SHARE_OF_RANGE = 0.4
-STARS, STARS_NEEDED = 5.0, 4.0
+RATING_RANGE, STARS_NEEDED = (0.5, 5.0), 4.0
+"""The scale of five stars, and from where on it is a positive."""
+
+BELOW, ABOVE = 3.0, 5.0
+"""Stars of what has no value, as a click or a purchase: no positive, and a positive."""
 SAME_VALUES, NOTHING_BETTER = "all values are the same", "nothing better is there"
 HINT = "say what is: positive='value>=3', 'value>=median' or 'signal in purchase,favourite'"
 
@@ -166,7 +170,7 @@ class Positives:
                 clauses.append(Clause((str(signal),), median=True))
                 reasons.append("counts")
             else:
-                stars = STARS_NEEDED < high <= STARS and low >= 0.5
+                stars = STARS_NEEDED < high <= RATING_RANGE[1] and low >= RATING_RANGE[0]
                 least = STARS_NEEDED if stars else high - SHARE_OF_RANGE * (high - low)
                 clauses.append(Clause((str(signal),), round(float(least), 6)))
                 reasons.append(f"stars up to {high:g}" if stars else f"the top 40 % of {low:g} to {high:g}")
@@ -197,6 +201,45 @@ class Positives:
                 holds &= (values >= values.groupby(interactions["user_id"]).transform("median")).to_numpy()
             positive |= holds
         return positive
+
+    def stars(self, interactions: pd.DataFrame) -> np.ndarray:
+        """Interactions of any kind on one scale, .5 to 5 stars, where 4 and more is what is positive; float32 (N,).
+
+        Stars stay as they are. Other values v of a clause that asks for at least m are laid on the scale in two pieces,
+
+            4 + (v − m) / (largest − m) from m on,   and   4 − 3 (m − v) / (m − smallest), but less than 4, below it.
+
+        A positive without such a value has 5 stars, everything else 3.
+
+        Args:
+            interactions: As for `of`.
+
+        Example:
+            >>> log = pd.DataFrame({"signal": "rating", "value": [10.0, 7.0, 1.0]})
+            >>> Positives.parse("value>=7").stars(log).tolist()
+            [5.0, 4.0, 1.0]
+        """
+        positive = self.of(interactions)
+        stars = np.where(positive, ABOVE, BELOW)
+        for clause in self.clauses:
+            if clause.minimum is None:
+                continue
+            here = np.isfinite(interactions["value"].to_numpy())
+            if clause.signals:
+                here &= interactions["signal"].isin(clause.signals).to_numpy()
+            values, least = interactions["value"].to_numpy()[here], clause.minimum
+            if not len(values):
+                continue
+            low, high = values.min(), values.max()
+            if least == STARS_NEEDED and low >= RATING_RANGE[0] and high <= RATING_RANGE[1]:
+                laid = values
+            else:
+                up = STARS_NEEDED + (values - least) / max(high - least, 1e-9)
+                down = STARS_NEEDED - 3 * (least - values) / max(least - low, 1e-9)
+                laid = np.where(values >= least, up, np.minimum(down, STARS_NEEDED - 0.01))
+            other = positive[here] & (values < least)  # positive by another clause
+            stars[here] = np.where(other, ABOVE, laid)
+        return stars.astype("float32")
 
 
 def _are_counts(values: pd.Series, least_maximum: float) -> bool:

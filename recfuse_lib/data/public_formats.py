@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from recfuse_lib.data.assembly import Part, Tables, assemble
+from recfuse_lib.data.assembly import Part, assemble
 from recfuse_lib.data.containers import open_table
-from recfuse_lib.data.faults import Origin
+from recfuse_lib.data.faults import DataError, Origin
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER, TEXT, listed
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.schema import Dataset
 
 TAGS_KEPT = 5
 
@@ -86,7 +86,7 @@ class Layout:
     keep: str | None = None
 
 
-def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Tables:
+def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Dataset:
     """Reads a public data set.
 
     Args:
@@ -109,8 +109,7 @@ def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> T
     log, items, users = (file.part(folder) if file else None for file in (layout.log, layout.items, layout.users))
     assert log
     there = [column for part in (items, users) if part for column in part.table]
-    return assemble(
-        name,
+    tables = assemble(
         log,
         items,
         users,
@@ -120,6 +119,7 @@ def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> T
         keep=layout.keep,
         say=say,
     )
+    return Dataset(name, **tables)
 
 
 GENRES_100K = """Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror

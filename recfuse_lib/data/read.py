@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from recfuse_lib.data.assembly import Part, Tables, assemble
-from recfuse_lib.data.columns import IGNORED, MISSING, NAMES, parsed_numbers, plain, recognise
+from recfuse_lib.data.assembly import Part, assemble, check_twice
+from recfuse_lib.data.columns import FIELDS, IGNORED, MISSING, NAMES, parsed_numbers, plain, recognise
 from recfuse_lib.data.containers import open_table
 from recfuse_lib.data.dialects import Source
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.roles import check_columns
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.schema import Dataset
 
-FIELDS = ("user_id", "item_id", "value", "signal", "timestamp")
 REPEATED = ("user_id", "item_id", "value", "signal")
 
 
@@ -36,8 +36,8 @@ def read(
     separator: str | None = None,
     keep: str | None = None,
     say: Callable[[str], None] = print,
-) -> Tables:
-    """Reads interactions, and items and users where there are files of them.
+) -> Dataset:
+    """Reads interactions, and items and users where there are files of them, into a `Dataset`.
 
     CSV in any usual dialect, JSON lines, Parquet or Excel, gzipped or not. Columns are recognised by the names in
     `columns.NAMES`; ids stay text as written; times become seconds; there may be no times, no values, no items.
@@ -65,14 +65,14 @@ def read(
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "log.csv"
         >>> _ = file.write_text("userId;asin;stars;ts\\n007;B1;4,5;2024-01-31\\n7;B1;2,0;2024-02-01\\n")
-        >>> tables = read(file)
+        >>> dataset = read(file)
         log.csv: CSV with ';' between fields, 2 rows
           user_id    from userId: 2 people, ids as text
           item_id    from asin: 1 item, ids as text
           value      from stars: 2 to 4.5, signal 'rating'
           timestamp  from ts: 2024-01-31 to 2024-02-01, ISO 8601
         A positive is every rating with a value of 4 or more (inferred: stars up to 4.5): 50.0 % of the rows.
-        >>> tables.interactions["user_id"].tolist()
+        >>> dataset.interactions["user_id"].tolist()
         ['007', '7']
 
     Taught in notebook 01.
@@ -95,8 +95,7 @@ def read(
     there = [column for source in (log, *others.values()) for column in source.columns]
     check_columns(stated, there, "columns")
     parts = {field: _entities(source, field, stated) for field, source in others.items()}
-    return assemble(
-        name or Path(interactions).name.split(".")[0],
+    tables = assemble(
         _events(log, stated if names is None else {column: column for column in names}),
         parts.get("item_id"),
         parts.get("user_id"),
@@ -107,11 +106,12 @@ def read(
         keep=keep,
         say=say,
     )
+    return Dataset(name or Path(interactions).name.split(".")[0], **tables)
 
 
 def _events(source: Source, stated: Mapping[str, str]) -> Part:
     """The interactions, with fields for column names."""
-    _check_twice(source)
+    check_twice(source.origin.name, source.columns)
     fields = recognise(source.columns, FIELDS, stated) if source.has_header or stated else _unnamed(source)
     for field in ("user_id", "item_id"):
         if field not in fields:
@@ -135,7 +135,7 @@ def _unnamed(source: Source) -> dict[str, str]:
 
 def _entities(source: Source, field: str, stated: Mapping[str, str]) -> Part:
     """The items or the users, the id under its field's name, attributes under their own."""
-    _check_twice(source)
+    check_twice(source.origin.name, source.columns)
     ids = {column: field for column in source.columns if plain(column) == "id"}
     if not source.has_header:
         ids = {source.columns[0]: field}
@@ -148,12 +148,6 @@ def _entities(source: Source, field: str, stated: Mapping[str, str]) -> Part:
     if table.columns.duplicated().any():
         raise DataError(f"{source.origin.name}: columns {stated} gives two columns one name")
     return Part(table, source.origin, source.form, fields, source.columns)
-
-
-def _check_twice(source: Source) -> None:
-    for column in dict.fromkeys(source.columns):
-        if source.columns.count(column) > 1:
-            raise DataError(f"{source.origin.name}: column {column!r} is there twice; rename one of them")
 
 
 def _unrecognised(source: Source, field: str) -> str:

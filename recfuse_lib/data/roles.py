@@ -9,20 +9,20 @@ import ast
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.columns import IGNORED, is_missing, numbers, parsed_numbers, plain
-from recfuse_lib.data.faults import Faults
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError, Faults
 from recfuse_lib.data.times import times
 
 TEXT, CATEGORY, CATEGORIES, NUMBER, DATE = "text", "category", "categories", "number", "date"
 ROLES = {
     TEXT: "a language model reads it",
     CATEGORY: "one label",
-    CATEGORIES: "several labels, joined by '|'",
+    CATEGORIES: "several labels, joined by '|'; empty where there are none",
     NUMBER: "a quantity",
     DATE: "seconds since 1970",
     IGNORED: "not used",
@@ -122,7 +122,7 @@ def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
     texts = texts.mask(texts == "")
     known = texts[~is_missing(texts)]
     if not len(known):
-        return Attribute(IGNORED, column, "empty")
+        return _empty(stated, texts)
     role = stated or _role(plain(field), column.loc[known.index] if _is_typed(column) else known)
     missing = len(texts) - len(known)
     note = f", {missing:,} missing" if missing else ""
@@ -139,10 +139,21 @@ def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
         return _labels(texts, known, note)
     if role == CATEGORY:
         return Attribute(role, known.reindex(texts.index), f"{known.nunique():,} labels{note}")
-    cells = texts if plain(field) in ("title", "name") else known.reindex(texts.index)
+    there = texts.index if plain(field) in ("title", "name") else known.index
+    cells = column.astype("str").loc[there].reindex(texts.index).mask(texts.isna())
     return Attribute(
         role, cells, "" if role == IGNORED else f"{known.str.len().mean():.0f} characters on average{note}"
     )
+
+
+def _empty(stated: str | None, texts: pd.Series) -> Attribute:
+    """A column without a single cell; it is kept where its role is stated."""
+    if stated is None:
+        return Attribute(IGNORED, texts, "empty")
+    dtypes: dict[str, Any] = {NUMBER: "Int64", DATE: "Int64"}
+    cells = texts.where(texts.notna(), "") if stated == CATEGORIES else texts.mask(texts.notna())
+    kept: pd.Series = cells.astype(dtypes.get(stated, "str"))
+    return Attribute(stated, kept, "empty")
 
 
 def _is_typed(column: pd.Series) -> bool:
@@ -206,7 +217,7 @@ def _labels(texts: pd.Series, known: pd.Series, note: str) -> Attribute:
         )
     )
     n_labels = joined.str.split(LABEL_SEPARATOR, regex=False).explode().nunique()
-    cells = joined.mask(joined == "").reindex(texts.index).astype("str")
+    cells = joined.reindex(texts.index).fillna("").astype("str")
     return Attribute(CATEGORIES, cells, f"{how}, {n_labels:,} labels{note}")
 
 

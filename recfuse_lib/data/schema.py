@@ -1,4 +1,4 @@
-"""The one door through which data enters: a validated, immutable `Dataset`.
+"""The one door through which data enters: a validated, immutable `Dataset` of films, goods, songs or anything else.
 
 Taught in notebook 01.
 """
@@ -8,142 +8,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    import pandera.pandas as pandera
+from recfuse_lib.data.assembly import assemble, part
+from recfuse_lib.data.columns import plain
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.positives import Positives
+from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, TEXT
 
-INTERACTION_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-CATALOGUE_COLUMNS = ("item_id", "title", "year", "genres")
-ATTRIBUTE_COLUMNS = ("runtime_minutes", "budget_usd", "mpaa", "brand", "price", "description")
-RATING_RANGE = (0.5, 5.0)
-PROBLEMS_SHOWN = 5
-
-
-class DataError(ValueError):
-    """Data that breaks the schema. The message names the file, the line, the field, the reason and the way out."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where the rows of a table came from, so that an error can point at one.
-
-    Args:
-        name: File name or table name, as it shall stand in an error.
-        lines: Line number of each row in the file; `None` for a table that never was a file (rows are then named
-            by their position).
-    """
-
-    name: str
-    lines: np.ndarray | None = None
-
-    def at(self, row: int) -> str:
-        return f"{self.name} row {row}" if self.lines is None else f"{self.name} line {self.lines[row]}"
-
-
-def raise_problems(problems: list[str]) -> None:
-    """Raises one `DataError` that lists the first few problems and counts the rest."""
-    if not problems:
-        return
-    more = len(problems) - PROBLEMS_SHOWN
-    raise DataError("\n".join(problems[:PROBLEMS_SHOWN]) + (f"\n… and {more:,} more problems" if more > 0 else ""))
-
-
-def _schemas() -> dict[str, pandera.DataFrameSchema]:
-    import pandera.pandas as pandera
-
-    low, high = RATING_RANGE
-    identifier = pandera.Check(lambda ids: ids.astype("str").str.len() > 0, error="is empty; every row needs one")
-    interactions = {
-        "user_id": pandera.Column(checks=identifier),
-        "item_id": pandera.Column(checks=identifier),
-        "rating": pandera.Column(
-            float,
-            pandera.Check.in_range(low, high, error=f"is outside {low:g}–{high:g}; rescale the ratings to that range"),
-            coerce=True,
-        ),
-        "timestamp": pandera.Column(
-            "int64",
-            pandera.Check.ge(0, error="is negative; give Unix seconds (time since 1970-01-01 UTC)"),
-            coerce=True,
-        ),
-    }
-    has_text = pandera.Check(
-        lambda titles: titles.str.strip().str.len() > 0,
-        error="is empty; the text encoder reads it: give every item a title",
-    )
-    plausible = pandera.Check.in_range(1800, 2100, error="is outside 1800–2100; leave it empty when it is not known")
-    positive = pandera.Check.gt(0, error="is not positive; leave it empty when it is not known")
-    catalogue = {
-        "item_id": pandera.Column(checks=identifier, unique=True),
-        "title": pandera.Column("str", has_text),
-        "year": pandera.Column("Int64", plausible, nullable=True, coerce=True),
-        "genres": pandera.Column("str"),
-        "runtime_minutes": pandera.Column("Int64", positive, nullable=True, coerce=True, required=False),
-        "budget_usd": pandera.Column("Int64", positive, nullable=True, coerce=True, required=False),
-        "mpaa": pandera.Column("str", nullable=True, required=False),
-        "brand": pandera.Column("str", nullable=True, required=False),
-        "price": pandera.Column(float, positive, nullable=True, coerce=True, required=False),
-        "description": pandera.Column("str", nullable=True, required=False),
-    }
-    return {
-        "interactions": pandera.DataFrameSchema(interactions, unique=["user_id", "item_id"]),
-        "catalogue": pandera.DataFrameSchema(catalogue),
-    }
-
-
-def check_columns(columns: list[str], required: tuple[str, ...], optional: tuple[str, ...], origin: str) -> None:
-    """Raises `DataError` for a missing, unknown or repeated column."""
-    known = required + optional
-    problems = [
-        f"{origin}: unknown column {column!r}; known are {', '.join(known)}. Rename it or leave it out."
-        for column in columns
-        if column not in known
-    ]
-    problems += [f"{origin}: column {column!r} is missing" for column in required if column not in columns]
-    problems += [
-        f"{origin}: column {column!r} is there twice" for column in dict.fromkeys(columns) if columns.count(column) > 1
-    ]
-    raise_problems(problems)
-
-
-def _validate(table: pd.DataFrame, schema: pandera.DataFrameSchema, origin: Origin) -> pd.DataFrame:
-    import pandera.errors
-
-    table = table.reset_index(drop=True)
-    try:
-        return pd.DataFrame(schema.validate(table, lazy=True))
-    except pandera.errors.SchemaErrors as errors:
-        raise_problems(_describe(errors.failure_cases, table, origin))
-        raise
-
-
-def _describe(failures: pd.DataFrame, table: pd.DataFrame, origin: Origin) -> list[str]:
-    """One sentence a bad value, in the order of the rows."""
-    problems: dict[tuple[int, str], str] = {}
-    for failure in failures.itertuples():
-        place: Any = failure.index
-        row = -1 if place is None or pd.isna(place) else int(place)
-        column, check, value = str(failure.column), str(failure.check), failure.failure_case
-        if check == "multiple_fields_uniqueness":
-            user, item = table.loc[row, "user_id"], table.loc[row, "item_id"]
-            text = f"user {user!s} rated item {item!s} more than once; keep the newest rating of each pair"
-            column = "duplicate"
-        elif check == "field_uniqueness":
-            text = f"{column} {value!s} is there more than once"
-        elif check == "not_nullable":
-            text = f"{column} is missing"
-        elif check.startswith(("coerce_dtype", "dtype")):
-            text = f"{column} {value!r} is not of type {check.split('(')[-1].rstrip(')').strip(chr(39))}"
-        else:
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            text = f"{column} {shown} {check}".replace("  ", " ")
-        problems.setdefault((row, column), f"{origin.name if row < 0 else origin.at(row)}: {text}")
-    return [problems[key] for key in sorted(problems)]
-
+YEARS = (1800, 2100)
 
 _ARTICLE = re.compile(
     r"^(?P<title>[^(]+?), (?P<article>The|A|An|Les|Le|La|L'|Il|El|Los|Las|Das|Der|Die)(?P<rest>$| \()"
@@ -165,25 +42,31 @@ def natural_title(title: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Interactions and the catalogue they refer to, validated and in a fixed order.
+    """Interactions, the catalogue they refer to, and the people, validated and in a fixed order.
 
-    Build one with `Dataset.of`, `recfuse_lib.data.movielens.load` or `recfuse_lib.data.custom.read_csv`.
+    `recfuse_lib.data.read.read` makes one from files, `Dataset.of` from tables; `movielens.load`, `ml100k.load`,
+    `public_formats.load` and a `Market` have one.
 
     Attributes:
         name: What the data is called.
-        interactions: Columns `user_id`, `item_id`, `rating` (0.5–5), `timestamp` (Unix seconds), ordered by time;
-            ties are broken by user, then item.
-        catalogue: Columns `item_id`, `title`, `year`, `genres` ("Action|Comedy", "" when none) and, where known,
-            `runtime_minutes`, `budget_usd`, `mpaa`, `brand`, `price`, `description`. The position of a row is the
-            *item code*.
+        interactions: `user_id`, `item_id`, `signal` (as "rating" or "purchase") and, where there are any, `value`
+            (stars, plays; float64) and `timestamp` (int64, seconds since 1970); each pair once, ordered by time, then
+            user, then item.
+        catalogue: `item_id` and the attributes, one row an item; the position of a row is the *item code*.
+        roles: Attribute of the catalogue → its role (`roles.ROLES`).
+        users: `user_id` and the attributes of everybody who has interactions, or None. They serve slices and fairness
+            and are no features.
+        user_roles: Attribute of the users → its role.
+        positives: What counts as a positive.
 
     Example:
-        >>> import pandas as pd
-        >>> interactions = pd.DataFrame({"user_id": [7], "item_id": [3], "rating": [4.0], "timestamp": [10]})
-        >>> catalogue = pd.DataFrame({"item_id": [3], "title": ["Alien"], "year": [1979], "genres": ["Horror|Sci-Fi"]})
-        >>> dataset = Dataset.of("tiny", interactions, catalogue)
+        >>> log = pd.DataFrame({"user_id": [7, 7], "item_id": [3, 4], "rating": [5.0, 2.5], "timestamp": [10, 11]})
+        >>> items = pd.DataFrame({"item_id": [3, 4], "title": ["Alien", "Ran"], "genres": ["Horror|Sci-Fi", "War"]})
+        >>> dataset = Dataset.of("tiny", log, items)
+        >>> print(dataset.positives)
+        A positive is every rating with a value of 4 or more (inferred: stars up to 5).
         >>> dataset.texts()
-        ['Alien (1979). Horror, Sci-Fi.']
+        ['Alien. Horror, Sci-Fi.', 'Ran. War.']
 
     Taught in notebook 01.
     """
@@ -191,49 +74,55 @@ class Dataset:
     name: str
     interactions: pd.DataFrame
     catalogue: pd.DataFrame
+    roles: Mapping[str, str]
+    users: pd.DataFrame | None
+    user_roles: Mapping[str, str]
+    positives: Positives
 
     @classmethod
     def of(
         cls,
         name: str,
         interactions: pd.DataFrame,
-        catalogue: pd.DataFrame,
-        interactions_origin: Origin | None = None,
-        catalogue_origin: Origin | None = None,
+        catalogue: pd.DataFrame | None = None,
+        users: pd.DataFrame | None = None,
+        *,
+        roles: Mapping[str, str] | None = None,
+        positive: str | None = None,
+        signal: str | None = None,
+        keep: str | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> Dataset:
-        """Validates two tables and puts them in order.
+        """Validates tables and puts them in order.
 
         Args:
             name: What the data is called.
-            interactions: One row an interaction; see the class.
-            catalogue: One row an item; see the class.
-            interactions_origin: Where the interactions came from, for error messages.
-            catalogue_origin: Where the catalogue came from, for error messages.
+            interactions: One row for each thing that a person did with an item; its columns are recognised by name, as
+                those of a file are; times are seconds since 1970.
+            catalogue: One row an item, any attributes.
+            users: One row a person, any attributes.
+            roles, positive, signal, keep, say: As in `recfuse_lib.data.read.read`.
 
         Raises:
-            DataError: A column is missing, unknown or repeated, or a row breaks the schema; the message names file,
-                line, field and reason.
+            DataError: A column is missing, or a row breaks the schema; the message names table, row, field and reason.
         """
-        interactions_origin = interactions_origin or Origin("interactions")
-        catalogue_origin = catalogue_origin or Origin("catalogue")
-        check_columns(list(interactions.columns), INTERACTION_COLUMNS, (), interactions_origin.name)
-        check_columns(list(catalogue.columns), CATALOGUE_COLUMNS, ATTRIBUTE_COLUMNS, catalogue_origin.name)
-        for table, origin in ((interactions, interactions_origin), (catalogue, catalogue_origin)):
-            if table.empty:
-                raise DataError(f"{origin.name}: no rows; a recommender needs at least one interaction and one item")
-        schemas = _schemas()
-        catalogue = _validate(catalogue, schemas["catalogue"], catalogue_origin)
-        interactions = _validate(interactions, schemas["interactions"], interactions_origin)
-        known = interactions["item_id"].isin(catalogue["item_id"])
-        items = interactions["item_id"].to_numpy()
-        raise_problems(
-            [
-                f"{interactions_origin.at(int(row))}: item {items[row]} is not in {catalogue_origin.name}"
-                for row in np.flatnonzero(~known)
-            ]
+        tables = assemble(
+            part("interactions", interactions),
+            None if catalogue is None else part("catalogue", catalogue),
+            None if users is None else part("users", users),
+            time="s",
+            roles=roles,
+            positive=positive,
+            signal=signal,
+            keep=keep,
+            say=say,
         )
-        interactions = interactions.sort_values(["timestamp", "user_id", "item_id"], ignore_index=True)
-        return cls(name, interactions[list(INTERACTION_COLUMNS)], catalogue)
+        return cls(name, **tables)
+
+    @functools.cached_property
+    def positive(self) -> np.ndarray:
+        """Which interactions are positive, bool (N,)."""
+        return self.positives.of(self.interactions)
 
     @functools.cached_property
     def user_ids(self) -> np.ndarray:
@@ -248,19 +137,40 @@ class Dataset:
     def n_items(self) -> int:
         return len(self.catalogue)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether anything is known of the order in which somebody did things; an empty log says nothing against it."""
+        if "timestamp" not in self.interactions:
+            return False
+        moments = self.interactions.groupby("user_id")["timestamp"].nunique()
+        return moments.empty or bool((moments > 1).any())
+
+    @property
+    def has_stars(self) -> bool:
+        """Whether there are ratings whose value a model can learn to predict."""
+        if "value" not in self.interactions:
+            return False
+        stars = self.interactions.loc[self.interactions["signal"] == "rating", "value"]
+        return stars.nunique() > 1
+
     @functools.cached_property
     def _item_index(self) -> pd.Index:  # type: ignore[type-arg]
         index: pd.Index = pd.Index(self.catalogue["item_id"].to_numpy())  # type: ignore[type-arg]
         return index
 
     def events(self) -> pd.DataFrame:
-        """The interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64)."""
+        """The interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
+
+        `rating` is on one scale whatever the signals are, five stars: `Positives.stars`. Where no times are known,
+        every `timestamp` is 0.
+        """
+        table = self.interactions
         return pd.DataFrame(
             {
-                "user": np.searchsorted(self.user_ids, self.interactions["user_id"].to_numpy()).astype("int32"),
-                "item": self._item_index.get_indexer(pd.Index(self.interactions["item_id"].to_numpy())).astype("int32"),
-                "rating": self.interactions["rating"].to_numpy("float32"),
-                "timestamp": self.interactions["timestamp"].to_numpy("int64"),
+                "user": np.searchsorted(self.user_ids, table["user_id"].to_numpy()).astype("int32"),
+                "item": self._item_index.get_indexer(pd.Index(table["item_id"].to_numpy())).astype("int32"),
+                "rating": self.positives.stars(table),
+                "timestamp": table["timestamp"].to_numpy("int64") if self.has_times else np.zeros(len(table), "int64"),
             }
         )
 
@@ -292,15 +202,59 @@ class Dataset:
             )
         return code
 
+    def columns(self, *roles: str) -> list[str]:
+        """Names of the catalogue's attributes in some roles, in the order of the catalogue."""
+        return [name for name, role in self.roles.items() if role in roles]
+
+    def _title_column(self) -> list[str]:
+        """The name of the column that titles are in, or nothing."""
+        texts = self.columns(TEXT)
+        return ([name for name in texts if plain(name) in ("title", "name", "headline")] or texts)[:1]
+
+    def titles(self) -> list[str]:
+        """What to call each item: its title as written, or its id where it has none."""
+        ids = self.catalogue["item_id"].astype("str")
+        column = self._title_column()
+        return (self.catalogue[column[0]].fillna(ids) if column else ids).tolist()
+
+    def labels(self) -> list[list[str]]:
+        """The labels of each item: those of all columns in the role `categories`."""
+        found: list[list[str]] = [[] for _ in range(self.n_items)]
+        for name in self.columns(CATEGORIES):
+            for own, cell in zip(found, self.catalogue[name], strict=True):
+                own += [label for label in cell.split(LABEL_SEPARATOR) if label]
+        return found
+
     def texts(self) -> list[str]:
-        """One text an item for a language model: title, year, genres and, where there is one, the description."""
-        descriptions = self.catalogue.get("description", pd.Series(pd.NA, self.catalogue.index))
-        rows = zip(self.catalogue["title"], self.catalogue["year"], self.catalogue["genres"], descriptions, strict=True)
-        return [_verbalise(*row) for row in rows]
+        """One text an item for a language model: title, year, labels and whatever else is text; "" for nothing known.
+
+        Labels are the columns in the role `categories`.
+        """
+        first = self._title_column()
+        others = [name for name in self.columns(TEXT) if name not in first]
+        cells = [self.catalogue[name].fillna("") for name in (*first, *self.columns(CATEGORIES), *others)]
+        n_labels = len(self.columns(CATEGORIES))
+        rows = zip(*cells, strict=True) if cells else [()] * self.n_items
+        found = []
+        for row, year in zip(rows, self.years(), strict=True):
+            title, labels, more = row[: len(first)], row[len(first) :][:n_labels], row[len(first) + n_labels :]
+            found.append(_verbalise(title[0] if title else "", year, [one for one in labels if one], more))
+        return found
+
+    def years(self) -> np.ndarray:
+        """The year of each item, float64 (I,): of a column of years, else of the first date; NaN where unknown."""
+        numbers = [name for name in self.columns(NUMBER) if plain(name).endswith("year")]
+        if numbers:
+            years = self.catalogue[numbers[0]].to_numpy("float64", na_value=np.nan)
+            return np.where((years >= YEARS[0]) & (years <= YEARS[1]), years, np.nan)
+        if dates := self.columns(DATE):
+            days = pd.to_datetime(self.catalogue[dates[0]].astype("float64"), unit="s")
+            return days.dt.year.to_numpy("float64")
+        return np.full(self.n_items, np.nan)
 
 
-def _verbalise(title: str, year: Any, genres: str, description: Any) -> str:
-    when = "" if pd.isna(year) else f" ({year})"
-    what = f" {genres.replace('|', ', ')}." if genres else ""
-    more = "" if pd.isna(description) else f" {description}"
-    return f"{natural_title(title)}{when}.{what}{more}"
+def _verbalise(title: str, year: float, labels: list[str], more: tuple[str, ...]) -> str:
+    when = "" if np.isnan(year) else f" ({int(year)})"
+    what = "".join(f" {one.replace(LABEL_SEPARATOR, ', ')}." for one in labels)
+    head = f"{natural_title(title)}{when}." if title or when else ""
+    return " ".join([f"{head}{what}", *filter(None, more)]).strip()

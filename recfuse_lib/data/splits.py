@@ -2,7 +2,8 @@
 
 Every protocol gives a validation fold for tuning and a test fold that is scored once. In both, nothing in the history
 is later than the first target of the same user (`warm`, `last_one`), than the global cut (`rolling`), or touches a
-held-out item (`cold`). A rating of 4 or more is a *positive*, the only kind of target; every rating may be history.
+held-out item (`cold`). A *positive*, 4 or more on the scale of `Dataset.events`, is the only kind of target; every
+interaction may be history. Where no times are known, `warm` and `last_one` hold out at random.
 
 Taught in notebook 01.
 """
@@ -15,7 +16,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 
 POSITIVE = 4.0
 MIN_POSITIVES = 5
@@ -103,7 +105,9 @@ class Queries:
         return scipy.sparse.csr_array((values, self.item, self.indptr), shape=shape, copy=True)
 
     def steps_back(self) -> np.ndarray:
-        """How many interactions of the same history came after each one, (H,)."""
+        """How many interactions of the same history came after each one, (H,); 0 where no times are known."""
+        if not self.timestamp.any():
+            return np.zeros(len(self.item), "int64")
         return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.item))
 
 
@@ -157,8 +161,38 @@ class RatingSplit:
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
-    """Events by user, then time; ties in time are broken by item code."""
-    return events.sort_values(["user", "timestamp", "item"], ignore_index=True)
+    """Events by user, then time; ties in time are broken by item code.
+
+    Events without times (every `timestamp` is 0) are put in a random order, always the same one.
+    """
+    if events["timestamp"].any() or events.empty:
+        return events.sort_values(["user", "timestamp", "item"], ignore_index=True)
+    order = np.lexsort((_shuffled(events["user"], events["item"]), events["user"]))
+    return events.iloc[order].reset_index(drop=True)
+
+
+def _shuffled(user: pd.Series, item: pd.Series) -> np.ndarray:
+    """A number for each pair that looks random: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    mixed = user.to_numpy("uint64") << np.uint64(32) | item.to_numpy("uint64")
+    mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _check(dataset: Dataset, protocol: str) -> None:
+    """Raises `DataError` for data that nothing can be learned from."""
+    reason = (
+        "it has one person, and a recommender learns from others"
+        if dataset.n_users < 2
+        else "it has one item, and there is nothing to choose from"
+        if dataset.n_items < 2
+        else f"nothing in it is positive. {dataset.positives} State another rule, as positive='value>=3'"
+        if not dataset.positive.any()
+        else None
+    )
+    if reason:
+        raise DataError(f"{dataset.name}: the protocol {protocol} cannot be used: {reason}")
 
 
 def warm(dataset: Dataset) -> Split:
@@ -168,11 +202,11 @@ def warm(dataset: Dataset) -> Split:
     the rating, so that nothing from a user's future is known.
 
     Raises:
-        DataError: No user has five positives.
+        DataError: Nobody has five positives, or there is nothing to learn from.
 
     Taught in notebook 01.
     """
-    events, place = _positives_from_the_end(dataset)
+    events, place = _positives_from_the_end(dataset, "warm")
     count = place["count"]
     n_test = np.maximum(1, np.floor(count * TEST_SHARE + 1e-9))
     n_validation = np.maximum(1, np.floor(count * VALIDATION_SHARE + 1e-9))
@@ -185,25 +219,26 @@ def last_one(dataset: Dataset) -> Split:
     """Each user's last positive is the test, the one before it the validation: for comparison with papers only.
 
     Raises:
-        DataError: No user has five positives.
+        DataError: Nobody has five positives, or there is nothing to learn from.
 
     Taught in notebook 10.
     """
-    events, place = _positives_from_the_end(dataset)
+    events, place = _positives_from_the_end(dataset, "last-one")
     return _split_by_user(
         "last-one", dataset, events, place.index[place["from_end"] == 1], place.index[place["from_end"] == 0]
     )
 
 
-def _positives_from_the_end(dataset: Dataset) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _positives_from_the_end(dataset: Dataset, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    _check(dataset, protocol)
     events = in_order(dataset.events())
     positives = events[events["rating"] >= POSITIVE].groupby("user")["item"]
     place = pd.DataFrame({"count": positives.transform("size"), "from_end": positives.cumcount(ascending=False)})
     place = place[place["count"] >= MIN_POSITIVES]
     if place.empty:
         raise DataError(
-            f"{dataset.name}: no user has {MIN_POSITIVES} ratings of {POSITIVE:g} or more; "
-            "there is nobody to hold targets out from"
+            f"{dataset.name}: the protocol {protocol} cannot be used: nobody has {MIN_POSITIVES} positives to "
+            f"hold some of them out. {dataset.positives}"
         )
     return events, place
 
@@ -243,8 +278,12 @@ def cold(dataset: Dataset, seed: int) -> Split:
         dataset: The data.
         seed: The number of the split; the leaderboard uses 0 to 9.
 
+    Raises:
+        DataError: Nobody likes a held-out item, or there is nothing to learn from.
+
     Taught in notebook 01.
     """
+    _check(dataset, "cold")
     events = in_order(dataset.events())
     order = np.random.default_rng(seed).permutation(dataset.n_items)
     n_cold = max(1, round(dataset.n_items * COLD_SHARE))
@@ -253,6 +292,11 @@ def cold(dataset: Dataset, seed: int) -> Split:
     def fold(held_out: np.ndarray, unknown: np.ndarray) -> Fold:
         candidates = np.isin(np.arange(dataset.n_items), held_out)
         is_target = candidates[events["item"]] & (events["rating"] >= POSITIVE)
+        if not is_target.any() or len(unknown) == dataset.n_items:
+            raise DataError(
+                f"{dataset.name}: the protocol cold cannot be used: of its {dataset.n_items:,} items a tenth is held "
+                "out, and nobody likes one of those"
+            )
         return _fold(dataset, events[~np.isin(events["item"], unknown)], events[is_target], candidates)
 
     return Split("cold", fold(validation_items, order[: 2 * n_cold]), fold(test_items, test_items))
@@ -264,16 +308,28 @@ def rolling(dataset: Dataset) -> Split:
     The test is cut at the 80 % quantile of time, the validation at the 70 % quantile (and ends where the test starts).
     Items that nobody had rated at the cut are neither candidates nor targets: a frozen catalogue cannot hold them.
 
+    Raises:
+        DataError: No times are known, or there is nobody to ask after a cut.
+
     Taught in notebook 01.
     """
+    _check(dataset, "rolling")
+    if not dataset.has_times:
+        raise DataError(f"{dataset.name}: the protocol rolling cannot be used: it cuts in time, and no times are known")
     events = in_order(dataset.events())
     validation_cut, test_cut = np.quantile(
         events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
     )
+    end = int(events["timestamp"].max()) + 1
     validation = rolling_fold(dataset, events, int(validation_cut), int(test_cut))
-    return Split(
-        "rolling", validation, rolling_fold(dataset, events, int(test_cut), int(events["timestamp"].max()) + 1)
-    )
+    test = rolling_fold(dataset, events, int(test_cut), end)
+    for fold, part in ((validation, "validation"), (test, "test")):
+        if not len(fold.queries):
+            raise DataError(
+                f"{dataset.name}: the protocol rolling cannot be used: in the time of its {part} nobody likes an item "
+                "that was known before"
+            )
+    return Split("rolling", validation, test)
 
 
 def rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:
@@ -318,14 +374,22 @@ def rating(dataset: Dataset, fold: int) -> RatingSplit:
 
     Raises:
         ValueError: There is no such fold.
+        DataError: There are no ratings, or too few.
 
     Taught in notebook 04.
     """
     if fold not in range(RATING_FOLDS):
         raise ValueError(f"fold {fold} does not exist; there are folds 0 to {RATING_FOLDS - 1}")
+    if not dataset.has_stars:
+        raise DataError(f"{dataset.name}: the protocol rating cannot be used: there are no ratings of different values")
     events = in_order(dataset.events())
     place = np.random.default_rng(0).permutation(len(events))
     is_test = place % RATING_FOLDS == fold
     is_validation = ~is_test & (place // RATING_FOLDS % 10 == 0)
     parts = (events[~is_test & ~is_validation], events[is_validation], events[is_test])
+    if any(part.empty for part in parts):
+        raise DataError(
+            f"{dataset.name}: the protocol rating cannot be used: of {len(events):,} ratings nothing is left for the "
+            "training, the validation or the test of a fold"
+        )
     return RatingSplit(*(part.reset_index(drop=True) for part in parts))

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.columns import IGNORED, MISSING, TRIED
-from recfuse_lib.data.faults import Faults, shown
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError, Faults, shown
 
 EARLIEST, LATEST = 1e8, 4.2e9
 """Seconds since 1970 that a time of an interaction plausibly has: 1973 to 2102."""

@@ -176,7 +176,7 @@ def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
     """Key → log-likelihoods that come with the course, as `recfuse_lib.stated.tags.likelihood_judge` keeps them.
 
     Raises:
-        recfuse_lib.data.schema.DataError: The file is not what its checksum says.
+        recfuse_lib.data.faults.DataError: The file is not what its checksum says.
 
     Example:
         >>> {array.dtype.name for array in committed_likelihoods().values()}

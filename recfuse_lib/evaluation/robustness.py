@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import RATING_RANGE
+from recfuse_lib.data.positives import RATING_RANGE
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import paired_bootstrap

@@ -24,6 +24,7 @@ from keras import ops
 from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.baselines.item_knn import ItemKNN
 from recfuse_lib.data import splits
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, NUMBER
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.attributes import AttributeEncoder
@@ -43,6 +44,10 @@ FUSIONS: dict[str, Callable[[int, int], Any]] = {
     "early": lambda dimensions, hidden: EarlyFusion(hidden),
     "attention": AttentionFusion,
 }
+DIMENSIONS = (
+    *("linear", "linear, recent", "neighbours", "sequence", "month", "year", "text", "genres", "release", "unreleased"),
+    *("content", "popularity", "popularity by content"),
+)
 RATING_PARTS, COLD_ROUNDS = 4, 2
 EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 THREADS = 2
@@ -67,8 +72,8 @@ class FusedModel:
     r̂ + gate(like-minded, taste and mood, s(u, i)). The second reads the score of the first, so both train its gate.
 
     Args:
-        dataset: Whose catalogue says what the items are; its interactions are not looked at.
-        text: Raw text encodings of the items, (I, D).
+        dataset: Whose catalogue says what the items are; of its interactions only whether they have times and stars.
+        text: Raw text encodings of the items, (I, D); None where there are no texts.
         left_out: Names of dimensions that are not used, for an ablation.
         hidden: See `EvidenceGate`.
         fusion: "gated" is `EvidenceGate`; "late", "early" and "attention" are there to be compared with it.
@@ -76,7 +81,8 @@ class FusedModel:
         seed: Of the drawn candidates, the hidden items and the network.
 
     Attributes:
-        names: The dimensions, in the order of the gates.
+        names: The dimensions, in the order of the gates: those that the data says something about. Without times
+            there is no order and no surroundings, without texts, labels or years nothing that reads them.
         gate: The trained `EvidenceGate` of the score.
         rating_gate: The trained `EvidenceGate` of the stars.
 
@@ -86,7 +92,7 @@ class FusedModel:
     def __init__(
         self,
         dataset: Dataset,
-        text: np.ndarray,
+        text: np.ndarray | None = None,
         left_out: tuple[str, ...] = (),
         hidden: int = 32,
         fusion: str = "gated",
@@ -97,42 +103,76 @@ class FusedModel:
             raise ValueError(f"fusion is {fusion!r}; it is one of {', '.join(FUSIONS)}")
         self.dataset, self.text, self.left_out = dataset, text, left_out
         self.hidden, self.fusion, self.task_weight, self.seed = hidden, fusion, task_weight, seed
-        self.years = dataset.catalogue["year"].astype("float64").to_numpy(na_value=np.nan)
-        genres = dataset.catalogue["genres"].str.get_dummies("|").to_numpy("float64")
-        self.genres = genres / np.sqrt(np.maximum(genres.sum(axis=1, keepdims=True), 1))
-        every = list(self._dimensions(np.arange(2), np.zeros((2, 1))))
+        self.years = dataset.years()
+        labels = dataset.columns(CATEGORIES) or dataset.columns(CATEGORY)
+        self.genres = self._labels(labels)
+        every = self._known_of()
         if unknown := set(left_out) - set(every):
             raise ValueError(f"no dimension is called {', '.join(sorted(unknown))}; there are {', '.join(every)}")
         self.names = [name for name in every if name not in left_out]
 
     def content(self, known: np.ndarray) -> np.ndarray:
         """What the items are, float32 (I, C): text, attributes and era, centred and scaled by the known items alone."""
-        whitened = Whitening(shrinkage=0.1).fit(self.text[known]).transform(self.text)
-        attributes, _ = AttributeEncoder().fit(self.dataset.catalogue.iloc[known]).transform(self.dataset.catalogue)
-        middles = np.array([1930, 1950, 1965, 1975, 1985, 1990, 1994, 1997, 2000, 2004, 2008, 2012])
-        eras = np.nan_to_num(np.exp(-(((self.years[:, None] - middles) / 8) ** 2)))
-        content = np.concatenate([whitened, 0.4 * attributes, 0.35 * eras], axis=1).astype("float32")
+        catalogue = self.dataset.catalogue
+        parts: list[np.ndarray] = []
+        if self.text is not None:
+            parts.append(Whitening(shrinkage=0.1).fit(self.text[known]).transform(self.text))
+        if self.dataset.columns(CATEGORY, CATEGORIES, NUMBER, DATE):
+            attributes, _ = AttributeEncoder(self.dataset.roles).fit(catalogue.iloc[known]).transform(catalogue)
+            parts.append(0.4 * attributes)
+        if np.isfinite(self.years).any():
+            middles = np.array([1930, 1950, 1965, 1975, 1985, 1990, 1994, 1997, 2000, 2004, 2008, 2012])
+            parts.append(0.35 * np.nan_to_num(np.exp(-(((self.years[:, None] - middles) / 8) ** 2))))
+        if not parts:
+            return np.zeros((self.dataset.n_items, 1), "float32")
+        content = np.concatenate(parts, axis=1).astype("float32")
         return np.asarray(content - content[known].mean(axis=0))
 
-    def _dimensions(self, known: np.ndarray, content: np.ndarray) -> Mapping[str, Dimension]:
-        """Unfitted dimensions by name; all content is centred with the known items only."""
-        centred = Centring().fit(self.text[known]).transform(self.text)
-        genres = (self.genres - self.genres[known].mean(axis=0)).astype("float32")
-        return {
-            "linear": EASE(100.0),
-            "linear, recent": EASE(50.0, RECENT),
-            "neighbours": ItemKNN(100, 10.0, RECENT),
-            "sequence": closed_form.Transitions(),
-            "month": closed_form.Surroundings(30.0),
-            "year": closed_form.Surroundings(300.0),
-            "text": closed_form.Likeness(centred),
-            "genres": closed_form.Likeness(genres),
-            "release": closed_form.ReleaseYears(self.years),
-            "unreleased": closed_form.NotYetReleased(self.years),
-            "content": closed_form.ContentColumns(content),
-            "popularity": closed_form.ContentPopularity(),
-            "popularity by content": closed_form.ContentPopularity(content),
+    def _labels(self, columns: list[str]) -> np.ndarray | None:
+        """1 / √n for each of an item's n labels, float64 (I, number of labels); None where there are none."""
+        roles = {column: self.dataset.roles[column] for column in columns}
+        if not columns:
+            return None
+        labels, _ = AttributeEncoder(roles).fit(self.dataset.catalogue).transform(self.dataset.catalogue)
+        matrix = labels.astype("float64")
+        return np.asarray(matrix / np.sqrt(np.maximum(matrix.sum(axis=1, keepdims=True), 1)))
+
+    def _known_of(self) -> list[str]:
+        """The dimensions that the data says something about."""
+        years = bool(np.isfinite(self.years).any())
+        content = self.text is not None or bool(self.dataset.columns(CATEGORY, CATEGORIES, NUMBER, DATE))
+        needs = {
+            **dict.fromkeys(("linear, recent", "sequence", "month", "year"), self.dataset.has_times),
+            "text": self.text is not None,
+            "genres": self.genres is not None,
+            "release": years,
+            "unreleased": years and self.dataset.has_times,
+            **dict.fromkeys(("content", "popularity by content"), content),
         }
+        return [name for name in DIMENSIONS if needs.get(name, True)]
+
+    def _dimension(self, name: str, known: np.ndarray, content: np.ndarray) -> Dimension:
+        """An unfitted dimension; all content is centred with the known items only."""
+        if name == "text":
+            assert self.text is not None
+            return closed_form.Likeness(Centring().fit(self.text[known]).transform(self.text))
+        if name == "genres":
+            assert self.genres is not None
+            return closed_form.Likeness((self.genres - self.genres[known].mean(axis=0)).astype("float32"))
+        made: dict[str, Callable[[], Dimension]] = {
+            "linear": lambda: EASE(100.0),
+            "linear, recent": lambda: EASE(50.0, RECENT),
+            "neighbours": lambda: ItemKNN(100, 10.0, RECENT),
+            "sequence": closed_form.Transitions,
+            "month": lambda: closed_form.Surroundings(30.0),
+            "year": lambda: closed_form.Surroundings(300.0),
+            "release": lambda: closed_form.ReleaseYears(self.years),
+            "unreleased": lambda: closed_form.NotYetReleased(self.years),
+            "content": lambda: closed_form.ContentColumns(content),
+            "popularity": closed_form.ContentPopularity,
+            "popularity by content": lambda: closed_form.ContentPopularity(content),
+        }
+        return made[name]()
 
     def learn(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
         """Train the gates on events held out of `history`, then fit every dimension on all of it.
@@ -301,9 +341,7 @@ class FusedModel:
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             content = self.content(known)
             self.towers = {
-                name: tower.fit(events, self.dataset.n_items)
-                for name, tower in self._dimensions(known, content).items()
-                if name in self.names
+                name: self._dimension(name, known, content).fit(events, self.dataset.n_items) for name in self.names
             }
             if self.task_weight:
                 self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)

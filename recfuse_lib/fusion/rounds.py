@@ -14,7 +14,8 @@ import pandas as pd
 import scipy.sparse
 
 from recfuse_lib.data import splits
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 
 HIDDEN_SHARE = 0.1

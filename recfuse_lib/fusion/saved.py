@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.fusion.model import FUSIONS, FusedModel, rating_gate
 
@@ -50,7 +51,7 @@ def save(model: FusedModel, path: Path | str) -> None:
             Path(file.name).unlink(missing_ok=True)
 
 
-def load(path: Path | str, dataset: Dataset, text: np.ndarray) -> FusedModel:
+def load(path: Path | str, dataset: Dataset, text: np.ndarray | None) -> FusedModel:
     """The saved model; on one machine its scores are the same to the bit.
 
     Args:
@@ -85,6 +86,6 @@ def _gates(model: FusedModel) -> dict[str, Any]:
     return {"gate": model.gate} | ({"rating_gate": model.rating_gate} if model.task_weight else {})
 
 
-def _checksum(dataset: Dataset, text: np.ndarray) -> str:
-    content = dataset.catalogue.to_csv().encode() + np.ascontiguousarray(text).tobytes()
+def _checksum(dataset: Dataset, text: np.ndarray | None) -> str:
+    content = dataset.catalogue.to_csv().encode() + (b"" if text is None else np.ascontiguousarray(text).tobytes())
     return hashlib.sha256(content).hexdigest()

@@ -15,15 +15,24 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import ATTRIBUTE_COLUMNS, CATALOGUE_COLUMNS, INTERACTION_COLUMNS, Dataset, natural_title
+from recfuse_lib.data.positives import Positives
+from recfuse_lib.data.schema import Dataset, natural_title
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle
+from recfuse_lib.serving.events import ROLES
 from recfuse_lib.serving.graph_session import GraphSession
 
 
 class ItemError(ValueError):
     """An item that cannot be added. The message says why."""
+
+
+def _items_alone(name: str, catalogue: pd.DataFrame) -> Dataset:
+    """A data set that nobody has interactions in."""
+    roles = {column: role for column, role in ROLES.items() if column in catalogue}
+    nobody = pd.DataFrame(columns=["user_id", "item_id", "signal", "value", "timestamp"])
+    return Dataset(name, nobody, catalogue, roles, None, {}, Positives.parse("value>=4"))
 
 
 class Catalogue:
@@ -81,7 +90,8 @@ class Catalogue:
     def _describe(self) -> None:
         """What constraints and wishes ask about."""
         columns: dict[str, list[Any]] = {
-            name: [record.get(name) for record in self.records] for name in (*CATALOGUE_COLUMNS, "price")
+            name: [record.get(name) for record in self.records]
+            for name in ("item_id", "title", "year", "genres", "price")
         }
         self._numbers = {name: np.array(columns[name], "float64") for name in ("year", "price")}
         columns["genres"] = [genres or "" for genres in columns["genres"]]
@@ -107,8 +117,7 @@ class Catalogue:
         for name in self._numbers:
             frame[name] = pd.array(self._numbers[name], dtype="Float64")
             frame[name] = frame[name].where(~np.isnan(self._numbers[name]), pd.NA)
-        nobody = pd.DataFrame(columns=list(INTERACTION_COLUMNS))
-        self.dataset = Dataset("the catalogue", nobody, frame)
+        self.dataset = _items_alone("the catalogue", frame)
 
     def allowed(self, constraints: Mapping[str, Any]) -> np.ndarray:
         """Which items meet all constraints, bool (I,). An item whose year or price is not known does not.
@@ -140,8 +149,7 @@ class Catalogue:
         for item in items:
             if item["item_id"] in self.codes:
                 raise ItemError(f"item {item['item_id']!r} is in the catalogue already")
-        kept = (*CATALOGUE_COLUMNS, *ATTRIBUTE_COLUMNS)
-        records = [{name: item[name] for name in kept if item.get(name) is not None} for item in items]
+        records = [{name: item[name] for name in ("item_id", *ROLES) if item.get(name) is not None} for item in items]
         encoded = self._encodings(items, records)
         present = np.stack([known for _, known in encoded.values()], axis=1).astype("float32")
         if not (known := present.any(axis=1)).all():
@@ -169,14 +177,13 @@ class Catalogue:
         self, items: Sequence[Mapping[str, Any]], records: list[dict[str, Any]]
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Dimension -> (centred encodings (N, width), present (N,)) of new items."""
-        table = pd.DataFrame(records).reindex(columns=[*CATALOGUE_COLUMNS, *ATTRIBUTE_COLUMNS])
+        table = pd.DataFrame(records).reindex(columns=["item_id", *ROLES])
         table["genres"] = table["genres"].fillna("")
         encoded = {}
         for name, width in self._bundle.schema["dimensions"].items():
             matrix, known = np.zeros((len(items), width), "float32"), np.zeros(len(items), bool)
             if name == "text" and self._encode_text is not None:
-                nobody = pd.DataFrame(columns=list(INTERACTION_COLUMNS))
-                matrix = self._encode_text(Dataset("new items", nobody, table).texts())
+                matrix = self._encode_text(_items_alone("new items", table).texts())
                 known[:] = True
             elif name == "attributes":
                 matrix, known = self._attributes.transform(table.reindex(columns=self._attribute_columns))
@@ -191,11 +198,11 @@ class Catalogue:
     def _attributes(self) -> AttributeEncoder:
         """The encoder that the model was trained with: fitted on the same rows, it is the same."""
         table = pd.DataFrame(self._bundle.catalogue()).reindex(columns=self._attribute_columns)
-        return AttributeEncoder().fit(table[self._bundle.array("seen")])
+        return AttributeEncoder(ROLES).fit(table[self._bundle.array("seen")])
 
     @functools.cached_property
     def _attribute_columns(self) -> list[str]:
-        return [name for name in self._bundle.schema["catalogue"] if name in (*CATALOGUE_COLUMNS, *ATTRIBUTE_COLUMNS)]
+        return [name for name in self._bundle.schema["catalogue"] if name in ("item_id", *ROLES)]
 
     @functools.cached_property
     def _pictures(self) -> GraphSession:

@@ -37,7 +37,7 @@ RESTS = 4
 
 def encode_attributes(dataset: Dataset, seen: np.ndarray) -> Content:
     """Attributes alone: quick, and enough to see what a rule of retraining does."""
-    matrix, present = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+    matrix, present = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
     return Content.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
 
 
@@ -78,7 +78,7 @@ class Loop:
         keras.utils.set_random_seed(seed)
         log = market.dataset()
         content = encode(log, met(log))
-        mean = float(log.interactions["rating"].mean())
+        mean = float(log.interactions["value"].mean())
         model = JointModel(
             log.n_users,
             log.n_items,
@@ -155,7 +155,7 @@ class Loop:
                 action = "promote" if accepted else "refuse"
                 if accepted:
                     champion, trained_until = challenger, cut - 1
-            positives = sum(int((new["rating"] >= 4).sum()) for new in events)
+            positives = sum(int((new["value"] >= 4).sum()) for new in events)
             row: dict[str, Any] = {"week": week + 1, "satisfaction": satisfaction, "visits": visits}
             row |= {"positives": positives, "action": action}
             if found is not None:
@@ -213,9 +213,9 @@ def with_events(dataset: Dataset, new: pd.DataFrame) -> Dataset:
     everything = pd.concat([dataset.interactions, new.astype(types)], ignore_index=True)
     everything = everything.drop_duplicates(["user_id", "item_id"], keep="last")
     order = ["timestamp", "user_id", "item_id"]
-    return Dataset(dataset.name, everything.sort_values(order, ignore_index=True), dataset.catalogue)
+    return dataclasses.replace(dataset, interactions=everything.sort_values(order, ignore_index=True))
 
 
 def _before(dataset: Dataset, cut: int) -> Dataset:
     past = dataset.interactions[dataset.interactions["timestamp"] < cut]
-    return Dataset(dataset.name, past.reset_index(drop=True), dataset.catalogue)
+    return dataclasses.replace(dataset, interactions=past.reset_index(drop=True))

@@ -72,7 +72,7 @@ class Content:
         Raises:
             ValueError: See `of`.
         """
-        attributes, known = AttributeEncoder().fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+        attributes, known = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
         matrices = {"text": encode_texts(dataset.texts()), "attributes": attributes}
         present = {"attributes": known}
         if pictures is not None:

@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from recfuse_lib.data.schema import RATING_RANGE, Dataset
+from recfuse_lib.data.positives import RATING_RANGE
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
+from recfuse_lib.data.schema import Dataset
 
 STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "liked": 5.0, "bought": 5.0}
 """What a behaviour says, in stars. An event of kind "rated" brings its own."""
@@ -157,6 +159,14 @@ class Item:
 
 _ITEM_COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
 
+ROLES = {
+    **dict.fromkeys(("title", "description"), TEXT),
+    **dict.fromkeys(("year", "runtime_minutes", "budget_usd", "price"), NUMBER),
+    "genres": CATEGORIES,
+    **dict.fromkeys(("mpaa", "brand"), CATEGORY),
+}
+"""The roles of what is known of an item."""
+
 
 class EventStore:
     """Events and items in a database: SQLite in a file, or PostgreSQL.
@@ -268,12 +278,12 @@ class EventStore:
         """
         table = dataset.catalogue.reindex(columns=list(_ITEM_COLUMNS)).astype(object)
         rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
-        self.add_items(Item(**{**row, "item_id": str(row["item_id"])}) for row in rows)
+        self.add_items(Item(**{**row, "item_id": str(row["item_id"]), "genres": row["genres"] or ""}) for row in rows)
         interactions = dataset.interactions
         if self.erasures() and self._holds(f"{dataset.name}:"):
             return
         users, items = (interactions[column].astype("str").tolist() for column in ("user_id", "item_id"))
-        ratings, timestamps = interactions["rating"].tolist(), interactions["timestamp"].tolist()
+        ratings, timestamps = interactions["value"].tolist(), interactions["timestamp"].tolist()
         self.add(
             Event(f"{dataset.name}:{user}:{item}", user, item, timestamp, rating=rating)
             for user, item, rating, timestamp in zip(users, items, ratings, timestamps, strict=True)
@@ -305,7 +315,7 @@ class EventStore:
             name: What the data is called.
 
         Raises:
-            recfuse_lib.data.schema.DataError: There are no events or no items.
+            recfuse_lib.data.faults.DataError: There are no events or no items.
             StoreUnavailable: See there.
         """
         columns = ("user_id", "item_id", "rating", "timestamp")
@@ -320,7 +330,8 @@ class EventStore:
         interactions = interactions.drop_duplicates(["user_id", "item_id"], keep="last")
         optional = [column for column in known if column not in ("item_id", "title", "year", "genres")]
         catalogue = catalogue.drop(columns=[column for column in optional if catalogue[column].isna().all()])
-        return Dataset.of(name, interactions, catalogue)
+        roles = {column: role for column, role in ROLES.items() if column in catalogue}
+        return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
 
     def by_chance(self, since: int) -> pd.DataFrame:
         """Who met which item by chance from a moment on: columns `user_id`, `item_id`."""

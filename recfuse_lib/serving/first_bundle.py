@@ -7,6 +7,7 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -86,7 +87,7 @@ def _without_whom_was_erased(dataset: Dataset, kept: Dataset) -> Dataset:
     there = pd.MultiIndex.from_frame(kept.interactions[pair].astype(str))
     asked = pd.MultiIndex.from_frame(dataset.interactions[pair].astype(str))
     interactions = dataset.interactions[asked.isin(there)].reset_index(drop=True)
-    return Dataset.of(dataset.name, interactions, dataset.catalogue)
+    return dataclasses.replace(dataset, interactions=interactions)
 
 
 def main() -> int:

@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data import pipeline
-from recfuse_lib.data.schema import DataError, Dataset
-from recfuse_lib.data.splits import POSITIVE, Fold, Queries, in_order, rolling_fold
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.splits import Fold, Queries, in_order, rolling_fold
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, paired_bootstrap
 from recfuse_lib.serving import drift, promotion
@@ -297,7 +298,7 @@ def _round(
         return promotion.keep(store, "all new events are of one moment", figures)
     if (liked := _liked(dataset, cut)).empty:
         return promotion.keep(store, "nobody liked a known item in the newer half of what is new", figures)
-    known = Dataset.of(dataset.name, past, dataset.catalogue)
+    known = dataclasses.replace(dataset, interactions=past.reset_index(drop=True))
     build(known, store, version, warm_from=champion, epochs=epochs, since=trained_until + 1, replay=replay, **made)
     by_chance = events.by_chance(cut)
     fair = by_chance if len(liked.merge(by_chance)) >= FEWEST_BY_CHANCE else None
@@ -308,7 +309,7 @@ def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
     """What `compare` can ask for, columns `user_id`, `item_id`: who liked which known item from a moment on."""
     events = dataset.interactions
     known = events["item_id"].isin(events["item_id"][events["timestamp"] < cut])
-    liked = (events["timestamp"] >= cut) & (events["rating"] >= POSITIVE) & known
+    liked = (events["timestamp"] >= cut) & dataset.positive & known
     return events.loc[liked, ["user_id", "item_id"]]
 
 

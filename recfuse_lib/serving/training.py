@@ -85,7 +85,7 @@ def build(
     seen = met(dataset)
     content = encode(dataset, seen)
     if warm_from is None:
-        mean = float(dataset.interactions["rating"].mean())
+        mean = float(dataset.interactions["value"].mean())
         widths = content.encodings.widths
         model = JointModel(dataset.n_users, dataset.n_items, widths, dimension=dimension, mean_rating=mean)
         epochs = EPOCHS_FROM_NOTHING if epochs is None else epochs
@@ -266,7 +266,7 @@ def assign(model: JointModel, named: Mapping[str, np.ndarray]) -> None:
 
 def attribute_names(dataset: Dataset, seen: np.ndarray) -> tuple[str, ...]:
     """What the numbers of the dimension "attributes" say, in the order of its columns."""
-    return AttributeEncoder().fit(dataset.catalogue[seen]).names
+    return AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).names
 
 
 def _variables(model: JointModel) -> dict[str, Any]:

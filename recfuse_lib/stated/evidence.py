@@ -159,7 +159,7 @@ def histories(dataset: Dataset, queries: Queries, tags: Sequence[Mapping[str, in
 
 def catalogue_groups(dataset: Dataset) -> list[frozenset[tuple[str, str]]]:
     """The genres and the brand of each item, as they are written in a text."""
-    genres = [{("genre", plain(name)) for name in names.split("|")} for names in dataset.catalogue["genres"]]
+    genres = [{("genre", plain(name)) for name in names} or {("genre", "")} for names in dataset.labels()]
     brands = dataset.catalogue.get("brand", pd.Series("", dataset.catalogue.index)).fillna("")
     return [
         frozenset(pair for pair in named | {("brand", plain(brand))} if pair[1] not in NOT_A_TASTE)
@@ -169,7 +169,7 @@ def catalogue_groups(dataset: Dataset) -> list[frozenset[tuple[str, str]]]:
 
 def catalogue_years(dataset: Dataset) -> list[int | None]:
     """The year of each item, where known."""
-    return [None if pd.isna(year) else int(year) for year in dataset.catalogue["year"]]
+    return [None if np.isnan(year) else int(year) for year in dataset.years()]
 
 
 def plain(words: str, longest: int = LONGEST_TITLE) -> str:

@@ -99,7 +99,7 @@ def facts(dataset: Dataset, queries: Queries, tags: Sequence[Mapping[str, int]] 
     Taught in notebook 03.
     """
     shares = _shares(dataset)
-    titles = [shown_title(title) for title in dataset.catalogue["title"]]
+    titles = [shown_title(title) for title in dataset.titles()]
     return [_facts(history, shares, titles) for history in histories(dataset, queries, tags)]
 
 

@@ -169,7 +169,7 @@ def profiles(
     if grounded:
         prompts = {place: grounded_prompt(person) for place, person in enumerate(known) if person.likes_something()}
     else:
-        titles = [shown_title(title) for title in dataset.catalogue["title"]]
+        titles = [shown_title(title) for title in dataset.titles()]
         past = histories(dataset, queries)
         prompts = {place: free_prompt(past[place], titles) for place, person in enumerate(known) if person.liked_titles}
     if not prompts:

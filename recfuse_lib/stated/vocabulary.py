@@ -105,7 +105,7 @@ class Vocabulary:
             names[kind, name] = [name, *(SYNONYMS.get(name, ()) if kind == "genre" else ())]
         for tag, words in (tags or {}).items():
             names["tag", tag] = [tag, *words]
-        return cls.of_words(names, list(dataset.catalogue["title"]))
+        return cls.of_words(names, dataset.titles())
 
     @classmethod
     def of_words(cls, names: Mapping[Concept, Sequence[str]], titles: Sequence[str] = ()) -> Self:

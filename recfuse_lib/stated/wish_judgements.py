@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import language, products
-from recfuse_lib.data.schema import DataError
 from recfuse_lib.evaluation.metrics import ndcg_at_k, top_k
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "wishes"

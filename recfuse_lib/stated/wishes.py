@@ -57,7 +57,7 @@ class Constraint:
             met = _COMPARISONS[self.comparison](dataset.catalogue[self.field], self.value)
             return met.fillna(False).to_numpy(bool)
         if self.field == "genre":
-            return ~dataset.catalogue["genres"].str.split("|").map(lambda names: self.value in names).to_numpy(bool)
+            return np.array([self.value not in names for names in dataset.labels()])
         stems = (re.escape(re.sub(r"(?<=\w\w[^s])s$", "", word)) for word in self.value.split("|"))
         said = re.compile(rf"\b(?:{'|'.join(stems)})(?:s|es)?\b", re.I)
         return np.array([not said.search(text) for text in dataset.texts()])
@@ -199,7 +199,7 @@ def _title_index(names: tuple[str, ...]) -> dict[tuple[str, ...], tuple[int, ...
 
 def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
     """The text without "like <title>", the codes of the titles, and the titles. The longest title wins."""
-    index = _title_index(tuple(dataset.catalogue["title"]))
+    index = _title_index(tuple(dataset.titles()))
     longest = max(map(len, index), default=0)
     like: list[int] = []
     named: list[str] = []
@@ -212,11 +212,11 @@ def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[st
         while found := _title_at(text, start if end == start else _joined(text, end), index, longest):
             words, end, codes = found
             year = re.match(r"\s*\(?((?:18|19|20)\d\d)\b\)?", text[end:])
-            of_year = [code for code in codes if year and str(dataset.catalogue["year"].iloc[code]) == year[1]]
+            of_year = [code for code in codes if year and dataset.years()[code] == int(year[1])]
             if year and of_year:
                 end += year.end()
             like += of_year or codes
-            named.append(natural_title(dataset.catalogue["title"].iloc[codes[0]]) if len(codes) == 1 else words)
+            named.append(natural_title(dataset.titles()[codes[0]]) if len(codes) == 1 else words)
         if end > start:
             # The word before "like" was only looked at: "films like", "a western like".
             head = text[: cue.end("who") if cue["who"] else cue.start()]
@@ -257,7 +257,7 @@ def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 def _exclusions(rest: str, dataset: Dataset, found: list[Constraint]) -> str:
     """The text without what must not be; genres and words go to `found`."""
-    genres = sorted({name for names in dataset.catalogue["genres"] for name in names.split("|") if name})
+    genres = sorted({name for names in dataset.labels() for name in names})
     names = {name.casefold(): genre for genre in genres for name in (genre, *wish_patterns.SYNONYMS.get(genre, ()))}
     any_name = "|".join(
         re.escape(name).replace(r"\-", " ").replace(r"\ ", " ").replace(" ", "[- ]?")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.baselines.ease import inverse
 from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import POSITIVE, Queries
 
@@ -198,7 +199,8 @@ class ContentColumns:
 
         x̂_i = Wᵀ c_i,   W = (Cᵀ N C + ρI)⁻¹ Cᵀ N Xᵀ,   s(u, i) = (h_u Xᵀ) K x̂_i
 
-    with N the square roots of the items' counts. All items get the predicted column, known ones too.
+    with N the square roots of the items' counts. All items get the predicted column, known ones too. Where there are
+    more people than items, XᵀK = (XᵀX + λI)⁻¹ Xᵀ is solved instead, which is as large as the items are many.
 
     Args:
         content: c, centred with the known items, (I, D).
@@ -212,20 +214,27 @@ class ContentColumns:
         self.content, self.l2, self.ridge = content, l2, ridge
 
     def fit(self, history: pd.DataFrame, n_items: int) -> ContentColumns:
-        """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        self.x = RECENT.without_recency().matrix(by_user(history, n_items))
-        self.k = np.linalg.inv((self.x @ self.x.T).toarray().astype("float64") + self.l2 * np.eye(self.x.shape[0]))
-        counts = np.asarray((self.x > 0).sum(axis=0)).ravel()
+        """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`).
+
+        Raises:
+            DataError: The inverse does not fit into memory.
+        """
+        x = RECENT.without_recency().matrix(by_user(history, n_items))
+        counts = np.asarray((x > 0).sum(axis=0)).ravel()
         known = np.flatnonzero(counts)
         weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
         gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
-        columns = self.content @ np.linalg.solve(gram, (self.x[:, known] @ weighted).T)
-        self.columns, self.k = columns.astype("float32"), self.k.astype("float32")
+        wanted = np.linalg.solve(gram, (x[:, known] @ weighted).T)
+        if x.shape[0] > n_items:
+            alike = inverse(x.T @ x, self.l2) @ (x.T @ wanted.T)
+        else:
+            alike = x.T @ (inverse(x @ x.T, self.l2) @ wanted.T)
+        self.alike = alike.astype("float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
-        return np.asarray((RECENT.matrix(queries) @ self.x.T).toarray() @ self.k @ self.columns.T, "float32")
+        return np.asarray((RECENT.matrix(queries) @ self.alike) @ self.content.T, "float32")
 
 
 class ContentPopularity:
@@ -257,12 +266,12 @@ class ContentPopularity:
 
 
 class ReleaseYears:
-    """Attributes: is the film from the years that a person watches?
+    """Attributes: is the item from the years that a person chooses?
 
         s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
 
     Args:
-        years: Release years, (I,); NaN where unknown.
+        years: Years that the items are from, (I,); NaN where unknown.
         tau: τ, years.
 
     Taught in notebook 07.
@@ -272,7 +281,7 @@ class ReleaseYears:
         self.years, self.tau = years, tau
 
     def fit(self, history: pd.DataFrame, n_items: int) -> ReleaseYears:
-        """Takes the median year of `history` for a film whose year is unknown."""
+        """Takes the median year of `history` for an item whose year is unknown."""
         known = self.years[history["item"]]
         typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
         self.filled = np.where(np.isfinite(self.years), self.years, typical)

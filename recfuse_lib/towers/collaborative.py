@@ -18,7 +18,7 @@ import scipy.sparse
 from keras import ops
 
 from recfuse_lib.baselines.weighting import by_user
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.training.pipelines import untuned
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from recfuse_lib.data.schema import DataError
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.pretrained import cache_dir
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from recfuse_lib.data.market import language, products, shoppers
 from recfuse_lib.data.market.policy import SLATE, ShopPolicy, believe
 from recfuse_lib.data.market.products import SLICES, Products
 from recfuse_lib.data.market.shoppers import Shoppers, Weights
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 
@@ -36,6 +37,11 @@ SHOPPERS_AT_ONCE = 4_000
 
 BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
 """Behaviour → the signal that it sends, in stars. Being shown an item sends none: nobody knows whether it was seen."""
+
+SIGNALS = {3.0: "click", 4.0: "favourite", 4.5: "cart", 5.0: "purchase"}
+"""What the strongest behaviour is called, by its stars."""
+
+ROLES = {"title": TEXT, "genres": CATEGORIES, "brand": CATEGORY, "price": NUMBER, "description": TEXT}
 
 TAG_DIMENSIONS = {
     "looks": "visual",
@@ -73,7 +79,7 @@ class Market:
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
-        """The log as interactions in stars: a review's rating, else the strongest behaviour of `BEHAVIOURS`.
+        """The log as interactions with values in stars: a review's rating, else the strongest of `BEHAVIOURS`.
 
         Each pair of shopper and product is one interaction, at the moment of its first click.
         """
@@ -84,8 +90,11 @@ class Market:
         pairs = clicked.assign(rating=signal).groupby(["user_id", "item_id"], sort=True)
         strongest = pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min"))
         reviewed = self.reviews.groupby(["user_id", "item_id"])["rating"].last()
-        strongest["rating"] = reviewed.reindex(strongest.index).fillna(strongest["rating"])
-        return Dataset.of("Market", strongest.reset_index(), self.catalogue.drop(columns="launched"))
+        strongest["signal"] = strongest["rating"].map(SIGNALS)
+        strongest.loc[reviewed.index, ["signal", "rating"]] = pd.DataFrame({"signal": "rating", "rating": reviewed})
+        log = strongest.reset_index().rename(columns={"rating": "value"})
+        catalogue = self.catalogue.drop(columns=["launched", "year"])
+        return Dataset.of("Market", log, catalogue, roles=ROLES, positive="value>=4")
 
     def media(self, folder: Path | str | None = None) -> Media:
         """A photograph, a jingle and a turntable clip of each product, as files; written once, then found again.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from recfuse_lib.data.market import shoppers, simulator
 from recfuse_lib.data.market.products import SLICES
-from recfuse_lib.data.market.simulator import BEHAVIOURS, DAY, OPENING, Market, Truth
+from recfuse_lib.data.market.simulator import BEHAVIOURS, DAY, OPENING, SIGNALS, Market, Truth
 
 VISITS = 2
 """Of each shopper in a week."""
@@ -47,7 +47,7 @@ class WeeklyShop:
         >>> shop = WeeklyShop(*make(scale=0.1), seed=0)
         >>> events, satisfaction = shop.visit(np.tile(np.arange(5), (len(shop.here), 1)))
         >>> list(events.columns), len(satisfaction) > len(shop.here)
-        (['user_id', 'item_id', 'rating', 'timestamp'], True)
+        (['user_id', 'item_id', 'signal', 'value', 'timestamp'], True)
 
     Taught in notebook 19.
     """
@@ -129,7 +129,8 @@ class WeeklyShop:
             {
                 "user_id": self._shopper[row] + 1,
                 "item_id": self._ids[everyone[row, place]],
-                "rating": stars[row, place],
+                "signal": [SIGNALS[one] for one in stars[row, place]],
+                "value": stars[row, place],
                 "timestamp": OPENING + (day[row] * DAY).astype("int64") + place,
             }
         )

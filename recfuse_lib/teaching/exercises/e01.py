@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import DataError, Dataset
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.teaching.checks import exercise
 
 Table = pd.DataFrame
@@ -85,7 +86,7 @@ def convert(answer: Callable[[Table], Table]) -> str | None:
     if sorted(found.columns) != sorted(wanted):
         return f"the columns are {', '.join(map(str, found.columns))}; the schema wants {', '.join(wanted)}."
     if list(found["rating"]) == [10, 1]:
-        return "ten stars of ten are still rated 10; the schema ends at 5. Halve them."
+        return "ten stars of ten are still rated 10; the course has five stars. Halve them."
     if list(found["rating"]) != [5, 0.5]:
         return f"10 and 1 stars of ten became {list(found['rating'])}; they should be 5 and half a star."
     if not pd.api.types.is_numeric_dtype(found["timestamp"]):
