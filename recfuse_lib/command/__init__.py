@@ -1,4 +1,4 @@
-"""The command ``recfuse``: one's own data, from a file to what is understood of it.
+"""The command ``recfuse``: one's own data, from files to what is understood of them, and to a recommender.
 
 Taught in notebook 01.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.pretrained import PretrainedError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 1 when the data cannot be used, which standard error then explains.
+    """Run the command; return 0, 1 when the data cannot be used, which standard error then explains, 130 when stopped.
 
     Args:
         arguments: The words after ``recfuse``; by default those of the shell.
@@ -21,16 +24,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recfuse", description="A recommender for your own data.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_data_arguments(commands.add_parser("read", help="say what is understood of files: columns, roles, positives"))
+    fitting = commands.add_parser("fit", help="fit a recommender, compare it with simple ones, write a report")
+    _add_data_arguments(fitting)
+    fitting.add_argument("--out", type=Path, default=Path("model"), help="folder of the model and its report: model/")
+    fitting.add_argument("--budget", type=_minutes, default=15.0, metavar="MINUTES", help="by default 15")
     options = vars(parser.parse_args(arguments))
-    del options["command"]
-    from recfuse_lib.data.read import read  # pandas takes a second to import; --help should not
-
+    command, out, minutes = options.pop("command"), options.pop("out", None), options.pop("budget", None)
     try:
-        read(options.pop("interactions"), **options)
-    except (DataError, OSError) as error:
+        _run(command, out, minutes, options)
+    except KeyboardInterrupt:
+        print("\nrecfuse: stopped; the same command goes on with what is finished", file=sys.stderr)
+        return 130
+    except (DataError, PretrainedError, OSError) as error:
         print(f"recfuse: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(command: str, out: Path, minutes: float, options: dict[str, Any]) -> None:
+    from recfuse_lib.data.read import read  # pandas takes a second to import; --help should not
+
+    dataset = read(options.pop("interactions"), **options)
+    if command == "fit":
+        from recfuse_lib.command.fit import fit
+
+        fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +63,16 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", help="of text files that are not UTF-8")
     parser.add_argument("--separator", help="between the fields of CSV files, where it cannot be told")
     parser.add_argument("--keep", choices=["last"], help="of several rows of one person and item, keep the newest")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return minutes
 
 
 def _pair(text: str) -> tuple[str, str]:

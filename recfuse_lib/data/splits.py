@@ -135,6 +135,23 @@ class Fold:
     def n_items(self) -> int:
         return len(self.candidates)
 
+    def drawn(self, most: int, seed: int) -> Fold:
+        """The fold with at most `most` of its queries, drawn at random."""
+        if len(self.queries) <= most:
+            return self
+        kept = np.sort(np.random.default_rng(seed).choice(len(self.queries), most, replace=False))
+        queries = self.queries
+        places = np.concatenate([np.arange(queries.indptr[row], queries.indptr[row + 1]) for row in kept])
+        some = Queries(
+            queries.user[kept],
+            np.concatenate([[0], np.cumsum(queries.lengths[kept])]),
+            queries.item[places],
+            queries.rating[places],
+            queries.timestamp[places],
+            queries.n_items,
+        )
+        return dataclasses.replace(self, queries=some, targets=self.targets[kept])
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:

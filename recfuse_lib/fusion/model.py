@@ -212,12 +212,14 @@ class FusedModel:
         held_out = [
             rounds.last_likes(events, self.dataset, seed=2),
             *(rounds.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
-            rounds.after_a_moment(events, self.dataset),
         ]
+        if self.dataset.has_times:
+            held_out.append(rounds.after_a_moment(events, self.dataset))
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             parts = [
                 self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
                 for k, (fold, new) in enumerate(held_out)
+                if len(fold.queries)
             ]
             examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             if self.task_weight:

@@ -7,8 +7,6 @@ Taught in notebook 07.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import scipy.sparse
@@ -19,8 +17,8 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 
 HIDDEN_SHARE = 0.1
-MOST = 700
-"""Queries a round, drawn at random: a gate has some hundred weights, and more people teach it nothing new."""
+MOST, DRAWN_BY = 700, 11
+"""Queries a round, and the seed that draws them: a gate has some hundred weights, and more teach it nothing new."""
 
 
 def last_likes(
@@ -79,25 +77,7 @@ def after_a_moment(events: pd.DataFrame, dataset: Dataset, share: float = 0.15) 
     """
     cut = int(np.quantile(events["timestamp"], 1 - share, method="nearest"))
     fold = splits.rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
-    return _drawn(fold), np.zeros(dataset.n_items, bool)
-
-
-def _drawn(fold: Fold) -> Fold:
-    """The fold with at most `MOST` of its queries."""
-    if len(fold.queries) <= MOST:
-        return fold
-    kept = np.sort(np.random.default_rng(11).choice(len(fold.queries), MOST, replace=False))
-    queries = fold.queries
-    places = np.concatenate([np.arange(queries.indptr[row], queries.indptr[row + 1]) for row in kept])
-    some = Queries(
-        queries.user[kept],
-        np.concatenate([[0], np.cumsum(queries.lengths[kept])]),
-        queries.item[places],
-        queries.rating[places],
-        queries.timestamp[places],
-        queries.n_items,
-    )
-    return dataclasses.replace(fold, queries=some, targets=fold.targets[kept])
+    return fold.drawn(MOST, seed=DRAWN_BY), np.zeros(dataset.n_items, bool)
 
 
 def _some_items(events: pd.DataFrame, dataset: Dataset, seed: int, share: float) -> np.ndarray:
@@ -111,7 +91,8 @@ def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray,
     entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
     wanted = scipy.sparse.csr_array(entries, shape=(len(users), dataset.n_items))
     queries = Queries.of(history, users, dataset.n_items)
-    return _drawn(Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users))
+    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users)
+    return fold.drawn(MOST, seed=DRAWN_BY)
 
 
 def held_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:

@@ -1,0 +1,155 @@
+"""The report of a fitted recommender: Markdown and HTML, with figures, and the verdict in one sentence.
+
+Taught in notebook 21.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
+from recfuse_lib.teaching.figures import COLOURS, use_style
+
+FUSED = "fused model"
+MARK = "results.json"
+"""The file that tells a folder of ours from anybody else's."""
+
+SAMPLES = 2_000
+ALTERNATIVES = {
+    "scores.png": "NDCG@10 of every model on what was held out, with its interval.",
+    "shares.png": "What each dimension says for the ten recommended items.",
+}
+"""Figure → what it shows to somebody who cannot see it."""
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse }} td, th {{ padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left }}
+img {{ max-width: 100% }}
+</style>
+<body>
+{body}</body></html>
+"""
+
+
+def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
+    """The strongest peer on what was held out, and how far the fused model is ahead of it, paired."""
+    peers = {name: np.array(scores) for name, scores in found["scores"].items() if name != FUSED}
+    best = max(peers, key=lambda name: peers[name].mean())
+    ours = np.array(found["scores"][FUSED])
+    return best, paired_bootstrap(ours, peers[best], np.array(found["people"]), samples=SAMPLES)
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """One sentence: was fusion worth it, and which dimension carried it."""
+    best, lead = leads(found)
+    of_peer = float(np.mean(found["scores"][best]))
+    name, share = max(found["shares"].items(), key=lambda one: one[1])
+    change = f"{100 * lead.mean / of_peer:+.0f} %" if of_peer else "from nothing"
+    if lead.low > 0:
+        worth = f"Fusion was worth it: NDCG@10 is {lead.mean:.4f} above {best}'s ({change})"
+    elif lead.high < 0:
+        worth = f"Fusion was not worth it: NDCG@10 is {-lead.mean:.4f} below {best}'s ({change})"
+    else:
+        worth = f"Whether fusion was worth it cannot be told: NDCG@10 is {best}'s {lead.mean:+.4f} ({change})"
+    return f"{worth}, with a 95 % interval from {lead.low:+.4f} to {lead.high:+.4f}; {name} carried {share:.0%} of it."
+
+
+def write_report(found: Mapping[str, Any], folder: Path) -> None:
+    """Writes `report.md`, `report.html`, its figures and `results.json` into a folder.
+
+    Args:
+        found: What `fit` found.
+        folder: An empty folder, or one with the model.
+    """
+    _draw_scores(found, folder)
+    _draw_shares(found, folder)
+    text = _markdown(found)
+    (folder / "report.md").write_text(text, "utf-8")
+    import mistune
+
+    body = str(mistune.html(text))
+    for name in ALTERNATIVES:
+        content = base64.b64encode((folder / name).read_bytes()).decode()
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{content}"')
+    title = html.escape(f"A recommender for {found['data set']['name']}")
+    (folder / "report.html").write_text(PAGE.format(title=title, body=body), "utf-8")
+    (folder / MARK).write_text(json.dumps(dict(found)), "utf-8")
+
+
+def _markdown(found: Mapping[str, Any]) -> str:
+    data, people = found["data set"], np.array(found["people"])
+    rows = []
+    for name, scores in sorted(found["scores"].items(), key=lambda one: -np.mean(one[1])):
+        own = [trial for trial in found["trials"] if trial["peer"] == name]
+        settings = max(own, key=lambda trial: trial["ndcg"])["settings"] if own else {}
+        interval = bootstrap(np.array(scores), people, samples=SAMPLES)
+        tried = f"{len(own)} settings" if own else "none: its settings are fixed"
+        rows.append(f"| {name} | {interval} | {tried} | {_shown(settings)} |")
+    roles = ", ".join(f"{column} ({role})" for column, role in data["roles"].items()) or "none"
+    held_out = "last likes" if data["times"] else "likes drawn at random, since no times are known"
+    notes = "".join(f"- {note}\n" for note in found["notes"])
+    return (
+        f"# A recommender for {data['name']}\n\n"
+        f"**{verdict(found)}**\n\n"
+        "## The data\n\n"
+        f"{data['interactions']:,} interactions of {data['people']:,} people with {data['items']:,} items. "
+        f"{data['positives']}\n\nWhat is known of the items: {roles}.\n\n"
+        "## The comparison\n\n"
+        f"Held out: each person's {held_out}, of {found['asked']:,} people. All items are ranked but those in the "
+        "person's history. Peers are tuned on the likes before those that are held out; what is held out is scored "
+        "once for each model. Intervals are 95 %, over people.\n\n"
+        "| model | NDCG@10 | tried on validation | chosen |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"![{ALTERNATIVES['scores.png']}](scores.png)\n\n"
+        "## What carries it\n\n"
+        "The fused score is a sum over dimensions of interest, and of a small network. Of what the dimensions say for "
+        "the ten recommended items, each says this share:\n\n"
+        f"![{ALTERNATIVES['shares.png']}](shares.png)\n\n"
+        + (f"## What was left out\n\n{notes}\n" if notes else "")
+        + f"It took {found['minutes']:.1f} minutes.\n"
+    )
+
+
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in settings.items() if value is not None) or "–"
+
+
+def _draw_scores(found: Mapping[str, Any], folder: Path) -> None:
+    people = np.array(found["people"])
+    intervals = {
+        name: bootstrap(np.array(scores), people, samples=SAMPLES)
+        for name, scores in sorted(found["scores"].items(), key=lambda one: float(np.mean(one[1])))
+    }
+    figure, axes = _axes(len(intervals))
+    for place, (name, interval) in enumerate(intervals.items()):
+        reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
+        colour = COLOURS["orange" if name == FUSED else "blue"]
+        axes.errorbar(interval.mean, place, xerr=reach, fmt="o", capsize=4, color=colour)
+    axes.set(yticks=range(len(intervals)), yticklabels=list(intervals), ylabel="model", xlim=(0, None))
+    axes.set(xlabel="NDCG@10 (mean over people, 95 % interval)", ylim=(-0.6, len(intervals) - 0.4))
+    figure.savefig(folder / "scores.png")
+
+
+def _draw_shares(found: Mapping[str, Any], folder: Path) -> None:
+    shares = pd.Series(found["shares"]).sort_values()
+    figure, axes = _axes(len(shares))
+    axes.barh(shares.index, 100 * shares, color=COLOURS["blue"])
+    axes.set(xlabel="share of what speaks for the recommended items (%)", ylabel="dimension")
+    figure.savefig(folder / "shares.png")
+
+
+def _axes(rows: int) -> Any:
+    from matplotlib.figure import Figure
+
+    use_style()
+    figure = Figure(figsize=(7, 1.2 + 0.3 * rows))
+    return figure, figure.subplots()
