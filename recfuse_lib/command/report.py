@@ -52,16 +52,20 @@ def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
 def verdict(found: Mapping[str, Any]) -> str:
     """One sentence: was fusion worth it, and which dimension carried it."""
     best, lead = leads(found)
-    of_peer = float(np.mean(found["scores"][best]))
+    ours, theirs = (float(np.mean(found["scores"][model])) for model in (FUSED, best))
+    judgement = (
+        "Fusion was worth it"
+        if lead.low > 0
+        else "Fusion was not worth it"
+        if lead.high < 0
+        else "Whether fusion was worth it cannot be told"
+    )
     name, share = max(found["shares"].items(), key=lambda one: one[1])
-    change = f"{100 * lead.mean / of_peer:+.0f} %" if of_peer else "from nothing"
-    if lead.low > 0:
-        worth = f"Fusion was worth it: NDCG@10 is {lead.mean:.4f} above {best}'s ({change})"
-    elif lead.high < 0:
-        worth = f"Fusion was not worth it: NDCG@10 is {-lead.mean:.4f} below {best}'s ({change})"
-    else:
-        worth = f"Whether fusion was worth it cannot be told: NDCG@10 is {best}'s {lead.mean:+.4f} ({change})"
-    return f"{worth}, with a 95 % interval from {lead.low:+.4f} to {lead.high:+.4f}; {name} carried {share:.0%} of it."
+    return (
+        f"{judgement}: its NDCG@10 is {ours:.4f}, that of the best tuned peer, {best}, is {theirs:.4f}, a "
+        f"difference of {lead.mean:+.4f} (95 % interval {lead.low:+.4f} to {lead.high:+.4f}), and the dimension that "
+        f"speaks loudest for what is recommended is “{name}” ({100 * share:.0f} % of what all say)."
+    )
 
 
 def write_report(found: Mapping[str, Any], folder: Path) -> None:
@@ -93,7 +97,7 @@ def _markdown(found: Mapping[str, Any]) -> str:
         own = [trial for trial in found["trials"] if trial["peer"] == name]
         settings = max(own, key=lambda trial: trial["ndcg"])["settings"] if own else {}
         interval = bootstrap(np.array(scores), people, samples=SAMPLES)
-        tried = f"{len(own)} settings" if own else "none: its settings are fixed"
+        tried = f"{len(own)} setting{'s' if len(own) > 1 else ''}" if own else "none: its settings are fixed"
         rows.append(f"| {name} | {interval} | {tried} | {_shown(settings)} |")
     roles = ", ".join(f"{column} ({role})" for column, role in data["roles"].items()) or "none"
     held_out = "last likes" if data["times"] else "likes drawn at random, since no times are known"

@@ -31,7 +31,7 @@ VALUE_NAMES = {
 NAMES = {
     "user_id": "userid user uid userno customerid customer custid clientid client memberid member personid person "
     "people reviewerid reviewer visitorid visitor accountid account profileid readerid reader listenerid shopperid "
-    "playerid subscriberid u",
+    "playerid subscriberid listener reader viewer shopper buyer player subscriber u",
     "item_id": "itemid item iid movieid movie filmid film productid product parentasin asin sku articleid article "
     "trackid track songid song artistid artist albumid bookid book isbn newsid news businessid business videoid video "
     "gameid game recipeid recipe poiid poi venueid venue listingid hotelid showid animeid jobid courseid gtin ean i",

@@ -1,0 +1,169 @@
+"""`recfuse fit`: from a log to a model and a report, stopped and continued, and nothing half-written."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recfuse_lib.command import fit as fitting
+from recfuse_lib.command import main, report
+from recfuse_lib.command.fit import fit
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.schema import Dataset
+from recfuse_lib.evaluation.significance import Interval
+
+N_USERS, N_ITEMS = 60, 40
+
+
+def purchases() -> pd.DataFrame:
+    """People of four kinds, who buy what is of their kind, in any order."""
+    random = np.random.default_rng(0)
+    rows = []
+    for user in range(N_USERS):
+        own = np.arange(N_ITEMS)[np.arange(N_ITEMS) % 4 == user % 4]
+        bought = np.unique(np.concatenate([random.choice(own, 7, replace=False), random.integers(0, N_ITEMS, 2)]))
+        rows += [(f"c{user:02}", f"p{item}") for item in bought]
+    return pd.DataFrame(rows, columns=["customer", "product"])
+
+
+@pytest.fixture(scope="module")
+def shop() -> Dataset:
+    return Dataset.of("shop", purchases(), signal="purchase")
+
+
+class Stop(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+class Said(list[str]):
+    """Keeps what is said, and stops at a line that begins so."""
+
+    def __init__(self, stop: str = "nowhere") -> None:
+        super().__init__()
+        self.stop = stop
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
+        if line.startswith(self.stop):
+            raise Stop
+
+
+@pytest.fixture(scope="module")
+def runs(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Said], dict[str, Any]]:
+    """A run that is stopped twice and goes on."""
+    out = tmp_path_factory.mktemp("fit") / "model"
+    said = [Said("tuning item-kNN 3"), Said("the fused model has learned"), Said()]
+    for one in said[:2]:
+        with pytest.raises(Stop):
+            fit(shop, out, minutes=5, say=one)
+        assert not out.exists()
+    return out, said, fit(shop, out, minutes=5, say=said[2])
+
+
+@pytest.mark.slow
+def test_it_ends_with_a_model_a_report_and_a_sentence(runs: tuple[Path, list[Said], dict[str, Any]]) -> None:
+    out, said, found = runs
+    names = {path.name for path in out.iterdir()}
+    assert {"model.npz", "report.md", "report.html", "scores.png", "shares.png", "interactions.parquet"} <= names
+    assert not [path.name for path in out.parent.iterdir() if path.name != "model"], "nothing else is left"
+    assert found["scores"][report.FUSED] and len(found["scores"]["EASE"]) == len(found["people"]) == N_USERS
+    assert np.mean(found["scores"]["EASE"]) > 2 * np.mean(found["scores"]["popularity"])
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    assert "times are known" in said[2][1] and said[2][-2] == report.verdict(found)
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 2 and report.verdict(found).split(":")[0] in page
+    assert len(pd.read_parquet(out / "interactions.parquet")) == len(purchases())
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_made_again(runs: tuple[Path, list[Said], dict[str, Any]]) -> None:
+    _, (first, second, third), found = runs
+    tuned = [line.split(":")[0] for said in (first, second, third) for line in said if line.startswith("tuning")]
+    assert len(tuned) == len(set(tuned)) == len(found["trials"]) == 1 + 12 + 12
+    assert "going on with what" in second[0] and "going on with what" in third[0]
+    assert not [line for line in third if line.startswith(("tuning", "EASE on", "the 4 dimensions"))]
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_older_model(
+    runs: tuple[Path, list[Said], dict[str, Any]], shop: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = runs[0]
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(found: Any, folder: Path) -> None:
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(fitting, "fused_model", lambda *arguments: ([0.5] * N_USERS, {"linear": 1.0}, []))
+    monkeypatch.setattr(report, "write_report", full)
+    with pytest.raises(OSError, match="No space left"):
+        fit(shop, out, minutes=5, say=Said())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    kept = list(out.parent.glob(".model.unfinished/*.partial"))
+    assert kept == [] and (out.parent / ".model.unfinished" / "trials.json").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(shop: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="not written here; name another folder"):
+        fit(shop, tmp_path, say=Said())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_was_kept_for_other_data_is_not_used(shop: Dataset, tmp_path: Path) -> None:
+    work = fitting.Work.of(tmp_path / "model", shop, 1, Said())
+    work.keep("trials", ["old"])
+    assert fitting.Work.of(tmp_path / "model", shop, 1, Said()).kept("trials") == ["old"]
+    other = dataclasses.replace(shop, interactions=shop.interactions.iloc[1:])
+    assert fitting.Work.of(tmp_path / "model", other, 1, Said()).kept("trials") is None
+
+
+def test_a_small_budget_tries_every_peer_once(shop: Dataset, tmp_path: Path) -> None:
+    work = fitting.Work.of(tmp_path / "model", shop, 0, Said())
+    trials, skipped = fitting.tune(shop, fitting.splits.warm(shop), work)
+    assert [trial["peer"] for trial in trials] == ["popularity", "item-kNN", "EASE"] and skipped == []
+
+
+def test_a_peer_without_memory_is_left_out_with_the_reason(
+    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = fitting.psutil.virtual_memory()._replace(available=1_000)
+    monkeypatch.setattr(fitting.psutil, "virtual_memory", lambda: free)
+    work = fitting.Work.of(tmp_path / "model", shop, 0, Said())
+    trials, (skipped,) = fitting.tune(shop, fitting.splits.warm(shop), work)
+    assert [trial["peer"] for trial in trials] == ["popularity", "item-kNN"]
+    assert skipped.startswith("EASE was left out: inverting a matrix of 40 × 40 needs 0.0 GB")
+
+
+@pytest.mark.parametrize(
+    ("lead", "judgement"),
+    [((0.1, 0.05, 0.15), "worth it:"), ((-0.1, -0.2, -0.05), "not worth it:"), ((0.0, -0.1, 0.1), "cannot be told:")],
+)
+def test_the_verdict_follows_the_interval(
+    lead: tuple[float, float, float], judgement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "leads", lambda found: ("EASE", Interval(*lead)))
+    found = {"scores": {"EASE": [0.2], report.FUSED: [0.3]}, "shares": {"linear": 0.3, "text": 0.7}}
+    assert judgement in report.verdict(found) and "“text” (70 % of" in report.verdict(found)
+
+
+def test_the_command_explains_and_stops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user,item\nann,1\nann,2\n")
+    assert main(["fit", str(log), "--out", str(tmp_path / "model")]) == 1
+    assert "log: the protocol warm cannot be used: it has one person" in capsys.readouterr().err
+
+    def stopped(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "fit", stopped)
+    assert main(["fit", str(log)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fit", str(log), "--budget", "soon"])
+    assert "'soon' is no number of minutes" in capsys.readouterr().err
