@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import market
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.market import language, photographs, simulator
+from recfuse_lib.data.market import language, photographs, products, simulator
 from recfuse_lib.data.market import policy as policies
 from recfuse_lib.evaluation.metrics import evaluate
 
@@ -241,3 +241,18 @@ def test_a_bigger_shop_sells_the_photographs_again_in_other_shades():
     assert len(catalogue) == len(made) == 6_500 and catalogue["item_id"].is_unique
     assert len(np.unique(made.pixels.reshape(6_500, -1), axis=0)) > 6_000
     assert np.abs(made.features.mean(axis=0)).max() < 0.2
+
+
+def test_shoppers_who_weigh_dimensions_differently_are_otherwise_the_same_people(small):
+    personal, truth = simulator.make(seed=0, scale=0.1, personal=1.0)
+    same, plain = simulator.make(seed=0, scale=0.1)
+    people, alike = truth.shoppers, plain.shoppers
+    assert (alike.emphasis == 1).all() and np.log(people.emphasis).std() == pytest.approx(1, abs=0.05)
+    assert people.emphasis.mean() == pytest.approx(1, abs=0.1)
+    np.testing.assert_array_equal(people.group, alike.group)
+    pd.testing.assert_frame_equal(personal.catalogue, same.catalogue)
+    visual = list(products.FEATURES).index("visual")
+    columns = products.SLICES["visual"]
+    ratio = people.tastes[:, columns] / alike.tastes[:, columns]
+    np.testing.assert_allclose(ratio, np.broadcast_to(people.emphasis[:, [visual]], ratio.shape))
+    assert not personal.impressions.equals(same.impressions)

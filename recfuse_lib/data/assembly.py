@@ -215,7 +215,9 @@ def _repeated(events: pd.DataFrame, pair: pd.Series, origin: Origin, row: int) -
     user, item = events.loc[row, ["user_id", "item_id"]]
     others = [origin.line(int(other)) for other in np.flatnonzero(pair == pair[row]) if other != row]
     also = ", ".join(others[:3]) + (f" and {len(others) - 3:,} more" if len(others) > 3 else "")
-    return f"user {user!r} and item {item!r} again (also {also}); keep='last' keeps the newest row of each pair"
+    return (
+        f"user {shown(user)} and item {shown(item)} again (also {also}); keep='last' keeps the newest row of each pair"
+    )
 
 
 def _entities(

@@ -45,6 +45,8 @@ class Shoppers:
         weights: How much each dimension matters.
         group: Which of eight groups of like-minded people a shopper belongs to, (U,).
         tastes: One number for each feature of a product, in the columns of `products.SLICES`, (U, `WIDTH`).
+        emphasis: By what factor each dimension, in the order of `products.FEATURES`, matters more to a shopper than
+            `weights` say, (U, dimensions); 1 where all shoppers weigh alike.
         phase: Where in the plane of moods the drifting part of the taste in sound points on day 0, radians, (U,).
         drift: How fast it turns, radians a day, (U,).
         price_sensitivity: How much a lower price helps, at least 0, (U,).
@@ -56,6 +58,7 @@ class Shoppers:
     weights: Weights
     group: np.ndarray
     tastes: np.ndarray
+    emphasis: np.ndarray
     phase: np.ndarray
     drift: np.ndarray
     price_sensitivity: np.ndarray
@@ -85,7 +88,9 @@ class Shoppers:
         )
 
 
-def make(generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, weights: Weights) -> Shoppers:
+def make(
+    generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, weights: Weights, emphasis: np.ndarray
+) -> Shoppers:
     """Draws shoppers.
 
     Args:
@@ -93,12 +98,13 @@ def make(generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, we
         n_shoppers: U.
         groups: The centre of each group in the collaborative dimension, (8, 8).
         weights: How much each dimension matters.
+        emphasis: By what factor it matters more to each shopper, (U, dimensions).
     """
     group = generator.integers(N_GROUPS, size=n_shoppers)
     own = generator.normal(size=(n_shoppers, WIDTH))
     price_sensitivity = np.exp(generator.normal(-0.125, 0.5, n_shoppers))
     tastes = np.empty_like(own)
-    for name, width in FEATURES.items():
+    for place, (name, width) in enumerate(FEATURES.items()):
         columns = SLICES[name]
         part = own[:, columns]
         if name == "collaborative":
@@ -109,11 +115,12 @@ def make(generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, we
             part = part / np.sqrt(2)
         elif name in ("visual", "sound", "motion"):
             part = part / np.sqrt(width)
-        tastes[:, columns] = getattr(weights, name) * part
+        tastes[:, columns] = getattr(weights, name) * emphasis[:, [place]] * part
     return Shoppers(
         weights=weights,
         group=group,
         tastes=tastes,
+        emphasis=emphasis,
         phase=generator.uniform(0, 2 * np.pi, n_shoppers),
         drift=generator.normal(0.0, np.pi / 90, n_shoppers),
         price_sensitivity=price_sensitivity,
