@@ -44,6 +44,10 @@ BLOCK = 1 << 20
 SECONDS_BETWEEN_REPORTS = 5.0
 
 
+LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
+"""What Windows and macOS put beside files, apart from what begins with a dot."""
+
+
 class PretrainedError(RuntimeError):
     """Weights could not be had or are not the pinned ones; the message says what, where and what to do."""
 
@@ -274,11 +278,12 @@ def _faults(folder: Path, model: PretrainedModel) -> list[str]:
             faults.append(f"{path} is missing")
         except PermissionError:
             faults.append(f"{path} cannot be read")
-    # A further file could change what KerasHub makes of the folder.
+    # A further file could change what KerasHub makes of the folder; what systems leave behind does not.
+    inside = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
     present = {
-        file.relative_to(folder).as_posix()
-        for file in folder.rglob("*")
-        if file.is_file() and not file.name.startswith(".")
+        file.as_posix()
+        for file in inside
+        if not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in file.parts)
     }
     faults += [f"{path} does not belong there" for path in sorted(present - set(model.files))]
     return faults

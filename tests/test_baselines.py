@@ -5,15 +5,18 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recfuse_lib.baselines import ease
 from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.baselines.ials import ImplicitALS
 from recfuse_lib.baselines.item_knn import ItemKNN
 from recfuse_lib.baselines.popularity import SECONDS_PER_DAY, Popularity
 from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.metrics import evaluate
 
@@ -209,3 +212,33 @@ def test_warm_is_reached_as_measured(model, ndcg, tolerance, warm) -> None:
 )
 def test_whoever_looks_at_the_person_clearly_beats_popularity(model, warm) -> None:
     assert evaluate(model.fit(warm.history, warm.n_items), warm).summary()["ndcg@10"] > 0.068 + 0.02
+
+
+@pytest.mark.parametrize("n_users", [12, 60])
+def test_ease_inverts_the_smaller_side_and_scores_alike(n_users: int) -> None:
+    random = np.random.default_rng(0)
+    pairs = np.argwhere(random.random((n_users, 30)) < 0.3)
+    history = pd.DataFrame(pairs, columns=["user", "item"]).assign(rating=5.0, timestamp=1)
+    queries = Queries.of(history, np.arange(n_users), 30)
+    model = EASE(7.0).fit(history, 30)
+    assert model.by_items == (n_users > 30)
+    x = queries.matrix().toarray().astype("float64")
+    p = np.linalg.inv(x.T @ x + 7.0 * np.eye(30))
+    b = np.eye(30) - p / np.diagonal(p)
+    np.testing.assert_allclose(model.score(queries), x @ b, atol=1e-5)
+
+
+def test_a_large_inverse_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "LARGE", 10)
+    monkeypatch.setattr(ease, "BLOCK", 7)
+    x = scipy.sparse.random_array((30, 40), density=0.2, random_state=0, format="csr")
+    expected = np.linalg.inv((x.T @ x).toarray() + 3 * np.eye(40))
+    np.testing.assert_allclose(ease.inverse((x.T @ x).tocsr(), 3.0), expected, atol=1e-6)
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = ease.memory.psutil.virtual_memory()._replace(available=10_000)
+    monkeypatch.setattr(ease.memory.psutil, "virtual_memory", lambda: free)
+    history = pd.DataFrame({"user": np.arange(40), "item": np.arange(40), "rating": 5.0, "timestamp": 1})
+    with pytest.raises(DataError, match=r"inverting a matrix of 40 × 40 needs .* are free; leave out people or items"):
+        EASE().fit(history, 40)

@@ -22,7 +22,7 @@ from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.fusion import gates, rounds, saved
 from recfuse_lib.fusion import model as fused
 from recfuse_lib.fusion.gates import EvidenceGate
-from recfuse_lib.fusion.model import FusedModel
+from recfuse_lib.fusion.model import DIMENSIONS, FusedModel
 from recfuse_lib.towers import closed_form, stars
 
 DAY = 86_400
@@ -522,3 +522,50 @@ def test_gates_learn_from_dimensions_that_have_not_seen_what_is_held_out(monkeyp
     model.examples(events, np.ones(dataset.n_items, bool))
     assert len(asked) == 4 + fused.RATING_PARTS
     assert all(targets and not targets & seen for targets, seen in asked)
+
+
+# --------------------------------------------------------------------------------------- any data set
+
+
+ITEMS = pd.DataFrame(
+    {
+        "item_id": range(24),
+        "title": [f"Thing {number}" for number in range(24)],
+        "kind": ["red", "green", "blue"] * 8,
+        "price": np.linspace(1, 40, 24),
+        "published": [f"20{number:02}-01-01" for number in range(24)],
+    }
+)
+BEHAVIOUR = {"linear", "neighbours", "popularity"}
+IN_TIME = {"linear, recent", "sequence", "month", "year"}
+BY_CONTENT = {"content", "popularity by content"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "timed", "expected"),
+    [
+        ([], False, BEHAVIOUR),
+        ([], True, BEHAVIOUR | IN_TIME),
+        (["title"], False, BEHAVIOUR | BY_CONTENT | {"text"}),
+        (["kind"], False, BEHAVIOUR | BY_CONTENT | {"genres"}),
+        (["price"], False, BEHAVIOUR | BY_CONTENT),
+        (["published"], False, BEHAVIOUR | BY_CONTENT | {"release"}),
+        (["title", "kind", "price", "published"], True, set(DIMENSIONS)),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else None,
+)
+def test_the_dimensions_are_those_that_the_data_says_something_about(columns, timed, expected):
+    random = np.random.default_rng(0)
+    pairs = [(user, item) for user in range(30) for item in random.choice(24, 8, replace=False)]
+    log = pd.DataFrame(pairs, columns=["user_id", "item_id"])
+    if timed:
+        log["timestamp"] = 1_700_000_000 + 86_400 * np.arange(len(log))
+    items = ITEMS[["item_id", *columns]] if columns else None
+    roles = {name: role for name, role in (("title", "text"), ("kind", "category")) if name in columns}
+    dataset = Dataset.of("any", log, items, roles=roles, signal="purchase")
+    text = random.normal(size=(24, 6)).astype("float32") if "title" in columns else None
+    model = FusedModel(dataset, text, task_weight=0, hidden=0)
+    assert set(model.names) == expected
+    history = splits.in_order(dataset.events())
+    model.fit_dimensions(history, np.ones(24, bool))
+    assert np.isfinite(model.standardised(Queries.of(history, np.arange(30), 24))).all()

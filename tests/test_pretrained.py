@@ -254,6 +254,14 @@ def test_a_damaged_cache_is_reported_and_fetched_again(tmp_path, damage, says, c
     assert sorted(path.name for path in folder.parent.iterdir()) == [".tiny.lock", "tiny"]
 
 
+def test_what_a_system_leaves_beside_the_weights_is_no_damage(tmp_path, no_sockets):
+    folder = load("tiny", source=folder_with(tmp_path / "mine"), progress=False)
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in ("desktop.ini", "Thumbs.db", ".DS_Store", ".ipynb_checkpoints/config-checkpoint.json"):
+        (folder / name).write_text("left behind")
+    assert load("tiny", progress=False) == folder
+
+
 def test_a_damaged_cache_is_never_handed_out(tmp_path, capsys):
     damage_altered(load("tiny", source=folder_with(tmp_path / "mine"), progress=False))
     for _ in range(2):

@@ -155,6 +155,11 @@ BAD = [
 ]  # fmt: skip
 
 
+def test_an_id_that_was_sent_as_a_number_is_to_be_quoted(client: httpx.Client) -> None:
+    answer = client.post("/recommend", json={"user_id": 3})
+    assert answer.status_code == 422 and answer.json()["detail"].endswith('ids are text: quote it, as "3"')
+
+
 @pytest.mark.parametrize("body", BAD, ids=lambda body: json.dumps(body)[:40])
 def test_bad_requests_are_told_what_is_wrong(client: httpx.Client, body: object) -> None:
     if isinstance(body, dict) and len(body.get("history", "")) > 10_000:

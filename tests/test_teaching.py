@@ -161,6 +161,28 @@ def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         environment.profile()
 
 
+@pytest.mark.parametrize(
+    ("backend", "settings", "state", "says"),
+    [
+        (None, None, "ok", "backend tensorflow, float32"),
+        ("tensorflow", '{"backend": "theano"}', "ok", "backend tensorflow"),
+        ("jaxx", None, "wrong", "KERAS_BACKEND asks for the backend 'jaxx', which is not installed"),
+        (None, '{"backend": "theano"}', "wrong", "keras.json asks for the backend 'theano'"),
+        (None, '{"floatx": "float16"}', "wrong", "sets floatx to float16"),
+        (None, "no JSON", "ok", "float32"),
+    ],
+)
+def test_the_check_names_a_backend_that_is_not_there(backend, settings, state, says, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if backend:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    if settings:
+        (tmp_path / "keras.json").write_text(settings)
+    finding = environment._check_keras()
+    assert finding.state == state and says in finding.text
+
+
 def test_the_check_reports_what_is_wrong_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

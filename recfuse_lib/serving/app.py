@@ -13,7 +13,7 @@ import binascii
 import contextlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -255,8 +255,15 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     """What is wrong, and where, without a word of what was sent."""
     assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}{_way_out(one)}" for one in error.errors()[:5]]
     return _json({"detail": "; ".join(problems)}, 422)
+
+
+def _way_out(problem: Mapping[str, Any]) -> str:
+    """What to do about an id that was sent as a number: `007` and `7` are two people."""
+    given, field = problem.get("input"), str(problem["loc"][-1])
+    is_number = field.endswith("_id") and isinstance(given, int) and not isinstance(given, bool)
+    return f'; ids are text: quote it, as "{given}"' if is_number else ""
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:

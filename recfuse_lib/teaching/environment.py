@@ -6,6 +6,8 @@ the machine and says what to do where something is wrong.
 
 import importlib
 import importlib.metadata
+import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -141,6 +143,7 @@ def check() -> Iterator[Finding]:
     checks: list[Callable[[], Finding]] = [
         _check_python,
         _check_packages,
+        _check_keras,
         _check_memory,
         _check_disk,
         _check_cache,
@@ -205,6 +208,34 @@ def _check_packages() -> Finding:
         return Finding("packages", "note", "; ".join(differing), "results may differ a little")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in SHOWN_PACKAGES[:3])
     return Finding("packages", "ok", f"all {count} as tested: {versions}, …")
+
+
+def _check_keras() -> Finding:
+    """What `KERAS_BACKEND` or `keras.json` chose: a backend that is not there, or another precision, fails later."""
+    backend = os.environ.get("KERAS_BACKEND") or _keras_settings().get("backend", "tensorflow")
+    package = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}.get(backend)
+    where = "KERAS_BACKEND" if os.environ.get("KERAS_BACKEND") else str(_keras_folder() / "keras.json")
+    if package is None or importlib.util.find_spec(package) is None:
+        text = f"{where} asks for the backend {backend!r}, which is not installed"
+        return Finding("keras", "wrong", text, "unset it, or set it to tensorflow")
+    floatx = _keras_settings().get("floatx", "float32")
+    if floatx != "float32":
+        text = f"{_keras_folder() / 'keras.json'} sets floatx to {floatx}"
+        return Finding("keras", "wrong", text, "set it to float32, which the course's tables and tests are made with")
+    return Finding("keras", "ok", f"backend {backend}, {floatx}")
+
+
+def _keras_folder() -> Path:
+    named = os.environ.get("KERAS_HOME")
+    return Path(named) if named else Path.home() / ".keras"
+
+
+def _keras_settings() -> dict[str, str]:
+    try:
+        settings = json.loads((_keras_folder() / "keras.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}  # as Keras does
+    return settings if isinstance(settings, dict) else {}
 
 
 def _check_memory() -> Finding:
