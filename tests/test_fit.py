@@ -1,6 +1,9 @@
 """`recfuse fit`: from a log to a model and a report, stopped and continued, and nothing half-written."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +170,34 @@ def test_the_command_explains_and_stops(
     with pytest.raises(SystemExit):
         main(["fit", str(log), "--budget", "soon"])
     assert "'soon' is no number of minutes" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+def test_ctrl_c_in_every_phase_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """The real process, interrupted at the first line of each phase; what is there afterwards goes on."""
+    log, out = tmp_path / "log.csv", tmp_path / "model"
+    purchases().to_csv(log, index=False)
+    command = [sys.executable, "-m", "recfuse_lib", "fit", str(log), "--out", str(out), "--signal", "purchase"]
+    for phase in (
+        "log.csv",
+        "each person's",
+        "likes drawn",
+        "tuning EASE 2",
+        "EASE on",
+        "the 4 dim",
+        "the fused model",
+    ):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout and process.stderr
+            for line in process.stdout:
+                if line.startswith(phase):
+                    process.send_signal(signal.SIGINT)
+                    break
+            process.stdout.read()
+            told = process.stderr.read()
+        assert process.returncode in (0, 130), told
+        assert process.returncode == 0 or "stopped; the same command goes on" in told
+        assert not list(tmp_path.glob(".model.unfinished/*.partial"))
+        assert not out.exists() or (out / report.MARK).exists()
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "model"}

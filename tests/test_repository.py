@@ -87,7 +87,7 @@ def test_import_is_quick_and_light() -> None:
 import sys, time
 begun = time.perf_counter()
 import recfuse_lib
-heavy = {"tensorflow", "keras", "keras_hub", "sklearn", "matplotlib", "pandera"} & set(sys.modules)
+heavy = {"tensorflow", "keras", "keras_hub", "sklearn", "matplotlib"} & set(sys.modules)
 print(f"{time.perf_counter() - begun:.3f}", *heavy)
 """
     times = []
