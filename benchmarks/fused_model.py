@@ -23,6 +23,7 @@ from recfuse_lib.data.splits import Fold, Queries, Split
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
+from recfuse_lib.fusion.dimensions import Dimensions
 from recfuse_lib.fusion.model import FusedModel
 from recfuse_lib.teaching import leaderboard
 from recfuse_lib.towers.closed_form import ContentColumns
@@ -108,7 +109,7 @@ def ridge(fold: Fold) -> ContentColumns:
     """The strongest peer measured beforehand: ridge regression from text, genres and year to EASE's columns."""
     known = np.unique(fold.history["item"])
     roles = {name: role for name, role in dataset.roles.items() if name in ("title", "year", "genres")}
-    few = FusedModel(dataclasses.replace(dataset, roles=roles), text)
+    few = Dimensions(dataclasses.replace(dataset, roles=roles), text)
     return ContentColumns(few.content(known)).fit(fold.history, dataset.n_items)
 
 

@@ -21,8 +21,9 @@ from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.fusion import gates, rounds, saved
 from recfuse_lib.fusion import model as fused
+from recfuse_lib.fusion.dimensions import DIMENSIONS
 from recfuse_lib.fusion.gates import EvidenceGate
-from recfuse_lib.fusion.model import DIMENSIONS, FusedModel
+from recfuse_lib.fusion.model import FusedModel
 from recfuse_lib.towers import closed_form, stars
 
 DAY = 86_400

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,18 +21,14 @@ import pandas as pd
 import threadpoolctl
 from keras import ops
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.item_knn import ItemKNN
 from recfuse_lib.data import splits
-from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, NUMBER
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.encoders.attributes import AttributeEncoder
-from recfuse_lib.encoders.centring import Centring, Whitening
 from recfuse_lib.fusion import rounds
+from recfuse_lib.fusion.dimensions import Dimensions
 from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
 from recfuse_lib.towers import closed_form, stars
-from recfuse_lib.towers.closed_form import DAY, RECENT
+from recfuse_lib.towers.closed_form import DAY
 from recfuse_lib.training.pipelines import untuned
 
 HARDEST, DRAWN = 400, 400
@@ -44,23 +40,11 @@ FUSIONS: dict[str, Callable[[int, int], Any]] = {
     "early": lambda dimensions, hidden: EarlyFusion(hidden),
     "attention": AttentionFusion,
 }
-DIMENSIONS = (
-    *("linear", "linear, recent", "neighbours", "sequence", "month", "year", "text", "genres", "release", "unreleased"),
-    *("content", "popularity", "popularity by content"),
-)
 RATING_PARTS, COLD_ROUNDS = 4, 2
 EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 THREADS = 2
 ONE_THREAD = {"limits": 1, "user_api": "blas"}
 """The products here are small: shared out over all cores they take more processor time in waiting than in work."""
-
-
-class Dimension(Protocol):
-    """A tower that is fitted on a history and scores all items for each query."""
-
-    def fit(self, history: pd.DataFrame, n_items: int) -> Self: ...
-
-    def score(self, queries: Queries) -> np.ndarray: ...
 
 
 class FusedModel:
@@ -103,76 +87,11 @@ class FusedModel:
             raise ValueError(f"fusion is {fusion!r}; it is one of {', '.join(FUSIONS)}")
         self.dataset, self.text, self.left_out = dataset, text, left_out
         self.hidden, self.fusion, self.task_weight, self.seed = hidden, fusion, task_weight, seed
-        self.years = dataset.years()
-        labels = dataset.columns(CATEGORIES) or dataset.columns(CATEGORY)
-        self.genres = self._labels(labels)
-        every = self._known_of()
+        self.dimensions = Dimensions(dataset, text)
+        every = self.dimensions.names
         if unknown := set(left_out) - set(every):
             raise ValueError(f"no dimension is called {', '.join(sorted(unknown))}; there are {', '.join(every)}")
         self.names = [name for name in every if name not in left_out]
-
-    def content(self, known: np.ndarray) -> np.ndarray:
-        """What the items are, float32 (I, C): text, attributes and era, centred and scaled by the known items alone."""
-        catalogue = self.dataset.catalogue
-        parts: list[np.ndarray] = []
-        if self.text is not None:
-            parts.append(Whitening(shrinkage=0.1).fit(self.text[known]).transform(self.text))
-        if self.dataset.columns(CATEGORY, CATEGORIES, NUMBER, DATE):
-            attributes, _ = AttributeEncoder(self.dataset.roles).fit(catalogue.iloc[known]).transform(catalogue)
-            parts.append(0.4 * attributes)
-        if np.isfinite(self.years).any():
-            middles = np.array([1930, 1950, 1965, 1975, 1985, 1990, 1994, 1997, 2000, 2004, 2008, 2012])
-            parts.append(0.35 * np.nan_to_num(np.exp(-(((self.years[:, None] - middles) / 8) ** 2))))
-        if not parts:
-            return np.zeros((self.dataset.n_items, 1), "float32")
-        content = np.concatenate(parts, axis=1).astype("float32")
-        return np.asarray(content - content[known].mean(axis=0))
-
-    def _labels(self, columns: list[str]) -> np.ndarray | None:
-        """1 / √n for each of an item's n labels, float64 (I, number of labels); None where there are none."""
-        roles = {column: self.dataset.roles[column] for column in columns}
-        if not columns:
-            return None
-        labels, _ = AttributeEncoder(roles).fit(self.dataset.catalogue).transform(self.dataset.catalogue)
-        matrix = labels.astype("float64")
-        return np.asarray(matrix / np.sqrt(np.maximum(matrix.sum(axis=1, keepdims=True), 1)))
-
-    def _known_of(self) -> list[str]:
-        """The dimensions that the data says something about."""
-        years = bool(np.isfinite(self.years).any())
-        content = self.text is not None or bool(self.dataset.columns(CATEGORY, CATEGORIES, NUMBER, DATE))
-        needs = {
-            **dict.fromkeys(("linear, recent", "sequence", "month", "year"), self.dataset.has_times),
-            "text": self.text is not None,
-            "genres": self.genres is not None,
-            "release": years,
-            "unreleased": years and self.dataset.has_times,
-            **dict.fromkeys(("content", "popularity by content"), content),
-        }
-        return [name for name in DIMENSIONS if needs.get(name, True)]
-
-    def _dimension(self, name: str, known: np.ndarray, content: np.ndarray) -> Dimension:
-        """An unfitted dimension; all content is centred with the known items only."""
-        if name == "text":
-            assert self.text is not None
-            return closed_form.Likeness(Centring().fit(self.text[known]).transform(self.text))
-        if name == "genres":
-            assert self.genres is not None
-            return closed_form.Likeness((self.genres - self.genres[known].mean(axis=0)).astype("float32"))
-        made: dict[str, Callable[[], Dimension]] = {
-            "linear": lambda: EASE(100.0),
-            "linear, recent": lambda: EASE(50.0, RECENT),
-            "neighbours": lambda: ItemKNN(100, 10.0, RECENT),
-            "sequence": closed_form.Transitions,
-            "month": lambda: closed_form.Surroundings(30.0),
-            "year": lambda: closed_form.Surroundings(300.0),
-            "release": lambda: closed_form.ReleaseYears(self.years),
-            "unreleased": lambda: closed_form.NotYetReleased(self.years),
-            "content": lambda: closed_form.ContentColumns(content),
-            "popularity": closed_form.ContentPopularity,
-            "popularity by content": lambda: closed_form.ContentPopularity(content),
-        }
-        return made[name]()
 
     def learn(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
         """Train the gates on events held out of `history`, then fit every dimension on all of it.
@@ -341,9 +260,10 @@ class FusedModel:
         self.events, self.available = events, available
         known = np.unique(events["item"])
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
-            content = self.content(known)
+            content = self.dimensions.content(known)
             self.towers = {
-                name: self._dimension(name, known, content).fit(events, self.dataset.n_items) for name in self.names
+                name: self.dimensions.make(name, known, content).fit(events, self.dataset.n_items)
+                for name in self.names
             }
             if self.task_weight:
                 self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)
