@@ -82,6 +82,7 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
+    "recfuse_lib/fusion/dimensions.py",
     "recfuse_lib/fusion/gates.py",
     "recfuse_lib/fusion/model.py",
     "recfuse_lib/fusion/rounds.py",
