@@ -1,6 +1,7 @@
 """`recfuse fit`: from a log to a model and a report, stopped and continued, and nothing half-written."""
 
 import dataclasses
+import errno
 import signal
 import subprocess
 import sys
@@ -164,6 +165,12 @@ def test_the_command_explains_and_stops(
     def stopped(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fitting, "fit", full)
+    assert main(["fit", str(log)]) == 1
+    assert "No space left on device; make room, and the same command goes on" in capsys.readouterr().err
     monkeypatch.setattr(fitting, "fit", stopped)
     assert main(["fit", str(log)]) == 130
     assert "the same command goes on" in capsys.readouterr().err

@@ -6,6 +6,7 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nrecfuse: stopped; the same command goes on with what is finished", file=sys.stderr)
         return 130
     except (DataError, PretrainedError, OSError) as error:
-        print(f"recfuse: {error}", file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        way_out = "; make room, and the same command goes on with what is finished" if full else ""
+        print(f"recfuse: {error}{way_out}", file=sys.stderr)
         return 1
     return 0
 

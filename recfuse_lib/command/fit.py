@@ -33,6 +33,7 @@ from recfuse_lib.data.roles import TEXT
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Split
 from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.teaching.environment import quiet_import
 
 SEED = 0
 TRIALS = 12
@@ -283,6 +284,7 @@ def encode(dataset: Dataset, work: Work) -> np.ndarray | None:
     """Encodings of the items' texts, where there are texts."""
     if not dataset.columns(TEXT):
         return None
+    quiet_import("keras")
     from recfuse_lib.encoders.text import encode_texts
 
     work.tell(f"encoding {dataset.n_items:,} texts, or taking their encodings from the cache")
@@ -297,6 +299,7 @@ def fused_model(
     Returns:
         NDCG@10 of each query, every dimension's share of what speaks for the recommended items, and what was left out.
     """
+    quiet_import("keras")
     from recfuse_lib.fusion import saved
     from recfuse_lib.fusion.model import FusedModel
 
