@@ -45,3 +45,16 @@ def test_a_pair_without_an_equals_sign_is_refused(shop: Path, capsys: pytest.Cap
 def test_python_m_recfuse_lib_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "recfuse_lib", "read", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: recfuse read" in done.stdout
+
+
+def test_a_data_set_is_read_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", "ml-100k"]) == 0
+    assert "943 people" in capsys.readouterr().out
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,4.0,1112486027\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n2,Jumanji (1995),Adventure\n")
+    assert main(["read", f"movielens:{tmp_path}"]) == 0
+    assert "year: number" in capsys.readouterr().out
+    assert main(["read", f"movielens:{tmp_path / 'nowhere'}"]) == 1
+    assert "name the folder where movielens was unpacked" in capsys.readouterr().err
+    assert main(["read", "ml-100k", "--items", "films.csv"]) == 1
+    assert "leave out --items" in capsys.readouterr().err

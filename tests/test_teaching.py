@@ -365,6 +365,19 @@ def test_a_lesson_keeps_its_budget(row: dict[str, str]) -> None:
     assert float(row["peak_memory_mb"]) <= 3_500
 
 
+def test_every_lesson_was_measured_and_together_they_keep_the_budget() -> None:
+    """Thirteen lessons have 750 processor seconds of the reference machine; each further one may bring 65."""
+    rows = costs.read_timings(costs.TIMINGS).values()
+    notebooks = {path.stem for path in costs.NOTEBOOKS.glob("*.ipynb")}
+    for machine in {row["processor"] for row in rows}:
+        of_machine = {row["notebook"]: row for row in rows if row["processor"] == machine}
+        if set(of_machine) == notebooks:
+            total = sum(float(row["processor_seconds"]) / float(row["factor"]) for row in of_machine.values())
+            assert total <= 750 + 65 * (len(notebooks) - 13), machine
+            return
+    raise AssertionError("no machine has measured every lesson: make machine course, then --accept")
+
+
 def test_a_row_that_cannot_be_kept_is_said_and_the_lesson_goes_on(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RECFUSE_LEADERBOARD", str(tmp_path / "file"))

@@ -10,10 +10,13 @@ import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.pretrained import PretrainedError
+
+if TYPE_CHECKING:
+    from recfuse_lib.data.schema import Dataset
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, out: Path, minutes: float, options: dict[str, Any]) -> None:
-    from recfuse_lib.data.read import read  # pandas takes a second to import; --help should not
-
-    dataset = read(options.pop("interactions"), **options)
+    dataset = _dataset(options)
     if command == "fit":
         from recfuse_lib.command.fit import fit
 
@@ -55,7 +56,11 @@ def _run(command: str, out: Path, minutes: float, options: dict[str, Any]) -> No
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interactions", help="one row for each thing that a person did with an item")
+    parser.add_argument(
+        "interactions",
+        help="one row for each thing that a person did with an item; or ml-small, ml-100k, or a public format and its "
+        "folder, as movielens:ml-25m/",
+    )
     parser.add_argument("--items", help="one row an item, any attributes")
     parser.add_argument("--users", help="one row a person, any attributes")
     parser.add_argument("--positive", metavar="RULE", help='what counts, as "rating>=4" or "signal in purchase,cart"')
@@ -66,6 +71,24 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", help="of text files that are not UTF-8")
     parser.add_argument("--separator", help="between the fields of CSV files, where it cannot be told")
     parser.add_argument("--keep", choices=["last"], help="of several rows of one person and item, keep the newest")
+
+
+def _dataset(options: dict[str, Any]) -> Dataset:
+    """The data set of files, or of a name."""
+    from recfuse_lib.data import ml100k, movielens, public_formats, read  # pandas takes a second; --help should not
+
+    asked = options.pop("interactions")
+    named, _, folder = asked.partition(":")
+    known = {"ml-small": movielens.load, "ml-100k": lambda: ml100k.load(say=print)}
+    if Path(asked).exists() or (named not in public_formats.FORMATS and asked not in known):
+        return read.read(asked, **options)
+    if given := [name for name, value in options.items() if value]:
+        raise DataError(f"{asked} is read as it was published; leave out --{given[0]}, or name its files")
+    dataset = known[asked]() if asked in known else public_formats.load(named, folder)
+    print(
+        f"{dataset.name}: {len(dataset.interactions):,} interactions, {dataset.n_users:,} people, {dataset.n_items:,} items"
+    )
+    return dataset
 
 
 def _minutes(text: str) -> float:
