@@ -85,9 +85,8 @@ def _dataset(options: dict[str, Any]) -> Dataset:
     if given := [name for name, value in options.items() if value]:
         raise DataError(f"{asked} is read as it was published; leave out --{given[0]}, or name its files")
     dataset = known[asked]() if asked in known else public_formats.load(named, folder)
-    print(
-        f"{dataset.name}: {len(dataset.interactions):,} interactions, {dataset.n_users:,} people, {dataset.n_items:,} items"
-    )
+    size = f"{len(dataset.interactions):,} interactions of {dataset.n_users:,} people with {dataset.n_items:,} items"
+    print(f"{dataset.name}: {size}. {dataset.positives}")
     return dataset
 
 
