@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recfuse_lib.baselines import ease
+from recfuse_lib.baselines.bpr import BPR
 from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.baselines.ials import ImplicitALS
 from recfuse_lib.baselines.item_knn import ItemKNN
@@ -242,3 +243,12 @@ def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(monkeypatch: py
     history = pd.DataFrame({"user": np.arange(40), "item": np.arange(40), "rating": 5.0, "timestamp": 1})
     with pytest.raises(DataError, match=r"inverting a matrix of 40 × 40 needs .* are free; leave out people or items"):
         EASE().fit(history, 40)
+
+
+@pytest.mark.parametrize("model", [ItemKNN(), ImplicitALS(), BPR()], ids=lambda model: type(model).__name__)
+def test_every_model_estimates_its_memory_before_it_takes_it(model: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = ease.memory.psutil.virtual_memory()._replace(available=1_000)
+    monkeypatch.setattr(ease.memory.psutil, "virtual_memory", lambda: free)
+    history = pd.DataFrame({"user": np.arange(40), "item": np.arange(40), "rating": 5.0, "timestamp": 1})
+    with pytest.raises(DataError, match=r"needs 0\.0 GB of memory, and 0\.0 GB are free; (keep|take|leave)"):
+        model.fit(history, 40)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import Queries
 
@@ -65,6 +66,7 @@ class BPR:
     def fit(self, history: pd.DataFrame, n_items: int) -> BPR:
         """Learns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         x = self.weighting.without_recency().matrix(by_user(history, n_items))
+        memory.check(x.shape[0] * n_items, f"BPR for {x.shape[0]:,} people and {n_items:,} items", "leave some out")
         generator = np.random.default_rng(self.seed)
         sizes = (x.shape[0], self.dimension), (n_items, self.dimension)
         people, self.items = (

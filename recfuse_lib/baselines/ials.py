@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import Queries
 
@@ -55,6 +56,9 @@ class ImplicitALS:
     def fit(self, history: pd.DataFrame, n_items: int) -> ImplicitALS:
         """Factorises `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         x = self.weighting.without_recency().matrix(by_user(history, n_items))
+        larger = max(x.shape)
+        needed = 4 * self.dimension**2 * larger
+        memory.check(needed, f"iALS with {self.dimension} factors for {larger:,} rows", "take fewer factors")
         transposed = x.T.tocsr()
         generator = np.random.default_rng(self.seed)
         self.items = generator.normal(0, 0.1 / np.sqrt(self.dimension), (n_items, self.dimension)).astype("float32")

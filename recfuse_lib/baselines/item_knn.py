@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import Queries
 
@@ -44,6 +45,8 @@ class ItemKNN:
         norms = np.sqrt(np.asarray(x.multiply(x).sum(0)))
         known = np.flatnonzero(norms)  # what nobody has liked has no similarity to anything
         x, norms = x[:, known], norms[known]
+        needed = 8 * BLOCK * len(known) + 12 * self.neighbours * len(known)
+        memory.check(needed, f"item-kNN over {len(known):,} items", "keep fewer neighbours")
         transposed = x.T.tocsr()
         keep = min(self.neighbours, len(known))
         rows, columns, values = [], [], []

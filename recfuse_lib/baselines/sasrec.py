@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.tasks.negatives import full_softmax, one_negative
@@ -108,6 +109,10 @@ class SASRec:
         rows = sequences(events, self.length, self.length)
         inputs = {"history": _padded(rows.history, rows.history_rating, n_items), "target": rows.target[..., 0]}
         inputs["counted"] = (rows.target_rating[..., 0] > 0) & (rows.history_rating > 0)
+        if self.loss == "full":
+            needed = 12 * self.batch_size * self.length * n_items
+            way_out = "take smaller batches, or loss='one', which draws one other item instead of scoring all"
+            memory.check(needed, f"SASRec, scoring {n_items:,} items at each step", way_out)
         self.model = _Network(n_items, self.loss, **self.network)
         steps = -(-len(rows) // self.batch_size)
         size = -(-len(rows) // steps)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
@@ -220,6 +221,10 @@ class JointModel(keras.Model):
         if not (there := available[history["item"].to_numpy()]).all():
             item = history["item"].to_numpy()[~there][0]
             raise ValueError(f"item {item} is in the history, but `available` says that it could not be chosen")
+        needed = 12 * batch_size * self.n_items + 16 * self.dimension * (self.n_users + self.n_items)
+        memory.check(
+            needed, f"a joint model of {self.n_users:,} people and {self.n_items:,} items", "take small batches"
+        )
         rows, batch_size = _even_batches(len(history), batch_size)
         compiled = with_xla(epochs * len(rows) // batch_size)
         self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)

@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse
 from keras import ops
 
+from recfuse_lib.baselines import memory
 from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import POSITIVE, Queries
@@ -344,6 +345,8 @@ def factorise(
     model.adapt(events)
     if objective == "softmax":
         rows = by_user(events, n_items)
+        way_out = "take another objective, which draws items instead of scoring all"
+        memory.check(8 * len(rows) * n_items, f"a softmax over {n_items:,} items for {len(rows):,} people", way_out)
         x, y = {"user": rows.user}, rows.matrix().toarray()
     else:
         x, y = {name: events[name].to_numpy("int32") for name in ("user", "item")}, events["rating"].to_numpy("float32")
