@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_made_again(runs: tuple[Path, list[Said], dict[s
     tuned = [line.split(":")[0] for said in (first, second, third) for line in said if line.startswith("tuning")]
     assert len(tuned) == len(set(tuned)) == len(found["trials"]) == 1 + 12 + 12
     assert "going on with what" in second[0] and "going on with what" in third[0]
-    assert not [line for line in third if line.startswith(("tuning", "EASE on", "the 4 dimensions"))]
+    assert not [line for line in third if line.startswith(("tuning", "EASE on", "the 3 dimensions"))]
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def test_ctrl_c_in_every_phase_leaves_nothing_half_written(tmp_path: Path) -> No
         "likes drawn",
         "tuning EASE 2",
         "EASE on",
-        "the 4 dim",
+        "the 3 dim",
         "the fused model",
     ):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
