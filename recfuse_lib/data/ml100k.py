@@ -5,6 +5,7 @@ Taught in notebook 01.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,4 +31,5 @@ def load(folder: Path | str | None = None, say: Callable[[str], None] = lambda l
 
     Taught in notebook 01.
     """
-    return public_formats.load("movielens", folder or pretrained.load("ml-100k", progress=False), say)
+    found = public_formats.load("movielens", folder or pretrained.load("ml-100k", progress=False), say)
+    return dataclasses.replace(found, name="ml-100k")
