@@ -66,6 +66,7 @@ machine: $(READY)
 leaderboard: $(READY) weights
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/fused_model.py
+	$(BIN)/python benchmarks/joint_model.py
 	$(BIN)/python -m recfuse_lib.teaching.leaderboard
 
 notebooks: $(READY) weights

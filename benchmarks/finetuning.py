@@ -78,7 +78,7 @@ TABLES = [
             *(f"recfuse_lib/training/{name}.py" for name in ("policies", "text_layers")),
         ),
         keys=("policy",),
-        tolerance={"trainable": 0, "staleness": 0.006}
+        tolerance={"trainable": 0}
         | {f"rolling{part}": 0.004 for part in ("", " low", " high", " − frozen", " − frozen low", " − frozen high")},
     )
 ]
