@@ -15,6 +15,7 @@ from recfuse_lib.data.columns import FIELDS, IGNORED, MISSING, NAMES, parsed_num
 from recfuse_lib.data.containers import open_table
 from recfuse_lib.data.dialects import Source
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.media import Media
 from recfuse_lib.data.roles import check_columns
 from recfuse_lib.data.schema import Dataset
 
@@ -26,6 +27,7 @@ def read(
     items: Path | str | None = None,
     users: Path | str | None = None,
     *,
+    media: Mapping[str, Path | str] | None = None,
     name: str | None = None,
     columns: Mapping[str, str] | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
@@ -46,6 +48,7 @@ def read(
         interactions: One row for each thing that a person did with an item.
         items: One row an item, any attributes.
         users: One row a person, any attributes.
+        media: Modality ("image", "sound", "clip") → folder of files that are named by item id, as 862.jpg.
         name: What to call the data; by default the name of the first file.
         columns: Name in a file → field (`user_id`, `item_id`, `value`, `signal`, `timestamp`), another name for an
             attribute, or "ignored". A list names the columns of `interactions` when that file has no header line.
@@ -106,7 +109,14 @@ def read(
         keep=keep,
         say=say,
     )
-    return Dataset(name or Path(interactions).name.split(".")[0], **tables)
+    ids = tables["catalogue"]["item_id"]
+    files = {}
+    for modality, folder in (media or {}).items():
+        files[modality] = Media.in_folder(folder, ids, modality).files[modality]
+        n_there = sum(path is not None for path in files[modality])
+        say(f"{folder}: {modality} files of {n_there:,} of {len(ids):,} items")
+    title = name or Path(interactions).name.split(".")[0]
+    return Dataset(title, **tables, media=Media(files) if files else None)
 
 
 def _events(source: Source, stated: Mapping[str, str]) -> Part:

@@ -17,6 +17,7 @@ import pandas as pd
 from recfuse_lib.data.assembly import assemble, part
 from recfuse_lib.data.columns import plain
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.media import Media
 from recfuse_lib.data.positives import Positives
 from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, TEXT
 
@@ -58,6 +59,7 @@ class Dataset:
             and are no features.
         user_roles: Attribute of the users → its role.
         positives: What counts as a positive.
+        media: Pictures, sounds and clips of the items, by item code; None where there are none.
 
     Example:
         >>> log = pd.DataFrame({"user_id": [7, 7], "item_id": [3, 4], "rating": [5.0, 2.5], "timestamp": [10, 11]})
@@ -78,6 +80,14 @@ class Dataset:
     users: pd.DataFrame | None
     user_roles: Mapping[str, str]
     positives: Positives
+    media: Media | None = None
+
+    def __post_init__(self) -> None:
+        if self.media is not None and self.media.n_items != self.n_items:
+            raise DataError(
+                f"{self.name}: media are of {self.media.n_items:,} items, the catalogue has {self.n_items:,}; give one "
+                "file or None an item"
+            )
 
     @classmethod
     def of(
