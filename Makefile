@@ -42,7 +42,7 @@ lab: $(READY) weights
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
 
 test: $(READY) weights lint types
-	$(PYTEST) -m "not soak" tests recfuse_lib
+	$(PYTEST) -m "not soak" tests recfuse_lib course
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 notebooks
 
 check: $(READY) lint types
@@ -55,7 +55,7 @@ serve: $(READY) weights
 	$(BIN)/python -m recfuse_lib.serving $(SERVE_FLAGS)
 
 course: $(READY) weights
-	$(BIN)/python -m recfuse_lib.teaching.course $(NOTEBOOKS)
+	$(BIN)/python -m course $(NOTEBOOKS)
 
 tables: $(READY) weights
 	$(BIN)/python benchmarks/repeat.py
@@ -70,7 +70,7 @@ leaderboard: $(READY) weights
 	$(BIN)/python -m recfuse_lib.teaching.leaderboard
 
 notebooks: $(READY) weights
-	$(BIN)/python -m recfuse_lib.teaching.course --in-place $(NOTEBOOKS)
+	$(BIN)/python -m course --in-place $(NOTEBOOKS)
 
 lint: $(READY)
 	$(BIN)/ruff check --quiet .

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recfuse_lib.teaching.usage import tree_processor_seconds
+from course.usage import tree_processor_seconds
 
 SHOWN = 25
 _spent: Counter[str] = Counter()

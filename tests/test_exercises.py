@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_notebooks import PATHS, exercises
 
-from recfuse_lib.teaching import checks
+from course import checks
 
 SOLUTIONS = Path(__file__).parents[1] / "docs" / "solutions"
 STEMS = sorted({path.stem for path in PATHS} | {path.stem for path in SOLUTIONS.glob("[0-9]*.py")})

@@ -17,8 +17,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from recfuse_lib.teaching import checks, costs, course, environment, figures, leaderboard, usage
-from recfuse_lib.teaching.execution import NotebookError, execute
+from course import __main__ as course
+from course import checks, costs, usage
+from course.execution import NotebookError, execute
+from recfuse_lib.teaching import environment, figures, leaderboard
 
 
 @pytest.fixture
@@ -293,7 +295,7 @@ def test_a_signal_stops_the_run_at_once_leaves_no_process_and_the_next_run_conti
     command = [
         sys.executable,
         "-m",
-        "recfuse_lib.teaching.course",
+        "course",
         "01_first.ipynb",
         "02_wait.ipynb",
         "--output",
@@ -387,10 +389,8 @@ def test_a_row_that_cannot_be_kept_is_said_and_the_lesson_goes_on(tmp_path, monk
 
 def test_readme_holds_the_measured_table() -> None:
     readme = costs.README.read_text("utf-8")
-    assert readme == costs.with_table(readme, costs.notebook_table()), (
-        "run: python -m recfuse_lib.teaching.course --readme"
-    )
+    assert readme == costs.with_table(readme, costs.notebook_table()), "run: python -m course --readme"
 
 
 def test_readme_shows_the_tour_as_it_ran() -> None:
-    assert costs.RESULT.read_bytes() == costs.result_picture(), "run: python -m recfuse_lib.teaching.course --readme"
+    assert costs.RESULT.read_bytes() == costs.result_picture(), "run: python -m course --readme"

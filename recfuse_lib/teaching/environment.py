@@ -76,7 +76,7 @@ def profile() -> str:
 def media_folder() -> Path | None:
     """A folder of your own pictures, named by item id, or None when none was given.
 
-    It is set by ``--media DIR`` of ``python -m recfuse_lib.teaching.course``, or by the environment variable
+    It is set by ``--media DIR`` of ``python -m course``, or by the environment variable
     ``RECFUSE_MEDIA``.
 
     Raises:

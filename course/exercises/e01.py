@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from course.checks import exercise
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.teaching.checks import exercise
 
 Table = pd.DataFrame
 

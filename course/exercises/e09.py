@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.teaching.checks import exercise
+from course.checks import exercise
 
 
 @exercise(

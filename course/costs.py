@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 TIMINGS = REPOSITORY / "docs" / "timings.csv"
 README = REPOSITORY / "README.md"

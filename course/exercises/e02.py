@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.teaching.checks import exercise
+from course.checks import exercise
 
 LONGEST = 67
 

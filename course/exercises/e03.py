@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.teaching.checks import exercise
+from course.checks import exercise
 
 Pair = tuple[float | None, float | None]
 

@@ -1,6 +1,6 @@
 """Exercises that answer: a right attempt is told why, a wrong one gets a targeted hint.
 
-The checks of notebook NN live in ``recfuse_lib/teaching/exercises/eNN.py``, the solutions apart from
+The checks of notebook NN live in ``course/exercises/eNN.py``, the solutions apart from
 them in ``docs/solutions/``. Used in every notebook.
 """
 

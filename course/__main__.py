@@ -1,6 +1,6 @@
 """Run the whole course headless: the check before a class, and how notebooks are executed.
 
-``python -m recfuse_lib.teaching.course`` executes every notebook in a fresh kernel of this Python, continues after a
+``python -m course`` executes every notebook in a fresh kernel of this Python, continues after a
 failure, and writes executed copies, HTML pages, costs and the leaderboard to ``build/course/``. When it was stopped, or
 a notebook failed, the next run continues with what is missing. With ``--in-place`` it writes the executed notebooks
 back (``make notebooks``); with ``--accept`` it takes the costs of the last run over into ``docs/timings.csv`` and
@@ -20,8 +20,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recfuse_lib.teaching import costs, leaderboard
-from recfuse_lib.teaching.costs import MEASURES, NOTEBOOKS, REPOSITORY
+from course import costs
+from course.costs import MEASURES, NOTEBOOKS, REPOSITORY
+from recfuse_lib.teaching import leaderboard
 
 OUTPUT = REPOSITORY / "build" / "course"
 MACHINE = REPOSITORY / "build" / "machine.json"
@@ -58,7 +59,8 @@ class Progress:
 
     def __init__(self, output: Path) -> None:
         self.path = output / "progress.json"
-        self._library = _digest(*sorted((REPOSITORY / "recfuse_lib").rglob("*.py")))
+        folders = (REPOSITORY / name for name in ("recfuse_lib", "course"))
+        self._library = _digest(*sorted(path for folder in folders for path in folder.rglob("*.py")))
         self._done: dict[str, dict[str, Any]] = json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
 
     def find(self, notebook: Path) -> Run | None:
@@ -81,7 +83,7 @@ class Progress:
 
 def main(arguments: list[str] | None = None) -> int:
     """Execute notebooks; return 1 when one of them fails, 130 or 143 when a signal stopped it."""
-    parser = argparse.ArgumentParser(prog="python -m recfuse_lib.teaching.course", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m course", description=main.__doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: build/course")
     parser.add_argument("--in-place", action="store_true", help="write the executed notebooks back, nothing else")
@@ -101,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not paths:
         print(f"there is no notebook in {NOTEBOOKS.name}/")
         return 1
-    from recfuse_lib.teaching.execution import Stopped
+    from course.execution import Stopped
 
     try:
         return _run_in_place(paths) if options.in_place else _run_course(paths, options.output.resolve())
@@ -163,8 +165,8 @@ def _run_one(path: Path) -> tuple[Any, Run]:
     """Execute a notebook in memory."""
     import nbformat
 
-    from recfuse_lib.teaching.execution import NotebookError, execute
-    from recfuse_lib.teaching.usage import measured
+    from course.execution import NotebookError, execute
+    from course.usage import measured
 
     run = Run(path.stem)
     notebook = nbformat.read(path, as_version=4)
