@@ -19,8 +19,6 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import market
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.audio import encode_sounds
@@ -30,7 +28,9 @@ from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.encoders.video import encode_clips
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.popularity import Popularity
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = REPOSITORY / "build" / "ablation"
@@ -53,13 +53,14 @@ declared = functools.partial(
     settings={"scale": SCALE, "seeds": list(SEEDS), "epochs": EPOCHS, "bootstrap samples": 2_000},
     data=("market/photographs.csv", "market/photographs.png"),
     code=(
-        *(f"recfuse_lib/baselines/{name}.py" for name in ("item_knn", "popularity", "weighting")),
+        "recfuse_lib/data/weighting.py",
+        *(f"recfuse_lib/models/{name}.py" for name in ("item_knn", "popularity")),
         *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "pipeline.py", "schema.py", "splits.py")),
         *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "audio", "centring", "contrastive", "image")),
         *(f"recfuse_lib/encoders/{name}.py" for name in ("item_encodings", "text", "video")),
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-        *(f"recfuse_lib/tasks/{name}.py" for name in ("balancing", "multitask", "ranking", "retrieval")),
-        *(f"recfuse_lib/towers/{name}.py" for name in ("interest", "multimodal")),
+        *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
+        *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
         "recfuse_lib/training/compilation.py",
     ),
 )

@@ -22,17 +22,24 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.ials import ImplicitALS
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import Scorer, evaluate, mae, rmse
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.ials import ImplicitALS
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.matrix_factorisation import (
+    AlphaMixture,
+    Biases,
+    MatrixFactorisation,
+    UserKNN,
+    factorise,
+    item_means,
+)
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
-from recfuse_lib.towers.collaborative import AlphaMixture, Biases, MatrixFactorisation, UserKNN, factorise, item_means
 from recfuse_lib.training.tuning import search
 
 COMMAND = "python benchmarks/collaborative_filtering.py"
@@ -76,15 +83,16 @@ DIFFERENCES = [
 ]
 """Pairs whose squared errors are compared on the same ratings."""
 
-BASELINES = ("ease", "ials", "item_knn", "popularity", "weighting")
+BASELINES = ("ease", "ials", "item_knn", "popularity")
 RANKING_CODE = (
-    *(f"recfuse_lib/baselines/{name}.py" for name in BASELINES),
-    *("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py", "recfuse_lib/towers/collaborative.py"),
+    "recfuse_lib/data/weighting.py",
+    *(f"recfuse_lib/models/{name}.py" for name in BASELINES),
+    *("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py", "recfuse_lib/models/matrix_factorisation.py"),
 )
 RATING_CODE = (
     "recfuse_lib/data/splits.py",
     "recfuse_lib/evaluation/significance.py",
-    "recfuse_lib/towers/collaborative.py",
+    "recfuse_lib/models/matrix_factorisation.py",
 )
 
 SEARCH = tables.Table(

@@ -21,16 +21,16 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.tasks.next_item import DeepModel
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.sequential import DeepModel
 from recfuse_lib.teaching import leaderboard
 
 RUNS = tables.REPOSITORY / "build" / "deep_tower"
@@ -69,10 +69,10 @@ MINUS = {
 
 DATA = ("movielens",)
 CODE = (
-    "recfuse_lib/tasks/next_item.py",
-    "recfuse_lib/tasks/negatives.py",
-    "recfuse_lib/towers/deep.py",
-    "recfuse_lib/towers/multimodal.py",
+    "recfuse_lib/models/sequential.py",
+    "recfuse_lib/models/losses.py",
+    "recfuse_lib/models/transformer.py",
+    "recfuse_lib/models/item_tower.py",
     "recfuse_lib/data/sequences.py",
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/attributes.py",
@@ -92,7 +92,7 @@ TEST = tables.Table(
     COMMAND,
     {"seeds": list(SEEDS), "model": TESTED, "passes": TESTED_PASSES},
     DATA,
-    (*CODE, "recfuse_lib/baselines/ease.py", "recfuse_lib/baselines/weighting.py"),
+    (*CODE, "recfuse_lib/models/ease.py", "recfuse_lib/data/weighting.py"),
     ("model",),
     {"ndcg": 0.001},
 )

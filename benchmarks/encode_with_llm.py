@@ -24,7 +24,6 @@ import scipy.sparse
 import tables
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset, natural_title
 from recfuse_lib.data.splits import Fold, Queries
@@ -33,6 +32,7 @@ from recfuse_lib.encoders.centring import Centring, Whitening
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 
 COMMAND = "python benchmarks/encode_with_llm.py"

@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.ials import ImplicitALS
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation import robustness
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
 from recfuse_lib.evaluation.significance import bootstrap
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.ials import ImplicitALS
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 from recfuse_lib.training.tuning import search
 
@@ -57,7 +57,8 @@ STRESSED: dict[str, dict[str, Any]] = {
 
 SHARES = [0.1, 0.2, 0.4]
 CODE = (
-    *(f"recfuse_lib/baselines/{name}.py" for name in ("ease", "ials", "item_knn", "popularity", "weighting")),
+    "recfuse_lib/data/weighting.py",
+    *(f"recfuse_lib/models/{name}.py" for name in ("ease", "ials", "item_knn", "popularity")),
     *("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py", "recfuse_lib/evaluation/significance.py"),
 )
 ROLLING = tables.Table(

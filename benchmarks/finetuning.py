@@ -32,7 +32,7 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training import lora
 from recfuse_lib.training.devices import describe_devices
 from recfuse_lib.training.finetuning import FineTuning
@@ -72,8 +72,8 @@ TABLES = [
             *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "pipeline", "schema", "splits")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("centring", "item_encodings", "text")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-            *(f"recfuse_lib/tasks/{name}.py" for name in ("balancing", "multitask", "ranking", "retrieval")),
-            *(f"recfuse_lib/towers/{name}.py" for name in ("interest", "multimodal")),
+            *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
+            *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
             *(f"recfuse_lib/training/{name}.py" for name in ("batches", "finetuning", "lora", "optimizers")),
             *(f"recfuse_lib/training/{name}.py" for name in ("policies", "text_layers")),
         ),

@@ -20,18 +20,18 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap
-from recfuse_lib.fusion import rounds
-from recfuse_lib.fusion.model import FusedModel
-from recfuse_lib.towers.closed_form import NearestInterest
-from recfuse_lib.towers.stars import TasteAndMood
+from recfuse_lib.models import holdouts
+from recfuse_lib.models.closed_form import NearestInterest
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.fused import FusedModel
+from recfuse_lib.models.ratings import TasteAndMood
 
 RUNS = tables.REPOSITORY / "build" / "fuse_interests"
 COMMAND = "python benchmarks/fuse_interests.py"
@@ -82,15 +82,15 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
-    "recfuse_lib/fusion/dimensions.py",
-    "recfuse_lib/fusion/gates.py",
-    "recfuse_lib/fusion/model.py",
-    "recfuse_lib/fusion/rounds.py",
-    "recfuse_lib/towers/closed_form.py",
-    "recfuse_lib/towers/stars.py",
-    "recfuse_lib/baselines/ease.py",
-    "recfuse_lib/baselines/item_knn.py",
-    "recfuse_lib/baselines/weighting.py",
+    "recfuse_lib/models/dimensions.py",
+    "recfuse_lib/models/gates.py",
+    "recfuse_lib/models/fused.py",
+    "recfuse_lib/models/holdouts.py",
+    "recfuse_lib/models/closed_form.py",
+    "recfuse_lib/models/ratings.py",
+    "recfuse_lib/models/ease.py",
+    "recfuse_lib/models/item_knn.py",
+    "recfuse_lib/data/weighting.py",
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/attributes.py",
     "recfuse_lib/encoders/centring.py",
@@ -180,7 +180,7 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
 def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
     """The examples of the first and the last round; those between them ask for hidden films alone."""
     dataset, events = world()[0], question(asked)[1]
-    first, last = rounds.last_likes(events, dataset, seed=2)[0], rounds.after_a_moment(events, dataset)[0]
+    first, last = holdouts.last_likes(events, dataset, seed=2)[0], holdouts.after_a_moment(events, dataset)[0]
     return {
         name: np.concatenate([values[: len(first.queries)], values[-len(last.queries) :]])
         for name, values in examples.items()

@@ -23,10 +23,10 @@ from recfuse_lib.data.splits import Fold, Queries, Split
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
-from recfuse_lib.fusion.dimensions import Dimensions
-from recfuse_lib.fusion.model import FusedModel
+from recfuse_lib.models.closed_form import ContentColumns
+from recfuse_lib.models.dimensions import Dimensions
+from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.teaching import leaderboard
-from recfuse_lib.towers.closed_form import ContentColumns
 
 NAME = "fused model (13 dimensions)"
 RIDGE = "ridge: text, genres, year → EASE columns"

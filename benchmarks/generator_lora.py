@@ -26,8 +26,8 @@ import tables
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.encoders import language_model
+from recfuse_lib.models.ratings import ExpectedStars
 from recfuse_lib.stated.evidence import shown_title
-from recfuse_lib.towers.stars import ExpectedStars
 from recfuse_lib.training import snapshots
 from recfuse_lib.training.generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
 from recfuse_lib.training.optimizers import optimizer, schedule
@@ -48,12 +48,12 @@ TABLES = [
         settings=SETTINGS,
         data=("movielens/catalogue.parquet", "movielens/interactions.parquet"),
         code=(
-            "recfuse_lib/baselines/weighting.py",
+            "recfuse_lib/data/weighting.py",
             *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "schema", "splits")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("language_model", "local_language_model")),
             "recfuse_lib/evaluation/significance.py",
             "recfuse_lib/stated/evidence.py",
-            "recfuse_lib/towers/stars.py",
+            "recfuse_lib/models/ratings.py",
             *(f"recfuse_lib/training/{name}.py" for name in ("generator_tuning", "optimizers")),
         ),
         keys=("judge",),

@@ -15,14 +15,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 
 NAME = "joint model (ids + text)"

@@ -19,8 +19,6 @@ import numpy as np
 import pandas as pd
 import tables
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.centring import Centring
@@ -28,8 +26,10 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.tasks.balancing import GradientBalancing
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.balancing import GradientBalancing
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.training.monitoring import rating_error
 
 RUNS = tables.REPOSITORY / "build" / "joint_training"
@@ -69,18 +69,18 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
-    "recfuse_lib/tasks/multitask.py",
-    "recfuse_lib/tasks/balancing.py",
-    "recfuse_lib/tasks/experts.py",
-    "recfuse_lib/tasks/ranking.py",
-    "recfuse_lib/tasks/retrieval.py",
-    "recfuse_lib/towers/interest.py",
-    "recfuse_lib/towers/multimodal.py",
+    "recfuse_lib/models/joint.py",
+    "recfuse_lib/models/balancing.py",
+    "recfuse_lib/models/experts.py",
+    "recfuse_lib/models/ranking.py",
+    "recfuse_lib/models/retrieval.py",
+    "recfuse_lib/models/user_tower.py",
+    "recfuse_lib/models/item_tower.py",
     "recfuse_lib/data/pipeline.py",
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/centring.py",
-    "recfuse_lib/baselines/ease.py",
-    "recfuse_lib/baselines/popularity.py",
+    "recfuse_lib/models/ease.py",
+    "recfuse_lib/models/popularity.py",
     "recfuse_lib/evaluation/metrics.py",
     "recfuse_lib/evaluation/significance.py",
 )

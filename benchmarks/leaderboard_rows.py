@@ -9,15 +9,22 @@ import pandas as pd
 import peers
 import tables
 
-from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.towers.collaborative import Biases
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.matrix_factorisation import Biases
 
 COMMAND = "python benchmarks/peers.py && python benchmarks/fused_model.py"
-CODE = ("recfuse_lib/baselines", "recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py")
-FUSION = ("recfuse_lib/fusion", "recfuse_lib/towers/closed_form.py")
-STARS = ("recfuse_lib/towers/collaborative.py", "recfuse_lib/towers/stars.py")
+CODE = (
+    *(f"recfuse_lib/data/{name}.py" for name in ("positives", "roles", "schema", "splits", "weighting")),
+    "recfuse_lib/evaluation/metrics.py",
+    *(f"recfuse_lib/models/{name}.py" for name in ("bpr", "ease", "ials", "item_knn", "popularity", "sasrec")),
+)
+FUSION = (
+    "recfuse_lib/encoders/attributes.py",
+    *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "dimensions", "fused", "gates", "holdouts")),
+)
+STARS = ("recfuse_lib/models/matrix_factorisation.py", "recfuse_lib/models/ratings.py")
 
 
 def _table(protocol: str, code: tuple[str, ...], tolerance: dict[str, float]) -> tables.Table:

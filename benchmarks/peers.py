@@ -21,17 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.baselines.bpr import BPR
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.ials import ImplicitALS
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold, Split
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.encoders.cache import content_key, fetch, store
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
 from recfuse_lib.evaluation.significance import bootstrap
+from recfuse_lib.models.bpr import BPR
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.ials import ImplicitALS
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 
 Settings = dict[str, Any]
@@ -151,7 +151,7 @@ def _model(name: str) -> Any:
     if name == "SASRec":
         import keras
 
-        from recfuse_lib.baselines.sasrec import SASRec
+        from recfuse_lib.models.sasrec import SASRec
 
         keras.utils.set_random_seed(0)
         return SASRec

@@ -8,7 +8,7 @@ from keras import ops
 
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
 
 
 def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.finetuning import FineTuning
 from recfuse_lib.training.optimizers import layer_rates, optimizer
 

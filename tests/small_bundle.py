@@ -17,11 +17,11 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.combination import Combination
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.export import export_bundle
-from recfuse_lib.tasks.multitask import JointModel
 
 N_USERS, N_ITEMS, UNSEEN = 12, 60, 57
 KINDS = ("Comedy", "Horror", "Western")

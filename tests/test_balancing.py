@@ -11,7 +11,7 @@ from keras import ops
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.balancing import (
+from recfuse_lib.models.balancing import (
     SPEED,
     FixedWeights,
     GradientBalancing,
@@ -21,7 +21,7 @@ from recfuse_lib.tasks.balancing import (
     norm,
     task_gradients,
 )
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
 
 N_USERS, N_ITEMS, WIDTH = 12, 20, 4
 

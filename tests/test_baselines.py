@@ -9,17 +9,17 @@ import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recfuse_lib.baselines import ease
-from recfuse_lib.baselines.bpr import BPR
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.ials import ImplicitALS
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import SECONDS_PER_DAY, Popularity
-from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.models import ease
+from recfuse_lib.models.bpr import BPR
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.ials import ImplicitALS
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.popularity import SECONDS_PER_DAY, Popularity
 
 N_USERS, N_ITEMS = 30, 18
 RECENCY = Weighting(low_rating=0.3, half_life=10, floor=0.2)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.baselines.bpr import BPR, gradients
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.models.bpr import BPR, gradients
+from recfuse_lib.models.popularity import Popularity
 
 N_ITEMS = 20
 

@@ -19,11 +19,11 @@ from keras import ops
 
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.image import ImageEncoder
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import graphs, index
 from recfuse_lib.serving.bundle import Bundle, BundleError, versions, write_bundle
 from recfuse_lib.serving.combination import COUNT_WEIGHTS, RATING_WEIGHTS, choose
 from recfuse_lib.serving.export import data_checksum, export_bundle, export_graph, export_text_encoder
-from recfuse_lib.tasks.multitask import JointModel
 
 
 @pytest.fixture(scope="module")

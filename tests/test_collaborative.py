@@ -12,7 +12,7 @@ from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.evaluation.metrics import rmse
-from recfuse_lib.towers.collaborative import (
+from recfuse_lib.models.matrix_factorisation import (
     OBJECTIVES,
     AlphaMixture,
     Biases,

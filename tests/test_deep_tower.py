@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.sasrec import SASRec
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.next_item import DeepModel
-from recfuse_lib.towers.deep import (
+from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.models.sasrec import SASRec
+from recfuse_lib.models.sequential import DeepModel
+from recfuse_lib.models.transformer import (
     TIME_BUCKETS,
     AttributeCrosses,
     CausalAttention,

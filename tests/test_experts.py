@@ -13,8 +13,8 @@ from keras import ops
 
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.experts import PLE, MMoE, SharedBottom
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.experts import PLE, MMoE, SharedBottom
+from recfuse_lib.models.joint import JointModel
 
 DIMENSION, HIDDEN = 5, 3
 LAYERS: dict[str, Callable[[], keras.layers.Layer]] = {

@@ -11,20 +11,18 @@ from eager import eagerly
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.baselines.ease import EASE, inverse
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import by_user
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.fusion import gates, rounds, saved
-from recfuse_lib.fusion import model as fused
-from recfuse_lib.fusion.dimensions import DIMENSIONS
-from recfuse_lib.fusion.gates import EvidenceGate
-from recfuse_lib.fusion.model import FusedModel
-from recfuse_lib.towers import closed_form, stars
+from recfuse_lib.models import closed_form, fused, gates, holdouts, ratings, saved
+from recfuse_lib.models.dimensions import DIMENSIONS
+from recfuse_lib.models.ease import EASE, inverse
+from recfuse_lib.models.fused import FusedModel
+from recfuse_lib.models.gates import EvidenceGate
+from recfuse_lib.models.popularity import Popularity
 
 DAY = 86_400
 
@@ -259,10 +257,10 @@ def test_an_unknown_dimension_is_named(trained):
 def test_rounds_hold_out_what_they_ask_for(seed):
     dataset, _ = world(seed=seed)
     events = splits.in_order(dataset.events())
-    likes, new = rounds.last_likes(events, dataset, seed)
-    hidden, none_else = rounds.hidden_items(events, dataset, seed)
-    with mock.patch.object(rounds, "MOST", 50):
-        later, nothing = rounds.after_a_moment(events, dataset)
+    likes, new = holdouts.last_likes(events, dataset, seed)
+    hidden, none_else = holdouts.hidden_items(events, dataset, seed)
+    with mock.patch.object(holdouts, "MOST", 50):
+        later, nothing = holdouts.after_a_moment(events, dataset)
     assert new.any() and not new[likes.history["item"]].any() and not nothing.any()
     assert (none_else == hidden.candidates).all() and likes.candidates.all()
     assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
@@ -282,9 +280,9 @@ def test_rounds_hold_out_what_they_ask_for(seed):
 def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
     dataset, _ = world()
     events = splits.in_order(dataset.events())
-    makers = [lambda: rounds.last_likes(events, dataset, 0)[0], lambda: rounds.hidden_items(events, dataset, 0)[0]]
+    makers = [lambda: holdouts.last_likes(events, dataset, 0)[0], lambda: holdouts.hidden_items(events, dataset, 0)[0]]
     whole = [make() for make in makers]
-    monkeypatch.setattr(rounds, "MOST", 25)
+    monkeypatch.setattr(holdouts, "MOST", 25)
     for fold, all_of_it in zip([make() for make in makers], whole, strict=True):
         assert len(fold.queries) == 25
         # Each person keeps their own question and their own targets.
@@ -292,7 +290,7 @@ def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
         assert (fold.targets.toarray() == all_of_it.targets.toarray()[rows]).all()
         assert (fold.queries.matrix().toarray() == all_of_it.queries.matrix().toarray()[rows]).all()
         assert fold.history["user"].nunique() > 25  # the dimensions still learn from all people
-    parts = rounds.held_out_ratings(events, 4, seed=0)
+    parts = holdouts.held_out_ratings(events, 4, seed=0)
     asked = pd.concat([held_out for _, held_out in parts])
     some = events[events["user"].isin(asked["user"])]
     assert asked["user"].nunique() == 25 and asked.sort_index().equals(some)
@@ -396,7 +394,7 @@ def test_expected_stars_by_a_plain_loop():
     history, past = queries([(0, 1, 5.0, 1), (0, 2, 3.0, 2), (1, 2, 1.0, 1), (1, 3, 2.0, 2), (2, 1, 4.0, 5)])
     content = np.array([[0.0], [1], [-1], [0.5], [1]])
     content = (content - content[1:4].mean(0)).astype("float32")
-    model = stars.ExpectedStars(content, l2=2.0, ridge=1.0).fit(history, 5)
+    model = ratings.ExpectedStars(content, l2=2.0, ridge=1.0).fit(history, 5)
     habit = model.habits(past)
     for row in range(3):
         own = history[history["user"] == row]
@@ -415,9 +413,9 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
         [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
         columns=["user", "item", "rating", "timestamp"],
     )
-    expected = stars.ExpectedStars(np.zeros((8, 1), "float32")).fit(history, 8)
+    expected = ratings.ExpectedStars(np.zeros((8, 1), "float32")).fit(history, 8)
     past = Queries.of(history, np.arange(6), 8)
-    model = stars.LikeMinded(expected, overlap=3.0).fit(history, 8)
+    model = ratings.LikeMinded(expected, overlap=3.0).fit(history, 8)
     away = past.matrix(expected.residuals(past)).toarray().astype("float64")
     rated = past.matrix().toarray() > 0
     for user, item in ((0, 3), (4, 1)):
@@ -433,7 +431,7 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
         )
     row, item = np.repeat(np.arange(6), 8), np.tile(np.arange(8), 6)
     at_once = model.predict(past, row, item)
-    monkeypatch.setattr(stars, "PAIRS", 5)
+    monkeypatch.setattr(ratings, "PAIRS", 5)
     np.testing.assert_array_equal(model.predict(past, row, item), at_once)
 
 
@@ -452,15 +450,15 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
         }
     )
     past = Queries.of(history, np.array([0]), 30)
-    expected = stars.ExpectedStars(content).fit(history, 30)
+    expected = ratings.ExpectedStars(content).fit(history, 30)
     away = expected.residuals(past)
-    taste = stars.TasteAndMood(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
+    taste = ratings.TasteAndMood(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
     reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(content[:20], away)
     asked = np.arange(20, 30)
     found = taste.predict(past, np.zeros(10, int), asked, np.zeros(10))
     np.testing.assert_allclose(found, reference.predict(content[20:]), atol=1e-4)
-    mood = stars.TasteAndMood(
-        stars.ExpectedStars(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
+    mood = ratings.TasteAndMood(
+        ratings.ExpectedStars(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
     )
     times = history["timestamp"].to_numpy()[:, None].astype("float64")
     usual = mood.expected.residuals(past)

@@ -8,10 +8,10 @@ from contributions import contributions
 from eager import eagerly
 from keras import ops
 
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.multitask import JointModel, _even_batches
+from recfuse_lib.models.joint import JointModel, _even_batches
+from recfuse_lib.models.popularity import Popularity
 
 N_USERS, N_ITEMS, WIDTH = 40, 60, 6
 GROUPS = 3

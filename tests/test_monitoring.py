@@ -8,8 +8,8 @@ import pytest
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import evaluate, rmse
-from recfuse_lib.tasks.balancing import GradientProbe
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.balancing import GradientProbe
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.monitoring import TensorBoardLog, ValidationMetrics, rating_error
 
 N_USERS, N_ITEMS = 5, 9

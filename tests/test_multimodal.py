@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.towers.multimodal import ENCODING_SCALE, MultimodalTower
+from recfuse_lib.models.item_tower import ENCODING_SCALE, MultimodalTower
 
 N_ITEMS, DIMENSION = 6, 4
 WIDTHS = {"text": 5, "image": 3, "sound": 2}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from recfuse_lib.tasks.negatives import KINDS, Negatives, full_softmax, in_batch_softmax, one_negative, sampled_softmax
+from recfuse_lib.models.losses import KINDS, Negatives, full_softmax, in_batch_softmax, one_negative, sampled_softmax
 
 N, ITEMS, WIDTH = 7, 11, 3
 

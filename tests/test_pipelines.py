@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recfuse_lib.baselines.sasrec import SASRec
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.multitask import JointModel
-from recfuse_lib.tasks.next_item import DeepModel
+from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.sasrec import SASRec
+from recfuse_lib.models.sequential import DeepModel
 from recfuse_lib.training.pipelines import untuned
 
 tf = pytest.importorskip("tensorflow")

@@ -17,12 +17,12 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import drift, export, promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.events import ROLES, Event, EventStore, Item
 from recfuse_lib.serving.first_bundle import build_first
-from recfuse_lib.tasks.multitask import JointModel
 
 N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
 

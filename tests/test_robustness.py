@@ -7,10 +7,10 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.robustness import KINDS, disturb, stress
+from recfuse_lib.models.popularity import Popularity
 
 N_USERS, N_ITEMS = 12, 20
 SHARES = st.floats(0, 1)

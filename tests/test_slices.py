@@ -7,11 +7,11 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation import slices
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
+from recfuse_lib.models.popularity import Popularity
 
 
 @given(

@@ -8,10 +8,10 @@ import numpy as np
 from scipy import stats
 
 from course.checks import exercise
-from recfuse_lib.baselines.ease import EASE
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.evaluation import beyond_accuracy, comparisons, experiments
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
+from recfuse_lib.models.ease import EASE
 
 MISCALIBRATION_KEPT, NDCG_KEPT = 0.7, 0.9
 MEAN, DEVIATION, CHANGE = 18, 11, 0.03

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
+from recfuse_lib.data.weighting import Weighting
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.popularity import Popularity
 
 
 def best_alpha(ratings, personal, means):

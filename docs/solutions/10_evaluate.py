@@ -3,11 +3,11 @@
 import numpy as np
 from scipy import stats
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.popularity import Popularity
 from recfuse_lib.data import movielens
 from recfuse_lib.evaluation import beyond_accuracy
 from recfuse_lib.evaluation.experiments import people_needed
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.popularity import Popularity
 
 
 def swap_p(difference, signs):

@@ -22,17 +22,17 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.item_knn import ItemKNN
-from recfuse_lib.baselines.popularity import Popularity
-from recfuse_lib.baselines.weighting import Weighting
 from recfuse_lib.command import report
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.roles import TEXT
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Split
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching.environment import quiet_import
 
 SEED = 0
@@ -303,8 +303,8 @@ def fused_model(
         NDCG@10 of each query, every dimension's share of what speaks for the recommended items, and what was left out.
     """
     quiet_import("keras")
-    from recfuse_lib.fusion import saved
-    from recfuse_lib.fusion.model import FusedModel
+    from recfuse_lib.models import saved
+    from recfuse_lib.models.fused import FusedModel
 
     notes: list[str] = []
     left_out: tuple[str, ...] = ()

@@ -20,10 +20,10 @@ from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import top_k
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.retraining import EXAM_SHARE, Comparison, compare
 from recfuse_lib.serving.training import Encode, assign, fit, met, weights
-from recfuse_lib.tasks.multitask import JointModel
 
 Policy = Literal["never", "always", "when better", "unless worse"]
 EPOCHS_FIRST, EPOCHS_ONWARD, REPLAY = 8, 4, 1.0

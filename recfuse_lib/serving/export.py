@@ -19,11 +19,11 @@ import recfuse_lib
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.combination import CANDIDATES, Combination
 from recfuse_lib.serving.content import Content
-from recfuse_lib.tasks.multitask import JointModel
 
 LARGEST_DIFFERENCE = 1e-3
 """Between a graph's answer in ONNX Runtime and in Keras, relative to the largest number of the answer."""

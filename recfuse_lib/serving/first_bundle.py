@@ -18,6 +18,7 @@ import pandas as pd
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import promotion, training
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.combination import choose
@@ -25,7 +26,6 @@ from recfuse_lib.serving.content import Content
 from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.retraining import remove_older
 from recfuse_lib.serving.settings import Settings
-from recfuse_lib.tasks.multitask import JointModel
 
 
 def build_first(

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from recfuse_lib.models.item_tower import ENCODING_SCALE
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving.combination import Combination
-from recfuse_lib.tasks.multitask import JointModel
-from recfuse_lib.towers.multimodal import ENCODING_SCALE
 
 
 class ItemGraph(keras.layers.Layer):

@@ -69,7 +69,7 @@ class Heard:
 
 
 class Recommender:
-    """Answers what `recfuse_lib.tasks.multitask.JointModel` would, from a bundle.
+    """Answers what `recfuse_lib.models.joint.JointModel` would, from a bundle.
 
     Args:
         bundle: A verified bundle.

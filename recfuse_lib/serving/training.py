@@ -21,10 +21,10 @@ from recfuse_lib.data import pipeline
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.attributes import AttributeEncoder
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.combination import Combination
 from recfuse_lib.serving.content import Content
-from recfuse_lib.tasks.multitask import JointModel
 from recfuse_lib.training.pipelines import untuned
 
 WEIGHTS = "weights.safetensors"

@@ -17,7 +17,7 @@ from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
-from recfuse_lib.tasks.multitask import JointModel
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.batches import Batches, pieces, specification
 from recfuse_lib.training.devices import (
     advise_on_memory,

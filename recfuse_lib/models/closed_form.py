@@ -1,7 +1,7 @@
 """Dimensions of interest that need no gradient: each is fitted in a second and scores every item for every query.
 
 A dimension knows one thing: what follows what, what is watched at the time, what is like what one liked, when films
-were made, or who would like an item if one asked its text. None is a good recommender alone; `recfuse_lib.fusion`
+were made, or who would like an item if one asked its text. None is a good recommender alone; `recfuse_lib.models.fused`
 weighs them.
 
 Taught in notebook 07.
@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from recfuse_lib.baselines.ease import inverse
-from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.data.weighting import Weighting, by_user
+from recfuse_lib.models.ease import inverse
 
 DAY = 86_400
 RECENT = Weighting(low_rating=0.3, half_life=10.0, floor=0.2)

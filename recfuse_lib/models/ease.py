@@ -10,10 +10,10 @@ import pandas as pd
 import scipy.linalg.lapack
 import scipy.sparse
 
-from recfuse_lib.baselines import memory
-from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import Weighting, by_user
+from recfuse_lib.models import memory
 
 LARGE, BLOCK = 3_000, 1_024
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from recfuse_lib.baselines import memory
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
-from recfuse_lib.tasks.negatives import full_softmax, one_negative
+from recfuse_lib.models import memory
+from recfuse_lib.models.losses import full_softmax, one_negative
 from recfuse_lib.training.pipelines import untuned
 
 LOSSES = ("one", "full")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from recfuse_lib.baselines import memory
-from recfuse_lib.baselines.weighting import Weighting, by_user
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import Weighting, by_user
+from recfuse_lib.models import memory
 
 START = 0.1
 """Length of a vector before training, about."""

@@ -24,11 +24,10 @@ from keras import ops
 from recfuse_lib.data import splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.fusion import rounds
-from recfuse_lib.fusion.dimensions import Dimensions
-from recfuse_lib.fusion.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
-from recfuse_lib.towers import closed_form, stars
-from recfuse_lib.towers.closed_form import DAY
+from recfuse_lib.models import closed_form, holdouts, ratings
+from recfuse_lib.models.closed_form import DAY
+from recfuse_lib.models.dimensions import Dimensions
+from recfuse_lib.models.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
 from recfuse_lib.training.pipelines import untuned
 
 HARDEST, DRAWN = 400, 400
@@ -129,11 +128,11 @@ class FusedModel:
             DataError: Nobody has enough positives to hold any out.
         """
         held_out = [
-            rounds.last_likes(events, self.dataset, seed=2),
-            *(rounds.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
+            holdouts.last_likes(events, self.dataset, seed=2),
+            *(holdouts.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
         ]
         if self.dataset.has_times:
-            held_out.append(rounds.after_a_moment(events, self.dataset))
+            held_out.append(holdouts.after_a_moment(events, self.dataset))
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             parts = [
                 self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
@@ -266,8 +265,8 @@ class FusedModel:
                 for name in self.names
             }
             if self.task_weight:
-                self.expected = stars.ExpectedStars(content).fit(events, self.dataset.n_items)
-                self.like_minded = stars.LikeMinded(self.expected).fit(events, self.dataset.n_items)
+                self.expected = ratings.ExpectedStars(content).fit(events, self.dataset.n_items)
+                self.like_minded = ratings.LikeMinded(self.expected).fit(events, self.dataset.n_items)
         self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")
@@ -319,7 +318,7 @@ class FusedModel:
     def _ratings(self, events: pd.DataFrame, available: np.ndarray, count: int) -> dict[str, np.ndarray]:
         """All ratings of `events`, held out once each, in equal numbers for each of `count` examples."""
         parts = []
-        for history, held_out in rounds.held_out_ratings(events, RATING_PARTS, self.seed):
+        for history, held_out in holdouts.held_out_ratings(events, RATING_PARTS, self.seed):
             self.fit_dimensions(history, available)
             queries = Queries.of(history, np.unique(held_out["user"]), self.dataset.n_items)
             row = np.searchsorted(queries.user, held_out["user"])
@@ -337,7 +336,7 @@ class FusedModel:
             here = np.flatnonzero((row >= start) & (row < start + BATCH))
             rated[here] = self.standardised(queries[start : start + BATCH])[:, row[here] - start, item[here]].T
         expected = self.expected
-        taste = stars.TasteAndMood(expected)
+        taste = ratings.TasteAndMood(expected)
         views = [self.like_minded.predict(queries, row, item), taste.predict(queries, row, item, moment)]
         left = np.square(expected.residuals(queries))
         spread = np.sqrt((queries.matrix(left).sum(axis=1) + expected.l2) / (queries.lengths + expected.l2))

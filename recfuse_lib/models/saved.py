@@ -19,7 +19,7 @@ import pandas as pd
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.fusion.model import FUSIONS, FusedModel, rating_gate
+from recfuse_lib.models.fused import FUSIONS, FusedModel, rating_gate
 
 SETTINGS = ("left_out", "hidden", "fusion", "task_weight", "seed")
 COLUMNS = ("user", "item", "rating", "timestamp")

@@ -16,9 +16,9 @@ from keras import ops
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks.negatives import Negatives
-from recfuse_lib.towers.deep import AttributeCrosses, HistoryTransformer
-from recfuse_lib.towers.multimodal import MultimodalTower
+from recfuse_lib.models.item_tower import MultimodalTower
+from recfuse_lib.models.losses import Negatives
+from recfuse_lib.models.transformer import AttributeCrosses, HistoryTransformer
 from recfuse_lib.training.pipelines import untuned
 
 SCORED_SHARE = 2
@@ -48,7 +48,7 @@ class DeepModel(keras.Model):
         heads: Of its attention.
         crosses: Layers of the attribute crosses; 0 for none.
         horizon: H, how far ahead a liked item may lie, in events.
-        negatives: One of `recfuse_lib.tasks.negatives.KINDS`.
+        negatives: One of `recfuse_lib.models.losses.KINDS`.
         drawn: How many items `sampled` negatives draw.
         corrected: Whether log Q is subtracted.
         dropout: See `HistoryTransformer`.

@@ -17,10 +17,10 @@ import pandas as pd
 import scipy.sparse
 from keras import ops
 
-from recfuse_lib.baselines import memory
-from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.data.weighting import by_user
+from recfuse_lib.models import memory
 from recfuse_lib.training.pipelines import untuned
 
 OBJECTIVES = ("mse", "bpr", "sampled_softmax", "softmax")

@@ -13,16 +13,15 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from recfuse_lib.baselines import memory
 from recfuse_lib.data import pipeline
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.tasks import experts
-from recfuse_lib.tasks.balancing import FixedWeights, UncertaintyWeights
-from recfuse_lib.tasks.ranking import Ranking
-from recfuse_lib.tasks.retrieval import Retrieval
-from recfuse_lib.towers.interest import UserTower
-from recfuse_lib.towers.multimodal import MultimodalTower
+from recfuse_lib.models import experts, memory
+from recfuse_lib.models.balancing import FixedWeights, UncertaintyWeights
+from recfuse_lib.models.item_tower import MultimodalTower
+from recfuse_lib.models.ranking import Ranking
+from recfuse_lib.models.retrieval import Retrieval
+from recfuse_lib.models.user_tower import UserTower
 from recfuse_lib.training.compilation import with_xla
 from recfuse_lib.training.pipelines import untuned
 

@@ -11,15 +11,15 @@ from typing import Protocol, Self
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.baselines.ease import EASE
-from recfuse_lib.baselines.item_knn import ItemKNN
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, NUMBER
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.centring import Centring, Whitening
-from recfuse_lib.towers import closed_form
-from recfuse_lib.towers.closed_form import RECENT
+from recfuse_lib.models import closed_form
+from recfuse_lib.models.closed_form import RECENT
+from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.item_knn import ItemKNN
 
 DIMENSIONS = (
     *("linear", "linear, recent", "neighbours", "sequence", "month", "year", "text", "genres", "release", "unreleased"),

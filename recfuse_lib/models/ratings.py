@@ -1,6 +1,6 @@
 """How many stars? Three views of a rating: what is usual, what like-minded people gave, and one's own taste and mood.
 
-Each is fitted in about a second and answers for any history, also a stranger's. `recfuse_lib.fusion` weighs them.
+Each is fitted in about a second and answers for any history, also a stranger's. `recfuse_lib.models.fused` weighs them.
 
 Taught in notebook 07.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.baselines.weighting import by_user
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.weighting import by_user
 
 ROUNDS = 6
 PAIRS = 4_096

@@ -1,4 +1,0 @@
-"""Towers: what a person's interest and an item look like in each dimension.
-
-Taught in notebooks 04 to 06.
-"""
