@@ -30,7 +30,7 @@ from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
-from recfuse_lib.models.sequential import DeepModel
+from recfuse_lib.models.sequential import SequentialModel
 from recfuse_lib.teaching import leaderboard
 
 RUNS = tables.REPOSITORY / "build" / "deep_tower"
@@ -135,7 +135,7 @@ def shuffled_history(history: pd.DataFrame, seed: int) -> pd.DataFrame:
 class Asked:
     """A model whose questions are shuffled before it hears them."""
 
-    model: DeepModel
+    model: SequentialModel
     unit: int
     seed: int
 
@@ -143,7 +143,7 @@ class Asked:
         return self.model.score(shuffled(queries, self.unit, self.seed))
 
 
-def without_mask(model: DeepModel) -> None:
+def without_mask(model: SequentialModel) -> None:
     """Lets every place see all places that exist."""
     every = np.ones((MODEL["history_length"],) * 2, bool)
     for block in model.transformer.blocks:
@@ -180,7 +180,7 @@ def train(variant: str, seed: int) -> dict[str, Scores]:
     fold, known = world()[1].validation, features(variant, seed)
     history = shuffled_history(fold.history, seed) if variant == "without order" else fold.history
     keras.utils.set_random_seed(seed)
-    model = DeepModel(fold.n_items, known.widths, **{**MODEL, **CHANGES[variant]})
+    model = SequentialModel(fold.n_items, known.widths, **{**MODEL, **CHANGES[variant]})
     if variant == "without the causal mask":
         without_mask(model)
     begun = time.process_time()
@@ -197,7 +197,7 @@ def train_for_test(seed: int) -> dict[str, Scores]:
     """The deep model as it was chosen, on the test."""
     fold, known = world()[1].test, encodings("test")
     keras.utils.set_random_seed(seed)
-    model = DeepModel(fold.n_items, known.widths, **TESTED)
+    model = SequentialModel(fold.n_items, known.widths, **TESTED)
     begun = time.process_time()
     model.learn(fold.history, known, verbose=0, **TESTED_PASSES)
     return {"test": judged(model, fold, time.process_time() - begun)}

@@ -26,7 +26,7 @@ from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.stated import profiles, readers, wish_judgements
+from recfuse_lib.stated import profiles, readers, relevance_judgements
 from recfuse_lib.stated.claims import claims
 from recfuse_lib.stated.evidence import histories
 from recfuse_lib.stated.faithfulness import CONTRADICTED, SUPPORTED, UNSUPPORTED, judge
@@ -76,7 +76,10 @@ WISHES = tables.Table(
     (
         *VECTORS[1:],
         "recfuse_lib/data/market",
-        *(f"recfuse_lib/stated/{name}.py" for name in ("wishes", "wish_patterns", "wish_search", "wish_judgements")),
+        *(
+            f"recfuse_lib/stated/{name}.py"
+            for name in ("wishes", "wish_patterns", "wish_search", "relevance_judgements")
+        ),
     ),
     ("dataset", "wish"),
     {"BM25": 0.01, "encoder": 0.05, "encoder + constraints": 0.05},
@@ -94,7 +97,7 @@ def dataset() -> Dataset:
 
 @functools.cache
 def folds() -> dict[str, Fold]:
-    return readers.described(dataset())
+    return readers.sample_users(dataset())
 
 
 def written(fold: Fold, writers: Iterable[str]) -> dict[str, list[str]]:
@@ -226,7 +229,7 @@ def ranked(wishes: list[str], search: WishSearch) -> dict[str, np.ndarray]:
 def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
     """NDCG@10 of every test wish, by way."""
     encode = TextEncoder.from_pretrained("minilm").encode
-    written_wishes = wish_judgements.load().query("split == 'test'")
+    written_wishes = relevance_judgements.load().query("split == 'test'")
     makers: dict[str, Callable[[], tuple[WishSearch, pd.DataFrame]]] = {
         "movielens": lambda: _films(encode), "market": lambda: _shop(encode)
     }  # fmt: skip
@@ -235,7 +238,7 @@ def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
         search, attributes = makers[name]()
         own = written_wishes[written_wishes["dataset"] == name]
         scores = ranked(list(own["wish"]), search)
-        judged = {way: wish_judgements.ndcg(one, list(own["relevant"]), attributes) for way, one in scores.items()}
+        judged = {way: relevance_judgements.ndcg(one, list(own["relevant"]), attributes) for way, one in scores.items()}
         parts.append(pd.DataFrame({"dataset": name, "wish": list(own["wish"]), **judged}))
     return pd.concat(parts, ignore_index=True)
 
@@ -250,7 +253,7 @@ def _shop(encode: Callable[..., Any]) -> tuple[WishSearch, pd.DataFrame]:
     data = shop.dataset()
     raw = encode_texts(data.texts())
     films = Centring().fit(raw[np.unique(data.events()["item"])]).transform(raw)
-    return WishSearch(data, films, encode), wish_judgements.market_attributes(shop.catalogue, truth.products)
+    return WishSearch(data, films, encode), relevance_judgements.market_attributes(shop.catalogue, truth.products)
 
 
 # ---------------------------------------------------------------------------------------------------- tables

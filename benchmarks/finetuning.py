@@ -38,7 +38,7 @@ from recfuse_lib.training.devices import describe_devices
 from recfuse_lib.training.finetuning import FineTuning
 from recfuse_lib.training.monitoring import rating_error
 from recfuse_lib.training.optimizers import layer_rates, optimizer, schedule
-from recfuse_lib.training.tracking import Speed
+from recfuse_lib.training.tracking import ThroughputLogger
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "finetuning"
@@ -162,7 +162,7 @@ class Bench:
         batches = model.batches(history, BATCH, ENCODED, seed=seed)
         begun = time.process_time()
         logs = model.learn(
-            batches, chosen, ROUNDS, STEPS, available, callbacks=[Speed(batches, STEPS)], verbose=0
+            batches, chosen, ROUNDS, STEPS, available, callbacks=[ThroughputLogger(batches, STEPS)], verbose=0
         ).history
         alone = self.kept / f"{policy}.safetensors"
         size = lora.save(model.encoder, alone) if "lora" in policy else 4 * model.report.trainable

@@ -28,10 +28,10 @@ from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap
 from recfuse_lib.models import holdouts
-from recfuse_lib.models.closed_form import NearestInterest
+from recfuse_lib.models.closed_form import MultiInterest
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
-from recfuse_lib.models.ratings import TasteAndMood
+from recfuse_lib.models.ratings import UserGaussianProcess
 
 RUNS = tables.REPOSITORY / "build" / "fuse_interests"
 COMMAND = "python benchmarks/fuse_interests.py"
@@ -167,7 +167,7 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
     """What has no gate: each dimension, the nearest of several interests, equal weights, a tuned peer, chance."""
     fold, events, _ = question(asked)
     model, z = fitted(asked)
-    nearest = NearestInterest(model.towers["text"].encodings).fit(events, fold.n_items)
+    nearest = MultiInterest(model.towers["text"].encodings).fit(events, fold.n_items)
     for name, tower in (*model.towers.items(), (NEAREST, nearest)):
         yield name, ndcg(without_ties(tower.score(fold.queries)), fold)
     yield EQUAL, ndcg(z.sum(axis=0), fold)
@@ -180,7 +180,7 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
 def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
     """The examples of the first and the last round; those between them ask for hidden films alone."""
     dataset, events = world()[0], question(asked)[1]
-    first, last = holdouts.last_likes(events, dataset, seed=2)[0], holdouts.after_a_moment(events, dataset)[0]
+    first, last = holdouts.hold_out_positives(events, dataset, seed=2)[0], holdouts.hold_out_future(events, dataset)[0]
     return {
         name: np.concatenate([values[: len(first.queries)], values[-len(last.queries) :]])
         for name, values in examples.items()
@@ -239,12 +239,12 @@ def stars(seed: int, views: tuple[str, ...] = VIEWS) -> Iterator[tuple[str, np.n
     row, item = np.searchsorted(queries.user, asked["user"]), asked["item"].to_numpy()
     moment = asked["timestamp"].to_numpy()
     usual = model.expected.predict(queries, row, item)
-    timeless = TasteAndMood(model.expected, sitting=(0, 1), day=(0, 1))
+    timeless = UserGaussianProcess(model.expected, sitting=(0, 1), day=(0, 1))
     predictions = {
         "what is usual": lambda: usual,
         "+ like-minded": lambda: usual + model.like_minded.predict(queries, row, item),
         "+ taste": lambda: usual + timeless.predict(queries, row, item, moment),
-        "+ taste and mood": lambda: usual + TasteAndMood(model.expected).predict(queries, row, item, moment),
+        "+ taste and mood": lambda: usual + UserGaussianProcess(model.expected).predict(queries, row, item, moment),
         "fused": lambda: model.predict_rating(queries, row, item, moment),
     }
     for view in views:

@@ -23,7 +23,7 @@ from recfuse_lib.data.splits import Fold, Queries, Split
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
-from recfuse_lib.models.closed_form import ContentColumns
+from recfuse_lib.models.closed_form import ContentEASE
 from recfuse_lib.models.dimensions import Dimensions
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.teaching import leaderboard
@@ -105,12 +105,12 @@ def cold() -> None:
     )
 
 
-def ridge(fold: Fold) -> ContentColumns:
+def ridge(fold: Fold) -> ContentEASE:
     """The strongest peer measured beforehand: ridge regression from text, genres and year to EASE's columns."""
     known = np.unique(fold.history["item"])
     roles = {name: role for name, role in dataset.roles.items() if name in ("title", "year", "genres")}
     few = Dimensions(dataclasses.replace(dataset, roles=roles), text)
-    return ContentColumns(few.content(known)).fit(fold.history, dataset.n_items)
+    return ContentEASE(few.content(known)).fit(fold.history, dataset.n_items)
 
 
 def among_all(cold_fold: Fold) -> tuple[float, float, float, float]:

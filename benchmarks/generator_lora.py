@@ -26,7 +26,7 @@ import tables
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.encoders import language_model
-from recfuse_lib.models.ratings import ExpectedStars
+from recfuse_lib.models.ratings import ContentBiases
 from recfuse_lib.stated.evidence import shown_title
 from recfuse_lib.training import snapshots
 from recfuse_lib.training.generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "generator_lora"
 AT_ONCE = 50
 SHRINKAGE = 4.0
-"""Ratings that the mean of all films counts for, as in `ExpectedStars`."""
+"""Ratings that the mean of all films counts for, as in `ContentBiases`."""
 PEER, UNTUNED = "person and film", "SmolLM2"
 SETTINGS = {"examples": 240, "asked": 400, "epochs": 1, "batch": 8, "rank": 8, "rate": 1e-3, "seeds": [0]}
 """Those of the committed table."""
@@ -88,7 +88,7 @@ def peers(train, asked, n_items):
     mean = train["rating"].mean()
     total = np.bincount(train["item"], train["rating"] - mean, n_items)
     film = mean + total / (np.bincount(train["item"], minlength=n_items) + SHRINKAGE)
-    expected = ExpectedStars(np.zeros((n_items, 1))).fit(train, n_items)
+    expected = ContentBiases(np.zeros((n_items, 1))).fit(train, n_items)
     users = np.unique(asked["user"])
     queries = splits.Queries.of(train, users, n_items)
     person_and_film = expected.predict(queries, np.searchsorted(users, asked["user"]), asked["item"].to_numpy())

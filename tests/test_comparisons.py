@@ -155,7 +155,7 @@ def test_a_table_against_a_baseline_is_made_of_the_parts() -> None:
     generator = np.random.default_rng(0)
     base = generator.random(60)
     others = {"better": base + 0.2, "alike": base + generator.normal(0, 0.1, 60)}
-    table = comparisons.against(base, others, np.arange(60), samples=2_000)
+    table = comparisons.compare_to_baseline(base, others, np.arange(60), samples=2_000)
     p = {name: comparisons.paired_test(values, base, np.arange(60), samples=2_000) for name, values in others.items()}
     assert table["p"].to_dict() == p and table["p_holm"].to_dict() == comparisons.holm(p)
     assert table.loc["better", "difference"].mean == pytest.approx(0.2)

@@ -14,7 +14,7 @@ from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.models.sasrec import SASRec
-from recfuse_lib.models.sequential import DeepModel
+from recfuse_lib.models.sequential import SequentialModel
 from recfuse_lib.models.transformer import (
     TIME_BUCKETS,
     AttributeCrosses,
@@ -233,16 +233,16 @@ def encodings() -> ItemEncodings:
 
 def trained_on(
     walk: pd.DataFrame, encodings: ItemEncodings, epochs: int = 30, batch_size: int = 32, **options
-) -> DeepModel:
+) -> SequentialModel:
     keras.utils.set_random_seed(0)
     settings_of = {"dimension": 16, "history_length": 8, "horizon": 1, "dropout": 0.0, "drawn": 10, **options}
-    model = DeepModel(20, encodings.widths, **settings_of)
+    model = SequentialModel(20, encodings.widths, **settings_of)
     model.learn(walk, encodings, epochs=epochs, batch_size=batch_size, learning_rate=0.02, verbose=0)
     return model
 
 
 @pytest.fixture(scope="module")
-def trained(walk: pd.DataFrame, encodings: ItemEncodings) -> DeepModel:
+def trained(walk: pd.DataFrame, encodings: ItemEncodings) -> SequentialModel:
     return trained_on(walk, encodings)
 
 
@@ -255,7 +255,7 @@ def share_right(model, walk: pd.DataFrame) -> float:
     return float((scores.argmax(1) == (last + 1) % 20).mean())
 
 
-def test_it_learns_what_only_order_tells(trained: DeepModel, walk: pd.DataFrame) -> None:
+def test_it_learns_what_only_order_tells(trained: SequentialModel, walk: pd.DataFrame) -> None:
     assert share_right(trained, walk) > 0.9
     assert share_right(Popularity().fit(walk, 20), walk) < 0.3
     mixed = walk.assign(timestamp=np.random.default_rng(0).permutation(len(walk)))
@@ -268,7 +268,7 @@ def test_every_loss_learns_the_walk(negatives: str, walk: pd.DataFrame, encoding
     assert share_right(trained_on(walk, encodings, negatives=negatives), walk) > 0.7
 
 
-def test_saved_and_loaded_it_scores_the_same(trained: DeepModel, walk: pd.DataFrame, tmp_path) -> None:
+def test_saved_and_loaded_it_scores_the_same(trained: SequentialModel, walk: pd.DataFrame, tmp_path) -> None:
     trained.save(tmp_path / "deep.keras")
     queries = Queries.of(walk, np.arange(5), 20)
     loaded = keras.saving.load_model(tmp_path / "deep.keras")
@@ -282,7 +282,7 @@ def test_one_seed_gives_one_model(walk: pd.DataFrame, encodings: ItemEncodings) 
     np.testing.assert_array_equal(one.score(queries), other.score(queries))
 
 
-def test_any_history_is_answered(trained: DeepModel) -> None:
+def test_any_history_is_answered(trained: SequentialModel) -> None:
     nothing = pd.DataFrame({"user": [1], "item": [3], "rating": [5.0], "timestamp": [0]})
     scores = trained.score(Queries.of(nothing, np.array([0, 1]), 20))
     assert scores.shape == (2, 20) and np.isfinite(scores).all() and not np.allclose(scores[0], scores[1])
@@ -290,7 +290,7 @@ def test_any_history_is_answered(trained: DeepModel) -> None:
 
 
 def test_what_cannot_be_learned_from_is_refused(walk: pd.DataFrame, encodings: ItemEncodings) -> None:
-    model = DeepModel(20, encodings.widths, dimension=8, history_length=4)
+    model = SequentialModel(20, encodings.widths, dimension=8, history_length=4)
     with pytest.raises(ValueError, match="could not be chosen"):
         model.learn(walk, encodings, available=np.arange(20) != 3)
     with pytest.raises(ValueError, match="nothing to learn"):

@@ -57,7 +57,7 @@ def test_a_look_is_welchs_test_of_those_who_have_come() -> None:
     generator = np.random.default_rng(0)
     treated = generator.random(900) < 0.4
     outcome = generator.exponential(size=900) + 0.1 * treated
-    table = experiments.looks(outcome, treated, at=[50, 400, 900])
+    table = experiments.interim_analyses(outcome, treated, at=[50, 400, 900])
     for people, difference, error, p in table.itertuples(index=False):
         arms = outcome[:people][treated[:people]], outcome[:people][~treated[:people]]
         theirs = stats.ttest_ind(*arms, equal_var=False)
@@ -68,9 +68,9 @@ def test_a_look_is_welchs_test_of_those_who_have_come() -> None:
 
 def test_looks_that_come_too_early_or_too_late_are_refused() -> None:
     with pytest.raises(ValueError, match="begin to look later"):
-        experiments.looks(np.ones(5), np.array([1, 0, 0, 0, 0], bool), at=[5])
+        experiments.interim_analyses(np.ones(5), np.array([1, 0, 0, 0, 0], bool), at=[5])
     with pytest.raises(ValueError, match="there are 5 people"):
-        experiments.looks(np.ones(5), np.array([1, 1, 0, 0, 0], bool), at=[6])
+        experiments.interim_analyses(np.ones(5), np.array([1, 1, 0, 0, 0], bool), at=[6])
 
 
 @given(st.floats(-3, 3), st.floats(0.2, 2), st.floats(0.1, 2))
@@ -88,11 +88,11 @@ def test_peeking_cries_wolf_and_the_sequential_test_does_not_but_still_sees() ->
     at, alarms = np.arange(100, 2_001, 100), {"peeking": 0, "once": 0, "sequential": 0, "found": 0}
     for _ in range(300):
         treated, outcome = generator.random(2_000) < 0.5, generator.normal(size=2_000)
-        table = experiments.looks(outcome, treated, at)
+        table = experiments.interim_analyses(outcome, treated, at)
         alarms["peeking"] += (table["p"] <= 0.05).any()
         alarms["once"] += table["p"].iloc[-1] <= 0.05
         alarms["sequential"] += experiments.always_valid(table["difference"], table["error"], 0.2)[-1] <= 0.05
-        shifted = experiments.looks(outcome + 0.3 * treated, treated, at)
+        shifted = experiments.interim_analyses(outcome + 0.3 * treated, treated, at)
         alarms["found"] += experiments.always_valid(shifted["difference"], shifted["error"], 0.2)[-1] <= 0.05
     assert alarms["peeking"] > 45 and alarms["once"] < 27 and alarms["sequential"] < 15 and alarms["found"] > 290
 
@@ -118,18 +118,20 @@ def liked_category(clicks: np.ndarray, visit: int) -> np.ndarray:
 
 def test_both_worlds_hold_one_stay_for_each_shopper_and_policy(truth: Truth) -> None:
     users = np.arange(50, 150)
-    found = experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=3)
+    found = experiments.simulate_counterfactuals(truth, {"old": first, "new": liked_category}, users, seed=3)
     assert found["policy"].tolist() == ["old"] * 100 + ["new"] * 100
     assert found["user"].tolist() == [*users, *users]
     assert found["visits"].between(1, 30).all() and found["satisfaction"].between(0, 1).all()
     assert (found["bought"] <= found["clicks"]).all() and (found["clicks"] <= 5 * found["visits"]).all()
-    again = experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=3)
+    again = experiments.simulate_counterfactuals(truth, {"old": first, "new": liked_category}, users, seed=3)
     pd.testing.assert_frame_equal(found, again)
-    assert not found.equals(experiments.both_worlds(truth, {"old": first, "new": liked_category}, users, seed=4))
+    assert not found.equals(
+        experiments.simulate_counterfactuals(truth, {"old": first, "new": liked_category}, users, seed=4)
+    )
 
 
 def test_the_same_policy_twice_is_the_same_world(truth: Truth) -> None:
-    found = experiments.both_worlds(truth, {"a": liked_category, "b": liked_category}, np.arange(40))
+    found = experiments.simulate_counterfactuals(truth, {"a": liked_category, "b": liked_category}, np.arange(40))
     worlds = [found[found["policy"] == name].drop(columns="policy").reset_index(drop=True) for name in "ab"]
     pd.testing.assert_frame_equal(*worlds)
 
@@ -147,7 +149,7 @@ def test_the_stays_are_those_of_the_environment(truth: Truth) -> None:
         rows.append([*np.sum(stay, axis=0)[:3], np.mean(stay, axis=0)[3]])
     one_by_one = pd.DataFrame(rows, columns=["visits", "clicks", "bought", "satisfaction"])
     at_once = pd.concat(
-        [experiments.both_worlds(truth, {"a": liked_category}, np.arange(250), seed) for seed in range(8)]
+        [experiments.simulate_counterfactuals(truth, {"a": liked_category}, np.arange(250), seed) for seed in range(8)]
     )
     for name in one_by_one:
         error = np.sqrt(one_by_one[name].var() / 250 + at_once[name].var() / 2_000)
@@ -156,6 +158,10 @@ def test_the_stays_are_those_of_the_environment(truth: Truth) -> None:
 
 def test_a_slate_that_shows_an_item_twice_is_refused(truth: Truth) -> None:
     with pytest.raises(ValueError, match="distinct items"):
-        experiments.both_worlds(truth, {"twice": lambda clicks, visit: 0 * first(clicks, visit)}, np.arange(3))
+        experiments.simulate_counterfactuals(
+            truth, {"twice": lambda clicks, visit: 0 * first(clicks, visit)}, np.arange(3)
+        )
     with pytest.raises(ValueError, match="'short' gave"):
-        experiments.both_worlds(truth, {"short": lambda clicks, visit: first(clicks, visit)[1:]}, np.arange(3))
+        experiments.simulate_counterfactuals(
+            truth, {"short": lambda clicks, visit: first(clicks, visit)[1:]}, np.arange(3)
+        )

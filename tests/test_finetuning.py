@@ -11,7 +11,7 @@ from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.models.balancing import task_gradients
 from recfuse_lib.training.batches import Batches
 from recfuse_lib.training.policies import Policy
-from recfuse_lib.training.text_layers import LowerStates
+from recfuse_lib.training.text_layers import FrozenActivations
 
 POLICIES = ["top-1", "top-3", "lora-2", "lora-2-top-1", "bias-only", "everything"]
 
@@ -127,7 +127,7 @@ def test_the_weights_make_the_gradient_that_of_the_whole_catalogue_on_average():
 
 
 def test_weights_say_for_how_many_items_each_one_stands():
-    lower = LowerStates(case.encoder(), case.texts(), 1)
+    lower = FrozenActivations(case.encoder(), case.texts(), 1)
     batches = Batches.of(case.history(), 6, 6, 8, lower)
     for step in range(10):
         batch = batches[step]
@@ -235,7 +235,7 @@ def tuned_encodings():
 
 
 def test_batches_depend_on_their_number_alone():
-    lower = LowerStates(case.encoder(), case.texts(), 1)
+    lower = FrozenActivations(case.encoder(), case.texts(), 1)
     make = lambda: Batches.of(case.history(), 6, 48, 8, lower, seed=4)  # noqa: E731
     one, other = make(), make()
     stream = one.stream(first=2)
@@ -256,7 +256,7 @@ def test_an_epoch_holds_every_example():
 
 
 def test_items_of_a_batch_are_distinct_and_of_similar_length():
-    lower = LowerStates(case.encoder(), case.texts(), 1)
+    lower = FrozenActivations(case.encoder(), case.texts(), 1)
     batches = Batches.of(case.history(), 6, 48, 8, lower)
     for step in range(20):
         batch = batches[step]

@@ -257,10 +257,10 @@ def test_an_unknown_dimension_is_named(trained):
 def test_rounds_hold_out_what_they_ask_for(seed):
     dataset, _ = world(seed=seed)
     events = splits.in_order(dataset.events())
-    likes, new = holdouts.last_likes(events, dataset, seed)
-    hidden, none_else = holdouts.hidden_items(events, dataset, seed)
+    likes, new = holdouts.hold_out_positives(events, dataset, seed)
+    hidden, none_else = holdouts.hold_out_items(events, dataset, seed)
     with mock.patch.object(holdouts, "MOST", 50):
-        later, nothing = holdouts.after_a_moment(events, dataset)
+        later, nothing = holdouts.hold_out_future(events, dataset)
     assert new.any() and not new[likes.history["item"]].any() and not nothing.any()
     assert (none_else == hidden.candidates).all() and likes.candidates.all()
     assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
@@ -280,7 +280,10 @@ def test_rounds_hold_out_what_they_ask_for(seed):
 def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
     dataset, _ = world()
     events = splits.in_order(dataset.events())
-    makers = [lambda: holdouts.last_likes(events, dataset, 0)[0], lambda: holdouts.hidden_items(events, dataset, 0)[0]]
+    makers = [
+        lambda: holdouts.hold_out_positives(events, dataset, 0)[0],
+        lambda: holdouts.hold_out_items(events, dataset, 0)[0],
+    ]
     whole = [make() for make in makers]
     monkeypatch.setattr(holdouts, "MOST", 25)
     for fold, all_of_it in zip([make() for make in makers], whole, strict=True):
@@ -290,7 +293,7 @@ def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
         assert (fold.targets.toarray() == all_of_it.targets.toarray()[rows]).all()
         assert (fold.queries.matrix().toarray() == all_of_it.queries.matrix().toarray()[rows]).all()
         assert fold.history["user"].nunique() > 25  # the dimensions still learn from all people
-    parts = holdouts.held_out_ratings(events, 4, seed=0)
+    parts = holdouts.hold_out_ratings(events, 4, seed=0)
     asked = pd.concat([held_out for _, held_out in parts])
     some = events[events["user"].isin(asked["user"])]
     assert asked["user"].nunique() == 25 and asked.sort_index().equals(some)
@@ -346,7 +349,7 @@ def test_transitions_by_a_plain_loop():
 
 def test_surroundings_leave_the_person_out():
     history, past = queries([(0, 1, 5.0, 0), (1, 2, 5.0, DAY), (1, 3, 2.0, 400 * DAY)])
-    found = closed_form.Surroundings(days=10).fit(history, 5).score(past)
+    found = closed_form.TemporalPopularity(days=10).fit(history, 5).score(past)
     np.testing.assert_allclose(found[0], np.log1p([0, 0, np.exp(-0.1), 0, 0]), rtol=1e-5)
     assert found[1].sum() == 0
 
@@ -360,7 +363,7 @@ def test_surroundings_by_a_plain_loop(seed, days):
         (u, i, float(random.integers(1, 6)), int(random.integers(0, 3_000)) * DAY) for u in range(6) for i in range(9)
     ]
     history, past = queries([row for row in rows if random.random() < 0.7])
-    found = closed_form.Surroundings(days).fit(history, 9).score(past)
+    found = closed_form.TemporalPopularity(days).fit(history, 9).score(past)
     for row, user in enumerate(past.user):
         moment = history.loc[history["user"] == user, "timestamp"].max()
         expected = np.zeros(9)
@@ -376,7 +379,7 @@ def test_content_columns_reproduce_ease_when_content_is_the_identity():
     dataset, _ = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.unique(history["user"])[:9], dataset.n_items)
-    model = closed_form.ContentColumns(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.n_items)
+    model = closed_form.ContentEASE(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.n_items)
     x = closed_form.RECENT.without_recency().matrix(by_user(history, dataset.n_items))
     weights = closed_form.RECENT.matrix(past)
     np.testing.assert_allclose(model.score(past), weights @ inverse(x.T @ x, 50.0) @ (x.T @ x).toarray(), atol=1e-4)
@@ -394,7 +397,7 @@ def test_expected_stars_by_a_plain_loop():
     history, past = queries([(0, 1, 5.0, 1), (0, 2, 3.0, 2), (1, 2, 1.0, 1), (1, 3, 2.0, 2), (2, 1, 4.0, 5)])
     content = np.array([[0.0], [1], [-1], [0.5], [1]])
     content = (content - content[1:4].mean(0)).astype("float32")
-    model = ratings.ExpectedStars(content, l2=2.0, ridge=1.0).fit(history, 5)
+    model = ratings.ContentBiases(content, l2=2.0, ridge=1.0).fit(history, 5)
     habit = model.habits(past)
     for row in range(3):
         own = history[history["user"] == row]
@@ -413,9 +416,9 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
         [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
         columns=["user", "item", "rating", "timestamp"],
     )
-    expected = ratings.ExpectedStars(np.zeros((8, 1), "float32")).fit(history, 8)
+    expected = ratings.ContentBiases(np.zeros((8, 1), "float32")).fit(history, 8)
     past = Queries.of(history, np.arange(6), 8)
-    model = ratings.LikeMinded(expected, overlap=3.0).fit(history, 8)
+    model = ratings.ResidualUserKNN(expected, overlap=3.0).fit(history, 8)
     away = past.matrix(expected.residuals(past)).toarray().astype("float64")
     rated = past.matrix().toarray() > 0
     for user, item in ((0, 3), (4, 1)):
@@ -450,15 +453,15 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
         }
     )
     past = Queries.of(history, np.array([0]), 30)
-    expected = ratings.ExpectedStars(content).fit(history, 30)
+    expected = ratings.ContentBiases(content).fit(history, 30)
     away = expected.residuals(past)
-    taste = ratings.TasteAndMood(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
+    taste = ratings.UserGaussianProcess(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
     reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(content[:20], away)
     asked = np.arange(20, 30)
     found = taste.predict(past, np.zeros(10, int), asked, np.zeros(10))
     np.testing.assert_allclose(found, reference.predict(content[20:]), atol=1e-4)
-    mood = ratings.TasteAndMood(
-        ratings.ExpectedStars(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
+    mood = ratings.UserGaussianProcess(
+        ratings.ContentBiases(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
     )
     times = history["timestamp"].to_numpy()[:, None].astype("float64")
     usual = mood.expected.residuals(past)
@@ -472,12 +475,12 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
 
 
 def test_one_topic_and_one_interest_is_likeness():
-    """With a single cluster the nearest interest is the only one: a scaled `Likeness`, by another way."""
+    """With a single cluster the nearest interest is the only one: a scaled `ContentSimilarity`, by another way."""
     dataset, text = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.arange(8), dataset.n_items)
-    one = closed_form.NearestInterest(text, topics=1, interests=1).fit(history, dataset.n_items).score(past)
-    mean = closed_form.Likeness(text).fit(history, dataset.n_items).score(past)
+    one = closed_form.MultiInterest(text, topics=1, interests=1).fit(history, dataset.n_items).score(past)
+    mean = closed_form.ContentSimilarity(text).fit(history, dataset.n_items).score(past)
     for row in range(8):
         assert np.corrcoef(one[row], mean[row])[0, 1] == pytest.approx(1, abs=1e-5)
 
@@ -488,8 +491,8 @@ def test_two_tastes_are_two_interests():
     encodings /= np.linalg.norm(encodings, axis=1, keepdims=True)
     history, past = queries([(0, 0, 5.0, 1), (0, 1, 5.0, 2), (0, 2, 5.0, 3), (0, 3, 5.0, 4)], 7)
     between, near = 4, [5, 6]
-    mean = closed_form.Likeness(encodings).fit(history, 7).score(past)[0]
-    nearest = closed_form.NearestInterest(encodings, topics=2, interests=2).fit(history, 7).score(past)[0]
+    mean = closed_form.ContentSimilarity(encodings).fit(history, 7).score(past)[0]
+    nearest = closed_form.MultiInterest(encodings, topics=2, interests=2).fit(history, 7).score(past)[0]
     assert mean[between] > mean[near].max() and nearest[between] < nearest[near].min()
 
 

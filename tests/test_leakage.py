@@ -9,7 +9,7 @@ import pytest
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold
-from recfuse_lib.evaluation.leakage import LeakageError, check_time, check_training, foresight
+from recfuse_lib.evaluation.leakage import LeakageError, check_time, check_training, partial_rank_correlation
 
 PROTOCOLS = ["warm", "rolling", "last_one", "cold"]
 
@@ -100,7 +100,7 @@ def test_a_count_taken_later_has_foresight_and_a_count_of_the_past_has_none(data
             "runtime": dataset.catalogue["runtime_minutes"],
         }
     )
-    found = foresight(attributes.drop(columns="votes before the cut"), fold)
+    found = partial_rank_correlation(attributes.drop(columns="votes before the cut"), fold)
     assert found.index[0] == "votes" and found["votes"] > 0.4
     assert abs(found["chance"]) < 0.05 and found["runtime"] < 0.25
 
@@ -115,9 +115,9 @@ def test_foresight_is_the_correlation_of_what_the_past_leaves_over(dataset: Data
     future = np.asarray(fold.targets.sum(axis=0)).ravel()
     a, f, p = (rankdata(values[there]) for values in (year["year"].to_numpy("float64", na_value=np.nan), future, past))
     left = [values - np.polyval(np.polyfit(p, values, 1), p) for values in (a, f)]
-    assert foresight(year, fold)["year"] == pytest.approx(np.corrcoef(left)[0, 1])
+    assert partial_rank_correlation(year, fold)["year"] == pytest.approx(np.corrcoef(left)[0, 1])
 
 
 def test_attributes_of_other_items_are_refused(dataset: Dataset) -> None:
     with pytest.raises(ValueError, match="2 rows of attributes"):
-        foresight(pd.DataFrame({"a": [1, 2]}), splits.rolling(dataset).test)
+        partial_rank_correlation(pd.DataFrame({"a": [1, 2]}), splits.rolling(dataset).test)

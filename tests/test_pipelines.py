@@ -9,7 +9,7 @@ import pytest
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.sasrec import SASRec
-from recfuse_lib.models.sequential import DeepModel
+from recfuse_lib.models.sequential import SequentialModel
 from recfuse_lib.training.pipelines import untuned
 
 tf = pytest.importorskip("tensorflow")
@@ -43,7 +43,7 @@ def test_the_models_of_the_course_train_within_it(monkeypatch):
     history = pd.DataFrame({"user": [0, 0, 1, 1], "item": [0, 1, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3, 4]})
     encodings = ItemEncodings.of({"text": np.eye(3)})
     JointModel(2, 3, encodings.widths, 4).learn(history, encodings, verbose=0)
-    DeepModel(3, encodings.widths, 4, 4).learn(history, encodings, verbose=0)
+    SequentialModel(3, encodings.widths, 4, 4).learn(history, encodings, verbose=0)
     SASRec(dimension=4, length=4, epochs=1).fit(history, 3)
     assert seen == [False, False, False]
 

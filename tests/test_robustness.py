@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.evaluation.robustness import KINDS, disturb, stress
+from recfuse_lib.evaluation.robustness import KINDS, corrupt, stress
 from recfuse_lib.models.popularity import Popularity
 
 N_USERS, N_ITEMS = 12, 20
@@ -44,7 +44,7 @@ def rows_of(history: pd.DataFrame) -> set[tuple[float, ...]]:
 @settings(max_examples=60, deadline=None)
 def test_the_share_asked_for_is_disturbed_and_the_questions_stay(seed: int, share: float, kind: str) -> None:
     fold = fold_of(seed % 7)
-    found = disturb(fold, kind, share, seed)
+    found = corrupt(fold, kind, share, seed)
     n, before, after = round(share * len(fold.history)), rows_of(fold.history), rows_of(found.history)
     size = {"flipped": 0, "missing": -n, "injected": n}[kind]
     assert len(found.history) == len(after) == len(before) + size
@@ -65,7 +65,7 @@ def test_the_share_asked_for_is_disturbed_and_the_questions_stay(seed: int, shar
 @settings(max_examples=30, deadline=None)
 def test_nothing_that_is_injected_is_an_answer_or_was_there(seed: int) -> None:
     fold = fold_of(seed)
-    found = disturb(fold, "injected", 1.0, seed).history
+    found = corrupt(fold, "injected", 1.0, seed).history
     assert not found.duplicated(["user", "item"]).any()
     asked = found[found["user"] < 10]
     assert not fold.targets.toarray()[asked["user"], asked["item"]].any()
@@ -76,22 +76,22 @@ def test_nothing_that_is_injected_is_an_answer_or_was_there(seed: int) -> None:
 def test_a_seed_gives_the_same_disturbance_again() -> None:
     fold = fold_of(0)
     for kind in KINDS:
-        again = [rows_of(disturb(fold, kind, 0.4, seed).history) for seed in (1, 1, 2)]
+        again = [rows_of(corrupt(fold, kind, 0.4, seed).history) for seed in (1, 1, 2)]
         assert again[0] == again[1] != again[2]
 
 
 def test_what_cannot_be_disturbed_is_refused() -> None:
     fold = fold_of(0)
     with pytest.raises(ValueError, match="'melted'"):
-        disturb(fold, "melted", 0.1)
+        corrupt(fold, "melted", 0.1)
     with pytest.raises(ValueError, match="0 to 1"):
-        disturb(fold, "missing", 1.5)
+        corrupt(fold, "missing", 1.5)
     twice = Queries(
         *(getattr(fold.queries, name) for name in ("user", "indptr", "item", "rating", "timestamp")), N_ITEMS
     )
     twice.user[1] = twice.user[0]
     with pytest.raises(ValueError, match="several queries"):
-        disturb(fold, "missing", 0.1)
+        corrupt(fold, "missing", 0.1)
 
 
 def test_a_log_that_is_full_has_no_room_for_more() -> None:
@@ -99,7 +99,7 @@ def test_a_log_that_is_full_has_no_room_for_more() -> None:
     pairs = pd.MultiIndex.from_product([range(N_USERS), range(N_ITEMS)], names=["user", "item"]).to_frame(index=False)
     full = Fold(pairs.assign(rating=5.0, timestamp=1), fold.queries, fold.targets[:, :], fold.candidates, N_USERS)
     with pytest.raises(ValueError, match="pairs are free"):
-        disturb(full, "injected", 0.5)
+        corrupt(full, "injected", 0.5)
 
 
 def test_stress_shows_the_clean_log_and_each_disturbed_one() -> None:
@@ -113,7 +113,7 @@ def test_stress_shows_the_clean_log_and_each_disturbed_one() -> None:
     clean = evaluate(fit(fold), fold, 5).per_query["ndcg"]
     assert (table.query("share == 0")["ndcg"] == clean.mean()).all()
     assert all(change.mean == change.low == change.high == 0 for change in table.query("share == 0")["change"])
-    flipped = disturb(fold, "flipped", 0.5, seed=4)
+    flipped = corrupt(fold, "flipped", 0.5, seed=4)
     values = evaluate(fit(flipped), flipped, 5).per_query["ndcg"]
     assert table.loc[1, "ndcg"] == pytest.approx(values.mean())
     assert table.loc[1, "change"].mean == pytest.approx((values - clean).mean())

@@ -6,7 +6,7 @@ import pytest
 
 from recfuse_lib.models.balancing import task_gradients
 from recfuse_lib.training.monitoring import TensorBoardLog
-from recfuse_lib.training.tracking import LayerGradients, Speed, WandbLog, flops_per_token
+from recfuse_lib.training.tracking import LayerGradients, ThroughputLogger, WandbLog, flops_per_token
 
 
 @pytest.mark.usefixtures("eager")
@@ -16,7 +16,11 @@ def test_gradients_speed_and_losses_stand_in_the_logs_and_in_tensorboard(tmp_pat
 
     tuned = case.model("top-2")
     batches = tuned.batches(case.history(), batch_size=48, encoded=8, seed=3)
-    callbacks = [LayerGradients(batches[0]), Speed(batches, 3), TensorBoardLog(tmp_path, {"policy": "top-2"})]
+    callbacks = [
+        LayerGradients(batches[0]),
+        ThroughputLogger(batches, 3),
+        TensorBoardLog(tmp_path, {"policy": "top-2"}),
+    ]
     logs = case.learn(tuned, rounds=1, steps=3, batches=batches, callbacks=callbacks).history
     top = [weight for weight in tuned.encoder.backbone.transformer_layers[-1].weights if weight.trainable]
     _, (retrieval, _) = task_gradients(tuned, batches[0], top)

@@ -14,7 +14,7 @@ from recfuse_lib.data import movielens
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import simulator
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.stated import wish_judgements
+from recfuse_lib.stated import relevance_judgements
 from recfuse_lib.stated.wish_search import WishSearch, combine
 from recfuse_lib.stated.wishes import MAX_CHARACTERS, Constraint, Wish, parse
 
@@ -336,7 +336,7 @@ def attributes_of(name: str) -> pd.DataFrame:
     if name == "movielens":
         return movielens.load().catalogue
     market, truth = made(seed=0)
-    return wish_judgements.market_attributes(market.catalogue, truth.products)
+    return relevance_judgements.market_attributes(market.catalogue, truth.products)
 
 
 def test_rules() -> None:
@@ -349,10 +349,10 @@ def test_rules() -> None:
         "year<1972": [5],
         "year>1800; genres=War": [],
     }.items():
-        np.testing.assert_array_equal(wish_judgements.relevant_items(rule, films).nonzero()[0], codes)
+        np.testing.assert_array_equal(relevance_judgements.relevant_items(rule, films).nonzero()[0], codes)
     for rule in ("genre=Comedy", "genres=Komedy", "genres<Comedy", "nonsense", "", "title=Alien 9"):
         with pytest.raises(DataError, match=re.escape(repr(rule))):
-            wish_judgements.relevant_items(rule, films)
+            relevance_judgements.relevant_items(rule, films)
 
 
 def test_market_attributes_are_the_truth() -> None:
@@ -368,7 +368,7 @@ def test_market_attributes_are_the_truth() -> None:
 
 
 def test_enough_wishes_of_both_catalogues() -> None:
-    wishes = wish_judgements.load()
+    wishes = relevance_judgements.load()
     counts = wishes.groupby(["split", "dataset"]).size()
     assert counts["test"].min() >= 30 and counts["test"].sum() >= 64 and counts["validation"].sum() >= 20
     assert not wishes["wish"].str.casefold().duplicated().any()
@@ -379,7 +379,7 @@ def stem(word: str) -> str:
     return re.sub(r"(?:ies|ied|y|e?s|ed|ing|l?en|ic)$", "", word.casefold())[:5]
 
 
-@pytest.mark.parametrize("row", wish_judgements.load().itertuples(index=False), ids=lambda row: row.wish[:40])
+@pytest.mark.parametrize("row", relevance_judgements.load().itertuples(index=False), ids=lambda row: row.wish[:40])
 def test_a_wish_does_not_name_what_its_rule_asks_for(row) -> None:
     said = {stem(word) for word in re.findall(r"[^\W\d]+", row.wish)}
     values = [re.split(r"[!<>]?=|[<>]", condition, maxsplit=1) for condition in row.relevant.split(";")]
@@ -390,22 +390,22 @@ def test_a_wish_does_not_name_what_its_rule_asks_for(row) -> None:
     assert words, "years and prices alone are no paraphrase"
 
 
-@pytest.mark.parametrize("row", wish_judgements.load().itertuples(index=False), ids=lambda row: row.wish[:40])
+@pytest.mark.parametrize("row", relevance_judgements.load().itertuples(index=False), ids=lambda row: row.wish[:40])
 def test_a_rule_means_some_items_and_not_most(row) -> None:
-    relevant = wish_judgements.relevant_items(row.relevant, attributes_of(row.dataset))
+    relevant = relevance_judgements.relevant_items(row.relevant, attributes_of(row.dataset))
     assert 3 <= relevant.sum() <= len(relevant) / 4
 
 
 def test_wishes_file_says_what_is_wrong(tmp_path) -> None:
     with pytest.raises(DataError, match="missing"):
-        wish_judgements.load(tmp_path)
+        relevance_judgements.load(tmp_path)
     (tmp_path / "wishes.csv").write_text("wish,relevant\n")
     with pytest.raises(DataError, match="split"):
-        wish_judgements.load(tmp_path)
+        relevance_judgements.load(tmp_path)
 
 
 def test_ndcg_of_wishes_against_a_count_by_hand() -> None:
     films = pd.DataFrame({"genres": ["A", "B", "A", "B"]})
     scores = np.array([[4.0, 3.0, 2.0, 1.0], [-np.inf] * 4])
     by_hand = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
-    np.testing.assert_allclose(wish_judgements.ndcg(scores, ["genres=A", "genres=B"], films), [by_hand, 0.0])
+    np.testing.assert_allclose(relevance_judgements.ndcg(scores, ["genres=A", "genres=B"], films), [by_hand, 0.0])

@@ -227,7 +227,7 @@ def over_seeds(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, se
     )
 
 
-def against(
+def compare_to_baseline(
     baseline: np.ndarray, others: Mapping[str, np.ndarray], groups: np.ndarray, samples: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
     """Every model against one baseline on the same queries, corrected for their number.
@@ -245,7 +245,7 @@ def against(
 
     Example:
         >>> a = np.linspace(0, 1, 50)
-        >>> against(a, {"better": a + 0.1}, np.arange(50))["p_holm"].round(3).to_dict()
+        >>> compare_to_baseline(a, {"better": a + 0.1}, np.arange(50))["p_holm"].round(3).to_dict()
         {'better': 0.0}
 
     Taught in notebook 10.

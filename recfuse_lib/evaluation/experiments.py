@@ -99,7 +99,7 @@ def power_of(n: int, difference: float, deviation: float, alpha: float = ALPHA) 
     return float(norm.cdf(standard - z) + norm.cdf(-standard - z))
 
 
-def looks(outcome: np.ndarray, treated: np.ndarray, at: Iterable[int]) -> pd.DataFrame:
+def interim_analyses(outcome: np.ndarray, treated: np.ndarray, at: Iterable[int]) -> pd.DataFrame:
     """What a test shows each time somebody looks, while people come in.
 
     Args:
@@ -115,7 +115,8 @@ def looks(outcome: np.ndarray, treated: np.ndarray, at: Iterable[int]) -> pd.Dat
         ValueError: An arm has fewer than two people at a look, or nobody is left to look at.
 
     Example:
-        >>> looks(np.array([0.0, 1, 0, 1, 0, 2]), np.array([0, 1, 0, 1, 0, 1], bool), at=[6])["difference"].round(2)
+        >>> treated = np.array([0, 1, 0, 1, 0, 1], bool)
+        >>> interim_analyses(np.array([0.0, 1, 0, 1, 0, 2]), treated, at=[6])["difference"].round(2)
         0    1.33
         Name: difference, dtype: float64
 
@@ -170,7 +171,9 @@ def always_valid(difference: np.ndarray, error: np.ndarray, mixing: float) -> np
     return np.asarray(np.minimum.accumulate(np.exp(-np.maximum(log_ratio, 0))))
 
 
-def both_worlds(truth: Truth, policies: Mapping[str, Policy], users: np.ndarray, seed: int = 0) -> pd.DataFrame:
+def simulate_counterfactuals(
+    truth: Truth, policies: Mapping[str, Policy], users: np.ndarray, seed: int = 0
+) -> pd.DataFrame:
     """Every shopper's whole stay under every policy. No shop sees that: nobody comes for the first time twice.
 
     The shoppers do what they do in `MarketEnvironment`, all of them at once: they look at the places of a slate with

@@ -91,7 +91,7 @@ def check_time(fold: Fold, events: pd.DataFrame) -> None:
             )
 
 
-def foresight(attributes: pd.DataFrame, fold: Fold) -> pd.Series[float]:
+def partial_rank_correlation(attributes: pd.DataFrame, fold: Fold) -> pd.Series[float]:
     """What each attribute of the items tells of their future that their past does not: a partial rank correlation.
 
         ρ(a, f | p) = (ρ_af − ρ_ap ρ_fp) / √((1 − ρ_ap²)(1 − ρ_fp²))

@@ -19,7 +19,7 @@ from recfuse_lib.evaluation.significance import paired_bootstrap
 KINDS = ("flipped", "missing", "injected")
 
 
-def disturb(fold: Fold, kind: str, share: float, seed: int = 0) -> Fold:
+def corrupt(fold: Fold, kind: str, share: float, seed: int = 0) -> Fold:
     """The same questions and targets, asked of a log that is partly wrong.
 
     - `flipped`: a share of the ratings is turned round, r → 5.5 − r: 5 stars become half a star;
@@ -45,7 +45,7 @@ def disturb(fold: Fold, kind: str, share: float, seed: int = 0) -> Fold:
     Taught in notebook 10.
     """
     if kind not in KINDS or not 0 <= share <= 1:
-        raise ValueError(f"{kind!r} of {share:g}; disturb with one of {', '.join(KINDS)}, and a share of 0 to 1")
+        raise ValueError(f"{kind!r} of {share:g}; corrupt with one of {', '.join(KINDS)}, and a share of 0 to 1")
     if np.any(np.diff(fold.queries.user) <= 0):
         raise ValueError(
             "a person has several queries here, each with a history of its own; use warm, cold or last_one"
@@ -114,7 +114,7 @@ def stress(
         for share in (0.0, *shares):
             values = clean
             if share > 0:
-                disturbed = disturb(fold, kind, share, seed)
+                disturbed = corrupt(fold, kind, share, seed)
                 values = evaluate(fit(disturbed), disturbed, k).per_query["ndcg"].to_numpy()
             change = paired_bootstrap(values, clean, fold.queries.user)
             rows.append({"kind": kind, "share": share, "ndcg": float(values.mean()), "change": change})

@@ -20,7 +20,7 @@ from recfuse_lib.models.ease import inverse
 DAY = 86_400
 RECENT = Weighting(low_rating=0.3, half_life=10.0, floor=0.2)
 REACH = 4.0
-"""How many τ `Surroundings` looks back and ahead."""
+"""How many τ `TemporalPopularity` looks back and ahead."""
 
 
 def _liked(rating: np.ndarray, low: float = RECENT.low_rating) -> np.ndarray:
@@ -77,7 +77,7 @@ class Transitions:
         return np.asarray((recent @ self.pairs).toarray(), "float32")
 
 
-class Surroundings:
+class TemporalPopularity:
     """Temporal: what other people rated around the time of a person's last interaction.
 
         s(u, i) = log(1 + Σ over others' ratings of i, less than 4 τ away, of w e^(−|t − t_u| / τ))
@@ -91,7 +91,7 @@ class Surroundings:
     def __init__(self, days: float = 30.0) -> None:
         self.days = days
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> Surroundings:
+    def fit(self, history: pd.DataFrame, n_items: int) -> TemporalPopularity:
         """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time, and by person."""
         ordered = history.sort_values(["timestamp", "user", "item"])
         self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
@@ -121,7 +121,7 @@ class Surroundings:
         return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
 
 
-class Likeness:
+class ContentSimilarity:
     """Semantic, or any content: how like an item is to what a person liked lately.
 
         s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
@@ -135,7 +135,7 @@ class Likeness:
     def __init__(self, encodings: np.ndarray) -> None:
         self.encodings = np.asarray(encodings, "float32")
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> Likeness:
+    def fit(self, history: pd.DataFrame, n_items: int) -> ContentSimilarity:
         """Nothing is learned."""
         return self
 
@@ -146,7 +146,7 @@ class Likeness:
         return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
 
 
-class NearestInterest:
+class MultiInterest:
     """Semantic, several interests a person: an item is held against the one of them that it is nearest to.
 
         p_uk = Σ_{j ∈ h_u, topic k} w_j e_j / √(Σ_j w_j + 1),   s(u, i) = max_k p_ukᵀ e_i
@@ -167,7 +167,7 @@ class NearestInterest:
     def __init__(self, encodings: np.ndarray, topics: int = 48, interests: int = 8) -> None:
         self.encodings, self.topics, self.interests = np.asarray(encodings, "float32"), topics, interests
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> NearestInterest:
+    def fit(self, history: pd.DataFrame, n_items: int) -> MultiInterest:
         """Clusters the items of `history`."""
         from sklearn.cluster import KMeans
 
@@ -191,7 +191,7 @@ class NearestInterest:
         return scores
 
 
-class ContentColumns:
+class ContentEASE:
     """Collaborative through content: EASE for items that nobody has rated.
 
     EASE's users × users form scores an item by its column x_i of the interactions (Steck, 2019):
@@ -213,7 +213,7 @@ class ContentColumns:
     def __init__(self, content: np.ndarray, l2: float = 300.0, ridge: float = 15.0) -> None:
         self.content, self.l2, self.ridge = content, l2, ridge
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ContentColumns:
+    def fit(self, history: pd.DataFrame, n_items: int) -> ContentEASE:
         """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`).
 
         Raises:

@@ -105,20 +105,20 @@ class Dimensions:
         """
         if name == "text":
             assert self.text is not None
-            return closed_form.Likeness(Centring().fit(self.text[known]).transform(self.text))
+            return closed_form.ContentSimilarity(Centring().fit(self.text[known]).transform(self.text))
         if name == "genres":
             assert self.genres is not None
-            return closed_form.Likeness((self.genres - self.genres[known].mean(axis=0)).astype("float32"))
+            return closed_form.ContentSimilarity((self.genres - self.genres[known].mean(axis=0)).astype("float32"))
         made: dict[str, Callable[[], Dimension]] = {
             "linear": lambda: EASE(100.0),
             "linear, recent": lambda: EASE(50.0, RECENT),
             "neighbours": lambda: ItemKNN(100, 10.0, RECENT),
             "sequence": closed_form.Transitions,
-            "month": lambda: closed_form.Surroundings(30.0),
-            "year": lambda: closed_form.Surroundings(300.0),
+            "month": lambda: closed_form.TemporalPopularity(30.0),
+            "year": lambda: closed_form.TemporalPopularity(300.0),
             "release": lambda: closed_form.ReleaseYears(self.years),
             "unreleased": lambda: closed_form.NotYetReleased(self.years),
-            "content": lambda: closed_form.ContentColumns(content),
+            "content": lambda: closed_form.ContentEASE(content),
             "popularity": closed_form.ContentPopularity,
             "popularity by content": lambda: closed_form.ContentPopularity(content),
         }

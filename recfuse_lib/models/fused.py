@@ -128,11 +128,11 @@ class FusedModel:
             DataError: Nobody has enough positives to hold any out.
         """
         held_out = [
-            holdouts.last_likes(events, self.dataset, seed=2),
-            *(holdouts.hidden_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
+            holdouts.hold_out_positives(events, self.dataset, seed=2),
+            *(holdouts.hold_out_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
         ]
         if self.dataset.has_times:
-            held_out.append(holdouts.after_a_moment(events, self.dataset))
+            held_out.append(holdouts.hold_out_future(events, self.dataset))
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             parts = [
                 self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
@@ -265,8 +265,8 @@ class FusedModel:
                 for name in self.names
             }
             if self.task_weight:
-                self.expected = ratings.ExpectedStars(content).fit(events, self.dataset.n_items)
-                self.like_minded = ratings.LikeMinded(self.expected).fit(events, self.dataset.n_items)
+                self.expected = ratings.ContentBiases(content).fit(events, self.dataset.n_items)
+                self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, self.dataset.n_items)
         self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")
@@ -318,7 +318,7 @@ class FusedModel:
     def _ratings(self, events: pd.DataFrame, available: np.ndarray, count: int) -> dict[str, np.ndarray]:
         """All ratings of `events`, held out once each, in equal numbers for each of `count` examples."""
         parts = []
-        for history, held_out in holdouts.held_out_ratings(events, RATING_PARTS, self.seed):
+        for history, held_out in holdouts.hold_out_ratings(events, RATING_PARTS, self.seed):
             self.fit_dimensions(history, available)
             queries = Queries.of(history, np.unique(held_out["user"]), self.dataset.n_items)
             row = np.searchsorted(queries.user, held_out["user"])
@@ -336,7 +336,7 @@ class FusedModel:
             here = np.flatnonzero((row >= start) & (row < start + BATCH))
             rated[here] = self.standardised(queries[start : start + BATCH])[:, row[here] - start, item[here]].T
         expected = self.expected
-        taste = ratings.TasteAndMood(expected)
+        taste = ratings.UserGaussianProcess(expected)
         views = [self.like_minded.predict(queries, row, item), taste.predict(queries, row, item, moment)]
         left = np.square(expected.residuals(queries))
         spread = np.sqrt((queries.matrix(left).sum(axis=1) + expected.l2) / (queries.lengths + expected.l2))

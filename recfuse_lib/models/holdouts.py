@@ -21,7 +21,7 @@ MOST, DRAWN_BY = 700, 11
 """Queries a round, and the seed that draws them: a gate has some hundred weights, and more teach it nothing new."""
 
 
-def last_likes(
+def hold_out_positives(
     events: pd.DataFrame, dataset: Dataset, seed: int, share: float = 0.1, hidden: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
     """A round of training: each person's last positives are held out, as `splits.warm` does, with some new items there.
@@ -51,7 +51,7 @@ def last_likes(
     return _round(known[~new[known["item"]]], targets, np.ones(dataset.n_items, bool), dataset), new
 
 
-def hidden_items(
+def hold_out_items(
     events: pd.DataFrame, dataset: Dataset, seed: int, share: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
     """A round of training: some items are hidden altogether, and ranked for the people who liked one of them.
@@ -67,7 +67,7 @@ def hidden_items(
     return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, dataset), candidates
 
 
-def after_a_moment(events: pd.DataFrame, dataset: Dataset, share: float = 0.15) -> tuple[Fold, np.ndarray]:
+def hold_out_future(events: pd.DataFrame, dataset: Dataset, share: float = 0.15) -> tuple[Fold, np.ndarray]:
     """A round of training: what came after one moment is held out, and each like after it asked for, as in `rolling`.
 
     Args:
@@ -95,7 +95,7 @@ def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray,
     return fold.drawn(MOST, seed=DRAWN_BY)
 
 
-def held_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+def hold_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """Rounds of training for ratings: each holds out one of `parts` random parts, given as (history, held out).
 
     Args:

@@ -18,7 +18,7 @@ PAIRS = 4_096
 """Ratings that are predicted at once, so that the memory does not grow with their number."""
 
 
-class ExpectedStars:
+class ContentBiases:
     """What is usual: the mean, the person's habit and the item's standing, which its content suggests.
 
         r̂ = μ + b_u + b_i,   b_i = (Σ_u (r − μ − b_u) + λ c_iᵀw) / (n_i + λ),   b_u = Σ_i (r − μ − b_i) / (n_u + λ)
@@ -36,7 +36,7 @@ class ExpectedStars:
     def __init__(self, content: np.ndarray, l2: float = 4.0, ridge: float = 6.0) -> None:
         self.content, self.l2, self.ridge = content, l2, ridge
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ExpectedStars:
+    def fit(self, history: pd.DataFrame, n_items: int) -> ContentBiases:
         """Solves for μ, b_i and w in turns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         user, item = history["user"].to_numpy(), history["item"].to_numpy()
         rating = history["rating"].to_numpy("float64")
@@ -75,7 +75,7 @@ class ExpectedStars:
         return np.asarray(self.mean + self.habits(queries)[row] + self.of_item[item])
 
 
-class LikeMinded:
+class ResidualUserKNN:
     """Collaborative: how far people with like deviations r − r̂ deviated on the item.
 
         d(u, i) = Σ_v s_uv d_vi / (Σ_v s_uv + 1),   s_uv = max(0, cos(d_u, d_v)) · n_uv / (n_uv + λ)
@@ -83,7 +83,7 @@ class LikeMinded:
     The sums are over the people v who rated i, the cosine over the n_uv items that both rated.
 
     Args:
-        expected: A fitted `ExpectedStars`.
+        expected: A fitted `ContentBiases`.
         overlap: λ.
 
     References:
@@ -92,10 +92,10 @@ class LikeMinded:
     Taught in notebook 07.
     """
 
-    def __init__(self, expected: ExpectedStars, overlap: float = 20.0) -> None:
+    def __init__(self, expected: ContentBiases, overlap: float = 20.0) -> None:
         self.expected, self.overlap = expected, overlap
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> LikeMinded:
+    def fit(self, history: pd.DataFrame, n_items: int) -> ResidualUserKNN:
         """Keeps the deviations of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         past = by_user(history, n_items)
         self.people, self.rated = past.user, past.matrix()
@@ -122,7 +122,7 @@ class LikeMinded:
         return found
 
 
-class TasteAndMood:
+class UserGaussianProcess:
     """One's own taste and mood: a Gaussian process over what is left of a person's ratings.
 
         d(u, ·) ~ GP(0, k),   k((i, t), (j, t′)) = c_iᵀc_j + a e^(−|t − t′| / τ) + b e^(−|t − t′| / τ′)
@@ -131,7 +131,7 @@ class TasteAndMood:
     one day (τ′). The posterior mean is a linear system as large as the person's history.
 
     Args:
-        expected: A fitted `ExpectedStars`.
+        expected: A fitted `ContentBiases`.
         sitting: a and τ in seconds.
         day: b and τ′ in seconds.
         noise: Variance of a single rating, relative to a kernel of 1.
@@ -145,7 +145,7 @@ class TasteAndMood:
 
     def __init__(
         self,
-        expected: ExpectedStars,
+        expected: ContentBiases,
         sitting: tuple[float, float] = (1.5, 450.0),
         day: tuple[float, float] = (0.5, 86_400.0),
         noise: float = 5.0,

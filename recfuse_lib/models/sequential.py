@@ -29,7 +29,7 @@ QUERIES = 256
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
-class DeepModel(keras.Model):
+class SequentialModel(keras.Model):
     """What a person will like next, from the order, the ratings and the times of what they did.
 
         s(u, i) = p_uᵀ z_i + β_i,   p_u the transformer's answer at the last place        (5)
@@ -58,7 +58,7 @@ class DeepModel(keras.Model):
 
     Example:
         >>> encodings = ItemEncodings.of({"text": np.eye(3, 4)})
-        >>> model = DeepModel(n_items=3, widths=encodings.widths, dimension=8, history_length=4)
+        >>> model = SequentialModel(n_items=3, widths=encodings.widths, dimension=8, history_length=4)
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3]})
         >>> _ = model.learn(history, encodings, epochs=1, verbose=0)
         >>> model.score(Queries.of(history, np.array([0]), n_items=3)).shape

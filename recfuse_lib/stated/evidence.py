@@ -32,7 +32,7 @@ _JOINERS = "\u200c\u200d"
 
 
 @dataclasses.dataclass(frozen=True)
-class Tally:
+class GroupStats:
     """How a person rated a group of items.
 
     Attributes:
@@ -95,7 +95,7 @@ class History:
         """The person's mean rating, stars (0 for an empty history)."""
         return float(np.mean(self.ratings)) if self.ratings else 0.0
 
-    def tally(self, kind: str, value: str | tuple[int, int]) -> Tally:
+    def tally(self, kind: str, value: str | tuple[int, int]) -> GroupStats:
         """The person's ratings in a group.
 
         Args:
@@ -108,9 +108,9 @@ class History:
             chosen = [(kind, value) in groups for groups in self.groups]
         ratings = [rating for rating, is_in in zip(self.ratings, chosen, strict=True) if is_in]
         if not ratings:
-            return Tally(0, 0, 0.0, 0.0)
+            return GroupStats(0, 0, 0.0, 0.0)
         mean = float(np.mean(ratings))
-        return Tally(len(ratings), sum(rating >= POSITIVE for rating in ratings), mean - self.mean, mean)
+        return GroupStats(len(ratings), sum(rating >= POSITIVE for rating in ratings), mean - self.mean, mean)
 
     def opinion(self, rating: float) -> int:
         """What one rating says: 1 liked (`POSITIVE` or more), −1 disliked (less, half a star below the mean), or 0."""

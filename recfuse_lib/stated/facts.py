@@ -14,8 +14,8 @@ import numpy as np
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.stated.evidence import (
+    GroupStats,
     History,
-    Tally,
     catalogue_groups,
     catalogue_years,
     histories,
@@ -133,7 +133,9 @@ def _facts(history: History, shares: dict[Group, float], titles: list[str]) -> F
     def lag(group: Group) -> float:
         return float(-tallies[group].lead * np.sqrt(tallies[group].rated))
 
-    def named(kind: str, is_so: Callable[[Tally], bool], weight: Callable[[Group], float], most: int) -> list[Group]:
+    def named(
+        kind: str, is_so: Callable[[GroupStats], bool], weight: Callable[[Group], float], most: int
+    ) -> list[Group]:
         chosen = [group for group, tally in tallies.items() if group[0] == kind and is_so(tally) and weight(group) > 0]
         return sorted(chosen, key=lambda group: (-weight(group), group[1]))[:most]
 

@@ -54,7 +54,7 @@ class Faithfulness:
 def judge(found: Sequence[Claim], history: History) -> Faithfulness:
     """Holds claims against a history.
 
-    With the loose rules of `evidence.Tally`: a genre, a brand or a range of years is liked when at least two of its
+    With the loose rules of `evidence.GroupStats`: a genre, brand or range of years is liked when at least two of its
     items are, unless its mean lies more than a quarter star below the person's own (and below `POSITIVE`); it is
     disliked when at least two were rated and the mean does lie so low. A title is liked from `POSITIVE` on, and
     disliked below that when it lies half a star under the person's mean. A tag is what `history.tags` says of it.

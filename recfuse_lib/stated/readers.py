@@ -16,7 +16,7 @@ from recfuse_lib.data.splits import Fold, Queries
 PEOPLE, FIRST = 200, 5
 
 
-def described(dataset: Dataset, people: int = PEOPLE, seed: int = 0) -> dict[str, Fold]:
+def sample_users(dataset: Dataset, people: int = PEOPLE, seed: int = 0) -> dict[str, Fold]:
     """Three folds with the same number of people, drawn at random.
 
     Args:
@@ -30,7 +30,7 @@ def described(dataset: Dataset, people: int = PEOPLE, seed: int = 0) -> dict[str
 
     Example:
         >>> from recfuse_lib.data import movielens
-        >>> {name: len(fold.queries) for name, fold in described(movielens.load()).items()}
+        >>> {name: len(fold.queries) for name, fold in sample_users(movielens.load()).items()}
         {'warm': 200, 'newcomers': 200, 'cold': 200}
 
     Taught in notebook 03.

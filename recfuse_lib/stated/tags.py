@@ -23,7 +23,7 @@ from recfuse_lib.encoders import cache
 from recfuse_lib.encoders.language_model import LanguageModel, committed_likelihoods
 
 Scores = npt.NDArray[np.float64]
-Judge = Callable[[Sequence[str]], Scores]
+TagScorer = Callable[[Sequence[str]], Scores]
 """From C clauses to their scores, (C, T); the higher, the more a clause speaks of the tag."""
 
 MAX_WORDS = 40
@@ -72,7 +72,7 @@ def clauses(text: str) -> list[str]:
     return [" ".join(words[:MAX_WORDS]) for words in (part.split(" ") for part in kept)]
 
 
-def tag_scores(texts: Sequence[str], judge: Judge, n_tags: int) -> tuple[Scores, list[list[str]]]:
+def tag_scores(texts: Sequence[str], judge: TagScorer, n_tags: int) -> tuple[Scores, list[list[str]]]:
     """The score of each tag for each text, which is the highest that a clause of it has, and that clause.
 
     Args:
@@ -105,7 +105,7 @@ def tag_scores(texts: Sequence[str], judge: Judge, n_tags: int) -> tuple[Scores,
     return scores, said
 
 
-def keyword_judge(keywords: Mapping[str, Sequence[str]]) -> Judge:
+def keyword_judge(keywords: Mapping[str, Sequence[str]]) -> TagScorer:
     """1 where a clause holds one of a tag's words, or a word that begins with it, 0 elsewhere.
 
     Args:
@@ -127,7 +127,7 @@ def similarity_judge(
     vocabulary: Mapping[str, str],
     others: Sequence[str] = OTHERS,
     template: str = "A customer review about {}",
-) -> Judge:
+) -> TagScorer:
     """How much closer a clause is to a tag's phrase than to any phrase: zero-shot classification with an encoder.
 
         s_t(c) = cos(e_c, e_t) / τ − log Σ_t′ exp(cos(e_c, e_t′) / τ)
@@ -158,7 +158,7 @@ def likelihood_judge(
     vocabulary: Mapping[str, str],
     others: Sequence[str] = OTHERS,
     question: str = "What does a customer say about {}?",
-) -> Judge:
+) -> TagScorer:
     """How much likelier a clause is as an answer about a tag than as an answer about anything else:
 
         s_t(c) = log P(c | t) − log Σ_t′ P(c | t′),   P(c | t) = P_θ(clause c as the answer | "What … say about t?")

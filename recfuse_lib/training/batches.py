@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data import pipeline
-from recfuse_lib.training.text_layers import WIDTH_STEP, LowerStates
+from recfuse_lib.training.text_layers import WIDTH_STEP, FrozenActivations
 
 Batch = dict[str, np.ndarray]
 
@@ -48,7 +48,7 @@ class Batches:
     inputs: Batch
     size: int
     encoded: int = 0
-    lower: LowerStates | None = None
+    lower: FrozenActivations | None = None
     seed: int = 0
 
     @classmethod
@@ -58,7 +58,7 @@ class Batches:
         length: int,
         size: int,
         encoded: int = 0,
-        lower: LowerStates | None = None,
+        lower: FrozenActivations | None = None,
         seed: int = 0,
     ) -> Batches:
         """Batches of a history.

@@ -27,7 +27,7 @@ from recfuse_lib.training.devices import (
     sum_over_replicas,
 )
 from recfuse_lib.training.policies import Policy
-from recfuse_lib.training.text_layers import LowerStates, TextLayers, compiled
+from recfuse_lib.training.text_layers import FrozenActivations, TrainableLayers, compiled
 
 
 class FineTuning(keras.Model):
@@ -67,7 +67,7 @@ class FineTuning(keras.Model):
         encodings: ItemEncodings,
         seen: np.ndarray,
         policy: str | Policy = "frozen",
-        lower: LowerStates | None = None,
+        lower: FrozenActivations | None = None,
         dimension: str = "text",
         **kwargs: Any,
     ) -> None:
@@ -86,15 +86,15 @@ class FineTuning(keras.Model):
         self.joint = joint
         self.place = joint.item_tower.names.index(dimension)
         self.retrieval_loss, self.ranking_loss = joint.retrieval_loss, joint.ranking_loss
-        self.lower: LowerStates | None = None
-        self.text: TextLayers | None = None
+        self.lower: FrozenActivations | None = None
+        self.text: TrainableLayers | None = None
         self.seen = np.isin(np.arange(joint.n_items), np.arange(joint.n_items)[seen])
         mean = Centring().fit(encodings.matrices[dimension][self.seen]).mean
         self.mean = self.add_weight(shape=(encoder.dimensions,), initializer="zeros", trainable=False, name="mean")
         self.mean.assign(mean)
         if self.start is not None:
-            self.lower = LowerStates(encoder, texts, self.start) if lower is None else lower
-            self.text = TextLayers(encoder, self.start, name="text")
+            self.lower = FrozenActivations(encoder, texts, self.start) if lower is None else lower
+            self.text = TrainableLayers(encoder, self.start, name="text")
             self._encode = compiled(self.text, None if self.start < 0 else encoder.dimensions)
         self.built = True
 

@@ -19,7 +19,7 @@ WIDTH_STEP = 8
 """Texts are padded to multiples of this many tokens, so that few shapes are compiled."""
 
 
-class LowerStates:
+class FrozenActivations:
     """What enters the lowest layer that learns, for every text: hidden states, or token ids if the embeddings learn.
 
     Nothing below that layer ever changes, so it is computed once. Texts differ in length; they lie one after the other.
@@ -93,7 +93,7 @@ class LowerStates:
         return values, mask.astype("float32")
 
 
-class TextLayers(keras.layers.Layer):
+class TrainableLayers(keras.layers.Layer):
     """The encoder from one layer upwards, then mean pooling and unit length.
 
     Args:
@@ -112,7 +112,7 @@ class TextLayers(keras.layers.Layer):
         """Encodings (M, D) of texts, not centred.
 
         Args:
-            values: What `LowerStates` keeps of them, (M, T, D) or (M, T).
+            values: What `FrozenActivations` keeps of them, (M, T, D) or (M, T).
             mask: 1 for a token and 0 for padding, (M, T); None when nothing is padded.
             training: Whether the encoder's dropout is at work.
         """

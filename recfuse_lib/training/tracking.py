@@ -54,7 +54,7 @@ class LayerGradients(keras.callbacks.Callback):
             logs |= {f"gradients/{name}/{task}": float(np.sqrt(value)) for name, value in squares.items()}
 
 
-class Speed(keras.callbacks.Callback):
+class ThroughputLogger(keras.callbacks.Callback):
     """Measures each round: seconds, seconds of the processor, tokens encoded with a gradient, and FLOP/s.
 
     It adds `seconds`, `processor_seconds`, `tokens_per_second` and `flops_per_second` to the logs; the refresh of the
