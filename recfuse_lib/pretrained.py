@@ -162,8 +162,6 @@ def cache_dir() -> Path:
         >>> cache_dir().name
         'somewhere'
         >>> del os.environ["RECFUSE_CACHE"]
-
-    Taught in notebook 02.
     """
     named = os.environ.get("RECFUSE_CACHE")
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "recfuse"
@@ -190,8 +188,6 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
         Traceback (most recent call last):
         ...
         recfuse_lib.pretrained.PretrainedError: No pretrained model is called 'miniml'; known names: minilm, ...
-
-    Taught in notebook 02.
     """
     try:
         model = MODELS[name]

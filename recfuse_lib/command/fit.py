@@ -133,8 +133,6 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
     Raises:
         DataError: The data cannot be used; the message says why.
         OSError: The folder cannot be written. What is finished is kept, and the next run goes on with it.
-
-    Taught in notebook 21.
     """
     out = out.absolute()
     if out.exists() and not (out / report.MARK).exists() and (out.is_file() or any(out.iterdir())):

@@ -78,8 +78,6 @@ def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str
     Example:
         >>> recognise(["userId", "asin", "stars", "note"], ["user_id", "item_id", "value", "timestamp"], {})
         {'user_id': 'userId', 'item_id': 'asin', 'value': 'stars'}
-
-    Taught in notebook 01.
     """
     fields: dict[str, str] = {}
     for column in columns:
@@ -128,8 +126,6 @@ def ids(columns: Sequence[pd.Series], typed: bool = False) -> list[pd.Series]:
         [[7, 12], [7]]
         >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series(["007"])])]
         [['7', '12'], ['007']]
-
-    Taught in notebook 01.
     """
     coded = [_distinct_texts(column) for column in columns]
     if typed:
@@ -165,8 +161,6 @@ def numbers(column: pd.Series, field: str, faults: Faults, may_be_missing: bool 
         >>> from recfuse_lib.data.faults import Origin
         >>> numbers(pd.Series(["12,50 €", "1.250,00 €", ""]), "price", Faults(Origin("items.csv"))).tolist()
         [12.5, 1250.0, nan]
-
-    Taught in notebook 01.
     """
     codes, distinct = pd.factorize(column)
     values, wrong = parsed_numbers(pd.Series(distinct))

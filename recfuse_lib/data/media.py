@@ -65,8 +65,6 @@ class Media:
         >>> media = Media({"image": (Path("862.png"), None), "sound": (None, Path("1.flac"))})
         >>> media.n_items
         2
-
-    Taught in notebook 06.
     """
 
     files: Mapping[str, tuple[Path | None, ...]]
@@ -138,8 +136,6 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
 
     Raises:
         MediaError: See the table above.
-
-    Taught in notebook 06.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -185,8 +181,6 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
 
     Raises:
         MediaError: See the table above.
-
-    Taught in notebook 06.
     """
     import soundfile
     from scipy.signal import resample_poly
@@ -234,8 +228,6 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
 
     Raises:
         MediaError: See the table above.
-
-    Taught in notebook 06.
     """
     import av
 
@@ -282,8 +274,6 @@ def read_all(
         Traceback (most recent call last):
         ...
         recfuse_lib.data.media.MediaError: none of the 2 items has a file that can be read
-
-    Taught in notebook 06.
     """
     if missing not in ("error", "mask"):
         raise ValueError(f'missing is {missing!r}; say "error" or "mask"')

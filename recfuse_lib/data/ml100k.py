@@ -28,8 +28,6 @@ def load(folder: Path | str | None = None, say: Callable[[str], None] = lambda l
 
     References:
         Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
-
-    Taught in notebook 01.
     """
     found = public_formats.load("movielens", folder or pretrained.load("ml-100k", progress=False), say)
     return dataclasses.replace(found, name="ml-100k")

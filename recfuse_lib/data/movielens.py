@@ -44,8 +44,6 @@ def load(folder: Path | str = DATA) -> Dataset:
 
     References:
         Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
-
-    Taught in notebook 01.
     """
     folder = Path(folder)
     contents = {

@@ -23,8 +23,6 @@ class Examples:
         history_rating: Their ratings; 0 marks padding (no rating is 0), (N, L).
         item: Item codes, (N,).
         rating: Stars given, (N,).
-
-    Taught in notebook 01.
     """
 
     user: np.ndarray
@@ -54,8 +52,6 @@ def examples(history: pd.DataFrame, length: int) -> Examples:
         array([[0, 0],
                [0, 5],
                [0, 0]], dtype=int32)
-
-    Taught in notebook 01.
     """
     events = in_order(history)
     user, item = events["user"].to_numpy("int32"), events["item"].to_numpy("int32")
@@ -74,8 +70,6 @@ def latest(queries: Queries, length: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Item codes (Q, L), oldest first, padded on the left with 0; their ratings (Q, L), 0 where padded.
-
-    Taught in notebook 01.
     """
     return _windows(queries.item, queries.rating, queries.indptr[:-1], queries.indptr[1:], length)
 

@@ -79,8 +79,6 @@ class Positives:
         >>> log = pd.DataFrame({"signal": ["rating", "rating", "purchase"], "value": [5.0, 3.0, None]})
         >>> rule.of(log)
         array([ True, False,  True])
-
-    Taught in notebook 01.
     """
 
     clauses: tuple[Clause, ...]

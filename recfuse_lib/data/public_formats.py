@@ -96,8 +96,6 @@ def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> D
 
     Raises:
         DataError: There is no such name, no such file, or a file is not in the public format.
-
-    Taught in notebook 01.
     """
     if name not in FORMATS:
         raise DataError(f"no public format is called {name!r}; there are {', '.join(FORMATS)}")

@@ -77,8 +77,6 @@ def read(
         A positive is every rating with a value of 4 or more (inferred: stars up to 4.5): 50.0 % of the rows.
         >>> dataset.interactions["user_id"].tolist()
         ['007', '7']
-
-    Taught in notebook 01.
     """
     if keep not in (None, "last"):
         raise DataError(f"keep={keep!r} is not known; keep='last' keeps the newest row of each pair")

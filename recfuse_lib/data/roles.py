@@ -95,8 +95,6 @@ def read_attributes(
         {'title': 'text', 'genres': 'categories', 'price': 'number'}
         >>> cells["genres"].tolist(), cells["price"].tolist()
         (['Horror|War', 'War'], [3.5, nan])
-
-    Taught in notebook 01.
     """
     stated = dict(stated or {})
     for column, role in stated.items():

@@ -33,8 +33,6 @@ def natural_title(title: str) -> str:
 
     >>> natural_title("Hangover, The"), natural_title("Jetée, La")
     ('The Hangover', 'La Jetée')
-
-    Taught in notebook 01.
     """
     return _ARTICLE.sub(
         lambda match: f"{match['article']} {match['title']}{match['rest']}".replace("' ", "'", 1), title
@@ -69,8 +67,6 @@ class Dataset:
         A positive is every rating with a value of 4 or more (inferred: stars up to 5).
         >>> dataset.texts()
         ['Alien. Horror, Sci-Fi.', 'Ran. War.']
-
-    Taught in notebook 01.
     """
 
     name: str

@@ -25,8 +25,6 @@ class Sequences:
         history_time: Their Unix seconds, 0 where padded, int32 (R, L).
         target: The next H items after each of the last S places, 0 where there are none, (R, S, H).
         target_rating: Their ratings, 0 where there are none, (R, S, H).
-
-    Taught in notebook 05.
     """
 
     history: np.ndarray
@@ -67,8 +65,6 @@ def sequences(history: pd.DataFrame, length: int, scored: int, horizon: int = 1)
         >>> rows.target[..., 0]
         array([[6, 7],
                [0, 5]], dtype=int32)
-
-    Taught in notebook 05.
     """
     if not 1 <= scored <= length or horizon < 1:
         raise ValueError(f"scored={scored}, length={length}, horizon={horizon}: 1 ≤ scored ≤ length and 1 ≤ horizon")
@@ -94,8 +90,6 @@ def latest(queries: Queries, length: int) -> dict[str, np.ndarray]:
     Args:
         queries: The queries, (Q,).
         length: L.
-
-    Taught in notebook 05.
     """
     position = queries.indptr[1:, None] + np.arange(-length, 0)
     columns = (queries.item, queries.rating, queries.timestamp)

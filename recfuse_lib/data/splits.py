@@ -45,8 +45,6 @@ class Queries:
         >>> queries.matrix().toarray()
         array([[0., 0., 1., 0., 1.],
                [0., 0., 0., 1., 0.]], dtype=float32)
-
-    Taught in notebook 01.
     """
 
     user: np.ndarray
@@ -121,8 +119,6 @@ class Fold:
         targets: What each person went on to like, sparse bool (Q, n_items).
         candidates: The items that may be recommended, bool (n_items,).
         n_users: Number of users in the whole data set.
-
-    Taught in notebook 01.
     """
 
     history: pd.DataFrame
@@ -155,10 +151,7 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A protocol applied to a data set: tune on `validation`, refit on all that precedes the test, score `test` once.
-
-    Taught in notebook 01.
-    """
+    """A protocol applied to a data set: tune on `validation`, refit on all that precedes the test, score `test` once."""
 
     protocol: str
     validation: Fold
@@ -167,10 +160,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class RatingSplit:
-    """Events for rating prediction: fit on `train`, tune on `validation`, refit on both, score `test` once.
-
-    Taught in notebook 04.
-    """
+    """Events for rating prediction: fit on `train`, tune on `validation`, refit on both, score `test` once."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -220,8 +210,6 @@ def warm(dataset: Dataset) -> Split:
 
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
-
-    Taught in notebook 01.
     """
     events, place = _positives_from_the_end(dataset, "warm")
     count = place["count"]
@@ -237,8 +225,6 @@ def last_one(dataset: Dataset) -> Split:
 
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
-
-    Taught in notebook 10.
     """
     events, place = _positives_from_the_end(dataset, "last-one")
     return _split_by_user(
@@ -297,8 +283,6 @@ def cold(dataset: Dataset, seed: int) -> Split:
 
     Raises:
         DataError: Nobody likes a held-out item, or there is nothing to learn from.
-
-    Taught in notebook 01.
     """
     _check(dataset, "cold")
     events = in_order(dataset.events())
@@ -327,8 +311,6 @@ def rolling(dataset: Dataset) -> Split:
 
     Raises:
         DataError: No times are known, or there is nobody to ask after a cut.
-
-    Taught in notebook 01.
     """
     _check(dataset, "rolling")
     if not dataset.has_times:
@@ -392,8 +374,6 @@ def rating(dataset: Dataset, fold: int) -> RatingSplit:
     Raises:
         ValueError: There is no such fold.
         DataError: There are no ratings, or too few.
-
-    Taught in notebook 04.
     """
     if fold not in range(RATING_FOLDS):
         raise ValueError(f"fold {fold} does not exist; there are folds 0 to {RATING_FOLDS - 1}")

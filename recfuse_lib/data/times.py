@@ -53,8 +53,6 @@ def times(
         (array([1700000000, 1700000001]), 'milliseconds')
         >>> times(pd.Series(["2023-11-14T23:13:20+01:00"]), "ts", Faults(Origin("log.csv")))
         (array([1700000000]), 'ISO 8601')
-
-    Taught in notebook 01.
     """
     if pd.api.types.is_datetime64_any_dtype(column):
         return _seconds(pd.to_datetime(column, utc=True), column, field, faults, earliest), "dates and times"

@@ -29,8 +29,6 @@ class Weighting:
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": [5.0, 2, 5], "timestamp": [1, 2, 3]})
         >>> Weighting(low_rating=0.5, half_life=1.0).matrix(Queries.of(history, np.array([0]), n_items=3)).toarray()
         array([[0.25, 0.25, 1.  ]], dtype=float32)
-
-    Taught in notebook 04.
     """
 
     low_rating: float = 0.0

@@ -62,8 +62,6 @@ class AttributeEncoder:
                [0., 0., 0., 0.]], dtype=float32)
         >>> present
         array([ True, False])
-
-    Taught in notebook 06.
     """
 
     def __init__(self, roles: Mapping[str, str]) -> None:

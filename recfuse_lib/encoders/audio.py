@@ -51,8 +51,6 @@ class SoundEncoder(TwoViewEncoder):
 
     References:
         Choi, Fazekas and Sandler (2016), Automatic tagging using deep convolutional neural networks, ISMIR.
-
-    Taught in notebook 06.
     """
 
     def __init__(
@@ -117,8 +115,6 @@ def encode_sounds(
 
     Raises:
         recfuse_lib.data.media.MediaError: A file is missing or bad (`missing="error"`), or none can be read.
-
-    Taught in notebook 06.
     """
 
     def encode(sounds: Array, seen: Mask) -> Array:

@@ -27,8 +27,6 @@ class Centring:
 
     References:
         Mu and Viswanath (2018), All-but-the-Top, ICLR.
-
-    Taught in notebook 02.
     """
 
     mean: Encodings | None = None
@@ -79,8 +77,6 @@ class Whitening:
 
     References:
         Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.
-
-    Taught in notebook 02.
     """
 
     mean: Encodings | None = None

@@ -50,8 +50,6 @@ def info_nce(left: Any, right: Any, scale: Any) -> Any:
     References:
         van den Oord et al. (2018), Representation Learning with Contrastive Predictive Coding, eq. 4.
         Radford et al. (2021), Learning Transferable Visual Models From Natural Language Supervision (both directions).
-
-    Taught in notebook 06.
     """
     logits = scale * ops.matmul(left, ops.transpose(right))
     own = ops.diagonal(logits)
@@ -82,8 +80,6 @@ class LogEnergies(keras.layers.Layer):
         >>> maps = np.ones((2, 28, 28, 5), "float32")
         >>> LogEnergies((1, 2))(maps).shape[1:]
         TensorShape([5])
-
-    Taught in notebook 06.
     """
 
     def __init__(self, axes: tuple[int, ...], **kwargs: Any) -> None:
@@ -115,8 +111,6 @@ class TwoViewEncoder(keras.Model):
 
     References:
         Chen et al. (2020), A Simple Framework for Contrastive Learning of Visual Representations, ICML (SimCLR).
-
-    Taught in notebook 06.
     """
 
     network: keras.Model
@@ -245,8 +239,6 @@ class Alignment(keras.Model):
 
     References:
         Radford et al. (2021), Learning Transferable Visual Models From Natural Language Supervision, ICML (CLIP).
-
-    Taught in notebook 06.
     """
 
     def __init__(
@@ -336,8 +328,6 @@ def found(wanted: Array, items: Array, partner: npt.NDArray[np.integer], k: int)
     Example:
         >>> found(np.eye(2), np.eye(2), np.array([0, 0]), k=1)
         array([ True, False])
-
-    Taught in notebook 06.
     """
     scores = wanted @ items.T
     own = scores[np.arange(len(wanted)), partner]

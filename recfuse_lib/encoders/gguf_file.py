@@ -28,8 +28,6 @@ def read(path: Path | str) -> Any:
 
     Raises:
         ValueError: Not a GGUF file, or another architecture.
-
-    Taught in notebook 03.
     """
     import gguf
 
@@ -51,8 +49,6 @@ def backbone(reader: Any) -> Any:
 
     References:
         Allal et al. (2025), SmolLM2: When Smol Goes Big.
-
-    Taught in notebook 03.
     """
     import gguf
     import keras_hub
@@ -104,8 +100,6 @@ class BytePairTokenizer:
     Args:
         tokenizer: A `tokenizers.Tokenizer`.
         end: Id of the token that ends an answer.
-
-    Taught in notebook 03.
     """
 
     def __init__(self, tokenizer: Any, end: int) -> None:
@@ -132,8 +126,6 @@ def tokenizer(reader: Any) -> tuple[Any, str, int]:
 
     Raises:
         ValueError: A tokenizer of another kind.
-
-    Taught in notebook 03.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 

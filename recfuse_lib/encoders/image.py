@@ -54,8 +54,6 @@ class ImageEncoder(TwoViewEncoder):
 
     References:
         Chen et al. (2020), A Simple Framework for Contrastive Learning of Visual Representations, ICML.
-
-    Taught in notebook 06.
     """
 
     def __init__(
@@ -91,8 +89,6 @@ class PretrainedImageEncoder:
 
     References:
         Radford et al. (2021), Learning Transferable Visual Models From Natural Language Supervision, ICML.
-
-    Taught in notebook 06.
     """
 
     def __init__(self, backbone: Any, converter: Any) -> None:
@@ -191,8 +187,6 @@ def encode_images(
 
     Raises:
         recfuse_lib.data.media.MediaError: A file is missing or bad (`missing="error"`), or none can be read.
-
-    Taught in notebook 06.
     """
 
     def encode(pictures: Array, seen: Mask) -> Array:

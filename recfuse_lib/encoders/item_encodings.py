@@ -33,8 +33,6 @@ class ItemEncodings:
         array([[1., 2.],
                [3., 4.],
                [0., 0.]], dtype=float32)
-
-    Taught in notebook 06.
     """
 
     matrices: Mapping[str, np.ndarray]

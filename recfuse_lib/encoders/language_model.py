@@ -33,8 +33,6 @@ class LanguageModel(Protocol):
 
     Attributes:
         name: Which model with which weights; part of every cache key.
-
-    Taught in notebook 03.
     """
 
     name: str
@@ -74,8 +72,6 @@ class PresetTokenizer:
 
     Args:
         tokenizer: A `keras_hub.tokenizers.Tokenizer`.
-
-    Taught in notebook 03.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -117,8 +113,6 @@ def generate_texts(
     Example:
         >>> generate_texts(["What is the capital of France?"], load("smollm2"), max_tokens=12)
         ['The capital of France is Paris.']
-
-    Taught in notebook 03.
     """
     settings = {"model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature}
     begun = beginnings(answer, len(prompts))
@@ -181,8 +175,6 @@ def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
     Example:
         >>> {array.dtype.name for array in committed_likelihoods().values()}
         {'float32'}
-
-    Taught in notebook 03.
     """
     if not (COMMITTED / "likelihoods.npz").exists():
         return {}
@@ -216,8 +208,6 @@ def load(name: str = "smollm2") -> LanguageModel:
     Example:
         >>> load("smollm2").dimensions
         576
-
-    Taught in notebook 03.
     """
     if name.startswith(("http://", "https://")):
         from recfuse_lib.encoders.openai_compatible import OpenAICompatible

@@ -51,8 +51,6 @@ class LocalLanguageModel:
 
     References:
         Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
-
-    Taught in notebook 03.
     """
 
     def __init__(self, model: Any, tokenizer: Any, template: str | None, name: str) -> None:

@@ -57,8 +57,6 @@ class OpenAICompatible:
     Example:
         >>> OpenAICompatible("http://127.0.0.1:8080/v1/", "smollm2").name
         'http://127.0.0.1:8080/v1#smollm2'
-
-    Taught in notebook 03.
     """
 
     def __init__(

@@ -53,8 +53,6 @@ class TextEncoder:
 
     References:
         Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling).
-
-    Taught in notebook 02.
     """
 
     def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int) -> None:
@@ -200,8 +198,6 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
         >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
         >>> np.asarray(masked_mean(states, np.array([[1, 1, 0]])))
         array([[2., 3.]], dtype=float32)
-
-    Taught in notebook 02.
     """
     from keras import ops
 
@@ -229,8 +225,6 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
     Example:
         >>> encode_texts(["The Hangover (2009). Comedy, Crime.", "Heat (1995). Action, Crime."]).shape
         (2, 384)
-
-    Taught in notebook 02.
     """
     texts = _checked(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}

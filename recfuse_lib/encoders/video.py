@@ -33,8 +33,6 @@ class OverTime(layers.Layer):
         >>> import numpy as np
         >>> OverTime()(np.zeros((2, 8, 5), "float32")).shape[1:]
         TensorShape([15])
-
-    Taught in notebook 06.
     """
 
     def call(self, sequence: Any) -> Any:
@@ -74,8 +72,6 @@ class ClipEncoder(TwoViewEncoder):
 
     References:
         Feichtenhofer et al. (2021), A Large-Scale Study on Unsupervised Spatiotemporal Representation Learning, CVPR.
-
-    Taught in notebook 06.
     """
 
     def __init__(
@@ -136,8 +132,6 @@ def encode_clips(
 
     Raises:
         recfuse_lib.data.media.MediaError: A file is missing or bad (`missing="error"`), or none can be read.
-
-    Taught in notebook 06.
     """
 
     def encode(clips: Array, seen: Mask) -> Array:

@@ -29,8 +29,6 @@ def diversity(items: np.ndarray, encodings: np.ndarray) -> np.ndarray:
 
     References:
         Ziegler, McNee, Konstan and Lausen (2005), Improving Recommendation Lists Through Topic Diversification, WWW.
-
-    Taught in notebook 10.
     """
     encodings = np.asarray(encodings, "float64")
     length = np.linalg.norm(encodings, axis=1, keepdims=True)
@@ -65,8 +63,6 @@ def novelty(items: np.ndarray, counts: np.ndarray, n_users: int) -> np.ndarray:
 
     References:
         Vargas and Castells (2011), Rank and Relevance in Novelty and Diversity Metrics, RecSys.
-
-    Taught in notebook 10.
     """
     if counts.max(initial=0) > n_users:
         raise ValueError(f"an item has a count of {counts.max():,} among {n_users:,} people; count people, not events")
@@ -88,8 +84,6 @@ def coverage(items: np.ndarray, candidates: np.ndarray) -> float:
     Example:
         >>> coverage(np.array([[0, 1], [0, -1]]), np.ones(4, bool))
         0.5
-
-    Taught in notebook 10.
     """
     return float((exposure(items, len(candidates)) > 0)[candidates].mean())
 
@@ -100,8 +94,6 @@ def exposure(items: np.ndarray, n_items: int) -> np.ndarray:
     Example:
         >>> exposure(np.array([[0, 1], [0, -1]]), n_items=3)
         array([2, 1, 0])
-
-    Taught in notebook 10.
     """
     return np.bincount(items[items >= 0], minlength=n_items)
 
@@ -123,8 +115,6 @@ def gini(amounts: np.ndarray) -> float:
 
     References:
         Gini (1912), Variabilità e mutabilità.
-
-    Taught in notebook 10.
     """
     ordered = np.sort(np.asarray(amounts, "float64"))
     n, total = len(ordered), ordered.sum()
@@ -146,8 +136,6 @@ def genre_shares(genres: pd.Series[str]) -> tuple[np.ndarray, list[str]]:
         >>> shares, names = genre_shares(pd.Series(["Action|Comedy", "Comedy", ""]))
         >>> names, shares.tolist()
         (['Action', 'Comedy'], [[0.5, 0.5], [0.0, 1.0], [0.0, 0.0]])
-
-    Taught in notebook 10.
     """
     table = genres.str.get_dummies("|").drop(columns="", errors="ignore")
     amounts = table.to_numpy("float64")
@@ -174,8 +162,6 @@ def miscalibration(items: np.ndarray, queries: Queries, shares: np.ndarray) -> n
 
     References:
         Steck (2018), Calibrated Recommendations, RecSys.
-
-    Taught in notebook 10.
     """
     if len(items) != len(queries):
         raise ValueError(f"{len(items)} lists and {len(queries)} queries; give the lists of these very queries")

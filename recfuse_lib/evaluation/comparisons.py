@@ -46,8 +46,6 @@ def paired_test(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int =
     References:
         Smucker, Allan and Carterette (2007), A Comparison of Statistical Significance Tests for Information Retrieval
         Evaluation, CIKM.
-
-    Taught in notebook 10.
     """
     if not len(a) == len(b) == len(groups) > 0:
         raise ValueError(f"{len(a)}, {len(b)} and {len(groups)} queries; a paired test needs the same ones, and some")
@@ -94,8 +92,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
     References:
         Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6(2).
-
-    Taught in notebook 10.
     """
     p = np.array(list(p_values.values()), "float64")
     if not ((p >= 0) & (p <= 1)).all():
@@ -123,8 +119,6 @@ def standard_error(values: np.ndarray, groups: np.ndarray) -> float:
     Example:
         >>> round(standard_error(np.array([1.0, 2.0, 3.0]), np.arange(3)), 4)
         0.5774
-
-    Taught in notebook 10.
     """
     _, group = np.unique(groups, return_inverse=True)
     count = np.bincount(group)
@@ -157,8 +151,6 @@ def minimum_detectable_difference(
 
     References:
         Cohen (1988), Statistical Power Analysis for the Behavioral Sciences, Lawrence Erlbaum.
-
-    Taught in notebook 10.
     """
     return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * standard_error(differences, groups))
 
@@ -173,8 +165,6 @@ class SeedSummary:
         people: Interval over people of the mean over seeds: would *these* trainings do as well for other people?
         both: Interval over people and seeds: would as many other trainings do as well for other people? With few seeds
             it is too narrow: the bootstrap sees (S − 1) / S of their variance.
-
-    Taught in notebook 10.
     """
 
     means: np.ndarray
@@ -198,8 +188,6 @@ def over_seeds(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, se
     Example:
         >>> over_seeds(np.array([[0.1, 0.3], [0.3, 0.5]]), np.array([0, 1])).means
         array([0.2, 0.4])
-
-    Taught in notebook 10.
     """
     values = np.asarray(values, "float64")
     if values.ndim != 2 or len(values) < 2 or values.shape[1] != len(groups):
@@ -247,8 +235,6 @@ def compare_to_baseline(
         >>> a = np.linspace(0, 1, 50)
         >>> compare_to_baseline(a, {"better": a + 0.1}, np.arange(50))["p_holm"].round(3).to_dict()
         {'better': 0.0}
-
-    Taught in notebook 10.
     """
     rows, p_values = {}, {}
     for name, values in others.items():

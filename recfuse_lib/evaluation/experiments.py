@@ -43,8 +43,6 @@ def assign(units: Iterable[object], experiment: str, share: float = 0.5) -> np.n
 
     References:
         Kohavi, Tang and Xu (2020), Trustworthy Online Controlled Experiments, Cambridge University Press.
-
-    Taught in notebook 10.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"a share of {share:g}; give one between 0 and 1")
@@ -69,8 +67,6 @@ def people_needed(difference: float, deviation: float, alpha: float = ALPHA, pow
     Example:
         >>> people_needed(difference=0.1, deviation=1.0)
         1570
-
-    Taught in notebook 10.
     """
     if difference == 0 or deviation <= 0:
         raise ValueError(f"difference {difference:g}, deviation {deviation:g}: no number of people would do")
@@ -91,8 +87,6 @@ def power_of(n: int, difference: float, deviation: float, alpha: float = ALPHA) 
     Example:
         >>> round(power_of(1_570, difference=0.1, deviation=1.0), 2)
         0.8
-
-    Taught in notebook 10.
     """
     standard = difference / (deviation * np.sqrt(2 / n))
     z = norm.ppf(1 - alpha / 2)
@@ -119,8 +113,6 @@ def interim_analyses(outcome: np.ndarray, treated: np.ndarray, at: Iterable[int]
         >>> interim_analyses(np.array([0.0, 1, 0, 1, 0, 2]), treated, at=[6])["difference"].round(2)
         0    1.33
         Name: difference, dtype: float64
-
-    Taught in notebook 10.
     """
     at = np.asarray(list(at))
     if not len(at) or at.max() > len(outcome):
@@ -163,8 +155,6 @@ def always_valid(difference: np.ndarray, error: np.ndarray, mixing: float) -> np
 
     References:
         Johari, Koomen, Pekelis and Walsh (2017), Peeking at A/B Tests, KDD.
-
-    Taught in notebook 10.
     """
     v, mixed = np.square(error), np.square(mixing)
     log_ratio = 0.5 * np.log(v / (v + mixed)) + mixed * np.square(difference) / (2 * v * (v + mixed))
@@ -191,8 +181,6 @@ def simulate_counterfactuals(
 
     Raises:
         ValueError: A slate has the wrong shape, or shows an item twice.
-
-    Taught in notebook 10.
     """
     return pd.concat([_stays(truth, name, policy, users, seed) for name, policy in policies.items()], ignore_index=True)
 

@@ -38,8 +38,6 @@ def check_training(trained_on: pd.DataFrame, fold: Fold) -> None:
 
     References:
         Kaufman, Rosset, Perlich and Stitelman (2012), Leakage in Data Mining, ACM TKDD 6(4).
-
-    Taught in notebook 10.
     """
     query, item = fold.targets.nonzero()
     pairs = _pairs(trained_on["user"], trained_on["item"], fold)
@@ -72,8 +70,6 @@ def check_time(fold: Fold, events: pd.DataFrame) -> None:
         >>> from recfuse_lib.data import movielens, splits
         >>> dataset = movielens.load()
         >>> check_time(splits.rolling(dataset).test, dataset.events())
-
-    Taught in notebook 10.
     """
     query, item = fold.targets.nonzero()
     when = pd.Series(events["timestamp"].to_numpy(), index=_pairs(events["user"], events["item"], fold))
@@ -109,8 +105,6 @@ def partial_rank_correlation(attributes: pd.DataFrame, fold: Fold) -> pd.Series[
 
     Raises:
         ValueError: There is not one row an item.
-
-    Taught in notebook 10.
     """
     if len(attributes) != fold.n_items:
         raise ValueError(f"{len(attributes):,} rows of attributes for {fold.n_items:,} items; give one row an item")

@@ -31,8 +31,6 @@ class Ranking:
         per_query: One row a query: `user`, `ndcg`, `recall`, `mrr`, each at K.
         coverage: Share of the candidates that were recommended to somebody.
         items: The recommended item codes, best first, -1 where there were fewer than K candidates, (Q, K).
-
-    Taught in notebook 04.
     """
 
     k: int
@@ -62,8 +60,6 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     Example:
         >>> top_k(np.array([[0.1, 0.9, 0.9, -np.inf]]), k=4)
         array([[ 1,  2,  0, -1]], dtype=int32)
-
-    Taught in notebook 04.
     """
     if np.isnan(scores).any():
         raise ValueError(
@@ -91,8 +87,6 @@ def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     Example:
         >>> recall_at_k(np.array([[True, False, True]]), np.array([4]))
         array([0.5])
-
-    Taught in notebook 04.
     """
     return np.asarray(hits.sum(1) / n_relevant)
 
@@ -113,8 +107,6 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
     References:
         Järvelin and Kekäläinen (2002), Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20(4).
-
-    Taught in notebook 04.
     """
     k = hits.shape[1]
     discount = 1 / np.log2(np.arange(k) + 2)
@@ -128,8 +120,6 @@ def mrr_at_k(hits: np.ndarray) -> np.ndarray:
     Example:
         >>> mrr_at_k(np.array([[False, True], [False, False]]))
         array([0.5, 0. ])
-
-    Taught in notebook 04.
     """
     return np.asarray(hits.any(1) / (hits.argmax(1) + 1))
 
@@ -144,8 +134,6 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
 
     Raises:
         ValueError: The scores have the wrong shape or hold a NaN.
-
-    Taught in notebook 04.
     """
     recommended = np.empty((len(fold.queries), k), "int32")
     hits = np.empty((len(fold.queries), k), bool)
@@ -181,8 +169,6 @@ def rmse(ratings: np.ndarray, predictions: np.ndarray) -> float:
     Example:
         >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
         1.0
-
-    Taught in notebook 04.
     """
     return float(np.sqrt(np.mean((np.asarray(ratings, "float64") - predictions) ** 2)))
 
@@ -193,7 +179,5 @@ def mae(ratings: np.ndarray, predictions: np.ndarray) -> float:
     Example:
         >>> mae(np.array([3.0, 5.0]), np.array([4.0, 4.5]))
         0.75
-
-    Taught in notebook 04.
     """
     return float(np.mean(np.abs(np.asarray(ratings, "float64") - predictions)))

@@ -41,8 +41,6 @@ def corrupt(fold: Fold, kind: str, share: float, seed: int = 0) -> Fold:
 
     Raises:
         ValueError: No such kind, a share outside 0–1, or several queries of one person.
-
-    Taught in notebook 10.
     """
     if kind not in KINDS or not 0 <= share <= 1:
         raise ValueError(f"{kind!r} of {share:g}; corrupt with one of {', '.join(KINDS)}, and a share of 0 to 1")
@@ -105,8 +103,6 @@ def stress(
     Returns:
         One row a kind and share, share 0 included: `kind`, `share`, `ndcg`, and `change`, an Interval of the paired
         difference to the undisturbed log.
-
-    Taught in notebook 10.
     """
     clean = evaluate(fit(fold), fold, k).per_query["ndcg"].to_numpy()
     rows = []

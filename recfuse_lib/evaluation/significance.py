@@ -26,8 +26,6 @@ class Interval:
     Example:
         >>> str(Interval(0.138, 0.126, 0.1504))
         '0.138 [0.126, 0.150]'
-
-    Taught in notebook 04.
     """
 
     mean: float
@@ -62,8 +60,6 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
 
     References:
         Efron and Tibshirani (1993), An Introduction to the Bootstrap, Chapman & Hall.
-
-    Taught in notebook 04.
     """
     values = np.asarray(values, "float64")
     if not len(values) or len(values) != len(groups):
@@ -96,8 +92,6 @@ def paired_bootstrap(
     Example:
         >>> paired_bootstrap(np.array([1.0, 1.0]), np.array([0.5, 0.5]), groups=np.array([0, 1]))
         Interval(mean=0.5, low=0.5, high=0.5)
-
-    Taught in notebook 04.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} queries; a paired comparison needs the same queries in the same order")
@@ -117,8 +111,6 @@ def products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
     Example:
         >>> products(np.array([[2, 0], [1, 1]], "uint8"), np.array([[0.5], [3.0]])).ravel()
         array([1. , 3.5])
-
-    Taught in notebook 04.
     """
     product = np.empty((len(whole), columns.shape[1]))
     copy = np.empty((CHUNK, whole.shape[1]))

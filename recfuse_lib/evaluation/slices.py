@@ -31,8 +31,6 @@ def ranges(values: np.ndarray, edges: Sequence[int]) -> pd.Categorical[str]:
     Example:
         >>> list(ranges(np.array([0, 19, 20, 500]), edges=[20, 100]))
         ['0–19', '0–19', '20–99', '100 or more']
-
-    Taught in notebook 10.
     """
     lows = [0, *edges]
     if np.any(np.diff(lows) <= 0):
@@ -57,8 +55,6 @@ def head_and_tail(counts: np.ndarray, head_share: float = HEAD_SHARE) -> pd.Cate
     Example:
         >>> list(head_and_tail(np.array([1, 6, 0, 2, 3])))
         ['tail', 'head', 'cold', 'tail', 'tail']
-
-    Taught in notebook 10.
     """
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order]) - counts[order]
@@ -86,8 +82,6 @@ def by_query(values: np.ndarray, groups: np.ndarray, slice_of: pd.Categorical[st
     Example:
         >>> by_query(np.array([1.0, 0.0]), np.array([5, 6]), ranges(np.array([3, 30]), [20]))["queries"].to_dict()
         {'0–19': 1, '20 or more': 1}
-
-    Taught in notebook 10.
     """
     if not len(values) == len(groups) == len(slice_of):
         raise ValueError(f"{len(values)} values, {len(groups)} groups, {len(slice_of)} slices; give one each a query")
@@ -117,8 +111,6 @@ def by_target(ranking: Ranking, fold: Fold, slice_of: pd.Categorical[str]) -> pd
 
     Raises:
         ValueError: The ranking is not of this fold, or there is not one slice an item.
-
-    Taught in notebook 10.
     """
     if len(ranking.items) != len(fold.queries) or len(slice_of) != fold.n_items:
         raise ValueError(

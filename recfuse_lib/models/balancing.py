@@ -36,8 +36,6 @@ class FixedWeights(keras.layers.Layer):
         4.0
         >>> float(FixedWeights(np.inf)(np.array(3.0), np.array(0.5)))
         0.5
-
-    Taught in notebook 08.
     """
 
     def __init__(self, task_weight: float = 1.0, **kwargs: Any) -> None:
@@ -89,8 +87,6 @@ class UncertaintyWeights(keras.layers.Layer):
 
     References:
         Kendall, Gal and Cipolla (2018), Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, task_weight: float = 1.0, **kwargs: Any) -> None:
@@ -128,8 +124,6 @@ def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
 
     References:
         Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS.
-
-    Taught in notebook 08.
     """
     lengths = norm(a) * norm(b)
     return float(sum(np.vdot(x, y) for x, y in zip(a, b, strict=True)) / lengths) if lengths else 0.0
@@ -154,8 +148,6 @@ def task_gradients(
 
     Returns:
         (ℓ_idx, ℓ_item) and their gradients, one array a variable.
-
-    Taught in notebook 08.
     """
     batch = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     ways = {"tensorflow": _gradients_tensorflow, "jax": _gradients_jax, "torch": _gradients_torch}
@@ -217,8 +209,6 @@ class GradientProbe(keras.callbacks.Callback):
 
     Attributes:
         records: One dict a measurement; `table` shows them.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, history: pd.DataFrame, every: int = 20, size: int = 1024, seed: int = 0) -> None:
@@ -287,8 +277,6 @@ class GradientBalancing(GradientProbe):
     References:
         Chen et al. (2018), GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks,
         ICML.
-
-    Taught in notebook 08.
     """
 
     def __init__(

@@ -44,8 +44,6 @@ class BPR:
         Feedback, UAI.
         Duchi, Hazan and Singer (2011), Adaptive Subgradient Methods for Online Learning and Stochastic Optimization,
         JMLR 12 (Adagrad).
-
-    Taught in notebook 04.
     """
 
     def __init__(
@@ -129,8 +127,6 @@ def gradients(
 
     Returns:
         The gradients by p (U, D), q (I, D) and b (I,).
-
-    Taught in notebook 04.
     """
     p, q_i, q_j = people[user], items[liked], items[other]
     gap = (p * (q_i - q_j)).sum(axis=1) + biases[liked] - biases[other]

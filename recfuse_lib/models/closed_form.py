@@ -40,8 +40,6 @@ class Transitions:
 
     References:
         Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
-
-    Taught in notebook 07.
     """
 
     def __init__(self, window: int = 20, tau: float = 6.0, shrinkage: float = 5.0) -> None:
@@ -84,8 +82,6 @@ class TemporalPopularity:
 
     Args:
         days: τ.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, days: float = 30.0) -> None:
@@ -128,8 +124,6 @@ class ContentSimilarity:
 
     Args:
         encodings: e, centred with what is known to the model, (I, D).
-
-    Taught in notebook 07.
     """
 
     def __init__(self, encodings: np.ndarray) -> None:
@@ -160,8 +154,6 @@ class MultiInterest:
 
     References:
         Pal et al. (2020), PinnerSage: Multi-Modal User Embedding Framework for Recommendations at Pinterest, KDD.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, encodings: np.ndarray, topics: int = 48, interests: int = 8) -> None:
@@ -206,8 +198,6 @@ class ContentEASE:
         content: c, centred with the known items, (I, D).
         l2: EASE's λ.
         ridge: ρ.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, content: np.ndarray, l2: float = 300.0, ridge: float = 15.0) -> None:
@@ -242,8 +232,6 @@ class ContentPopularity:
 
     Args:
         content: c, centred with the known items, (I, D); None counts instead of predicting.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, content: np.ndarray | None = None) -> None:
@@ -273,8 +261,6 @@ class ReleaseYears:
     Args:
         years: Years that the items are from, (I,); NaN where unknown.
         tau: τ, years.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, years: np.ndarray, tau: float = 4.0) -> None:
@@ -302,8 +288,6 @@ class NotYetReleased:
 
     Args:
         years: Release years, (I,); NaN where unknown.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, years: np.ndarray) -> None:

@@ -42,8 +42,6 @@ class Dimensions:
     Args:
         dataset: Whose catalogue says what the items are; of its interactions only whether they have times.
         text: Raw text encodings of the items, (I, D), or None.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, dataset: Dataset, text: np.ndarray | None = None) -> None:

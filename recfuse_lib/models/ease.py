@@ -42,8 +42,6 @@ class EASE:
 
     References:
         Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data, WWW.
-
-    Taught in notebook 04.
     """
 
     def __init__(self, l2: float = 100.0, weighting: Weighting | None = None) -> None:

@@ -101,8 +101,6 @@ class SharedBottom(_Sharing):
 
     References:
         Caruana (1997), Multitask Learning, Machine Learning 28.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, dimension: int, hidden: int, n_tasks: int = 2, **kwargs: Any) -> None:
@@ -133,8 +131,6 @@ class MMoE(_Sharing):
 
     References:
         Ma et al. (2018), Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts, KDD.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, dimension: int, hidden: int, n_experts: int = 4, n_tasks: int = 2, **kwargs: Any) -> None:
@@ -177,8 +173,6 @@ class PLE(_Sharing):
     References:
         Tang, Liu, Zhao and Gong (2020), Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for
         Personalized Recommendations, RecSys.
-
-    Taught in notebook 08.
     """
 
     def __init__(

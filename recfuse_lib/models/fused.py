@@ -68,8 +68,6 @@ class FusedModel:
             there is no order and no surroundings, without texts, labels or years nothing that reads them.
         gate: The trained `EvidenceGate` of the score.
         rating_gate: The trained `EvidenceGate` of the stars.
-
-    Taught in notebook 07.
     """
 
     def __init__(

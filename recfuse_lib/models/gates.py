@@ -30,8 +30,6 @@ class EvidenceGate(keras.layers.Layer):
 
     References:
         Jacobs, Jordan, Nowlan and Hinton (1991), Adaptive Mixtures of Local Experts, Neural Computation.
-
-    Taught in notebook 07.
     """
 
     def __init__(
@@ -95,8 +93,6 @@ class LateFusion(keras.layers.Layer):
 
     Args:
         dimensions: Number of dimensions.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, dimensions: int, **kwargs: Any) -> None:
@@ -120,8 +116,6 @@ class EarlyFusion(keras.layers.Layer):
 
     Args:
         hidden: Width of the hidden layers.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, hidden: int = 32, **kwargs: Any) -> None:
@@ -163,8 +157,6 @@ class AttentionFusion(keras.layers.Layer):
     References:
         Bahdanau, Cho and Bengio (2015), Neural Machine Translation by Jointly Learning to Align and Translate, ICLR
         (additive attention).
-
-    Taught in notebook 07.
     """
 
     def __init__(self, dimensions: int, hidden: int = 32, **kwargs: Any) -> None:
@@ -210,8 +202,6 @@ def listwise_loss(targets: Any, logits: Any) -> Any:
 
     Returns:
         One loss a query, (B,).
-
-    Taught in notebook 07.
     """
     count = ops.sum(targets, axis=-1)
     log_share = logits - ops.logsumexp(logits, axis=-1, keepdims=True)

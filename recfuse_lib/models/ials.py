@@ -36,8 +36,6 @@ class ImplicitALS:
         Hu, Koren and Volinsky (2008), Collaborative Filtering for Implicit Feedback Datasets, ICDM.
         Rendle, Krichene, Zhang and Koren (2022), Revisiting the Performance of iALS on Item Recommendation Benchmarks,
         RecSys.
-
-    Taught in notebook 04.
     """
 
     def __init__(

@@ -30,8 +30,6 @@ class ItemKNN:
 
     References:
         Sarwar, Karypis, Konstan and Riedl (2001), Item-Based Collaborative Filtering Recommendation Algorithms, WWW.
-
-    Taught in notebook 04.
     """
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 10.0, weighting: Weighting | None = None) -> None:

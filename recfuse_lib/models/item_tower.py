@@ -55,8 +55,6 @@ class MultimodalTower(keras.layers.Layer):
         Arevalo et al. (2017), Gated Multimodal Units for Information Fusion, ICLR workshop (gates from the inputs).
         Neverova et al. (2016), ModDrop: Adaptive Multi-modal Gesture Recognition, IEEE TPAMI (modality dropout).
         Volkovs, Yu and Poutanen (2017), DropoutNet: Addressing Cold Start in Recommender Systems, NIPS (dropped δ).
-
-    Taught in notebook 06.
     """
 
     def __init__(

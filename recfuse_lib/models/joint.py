@@ -84,8 +84,6 @@ class JointModel(keras.Model):
 
     References:
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
-
-    Taught in notebook 08; with several dimensions in notebook 06.
     """
 
     def __init__(

@@ -32,8 +32,6 @@ def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available
 
     Returns:
         ℓ in nats, (N,).
-
-    Taught in notebook 05.
     """
     # The mask goes into the bias, (I,), so that no pass over the scores, (N, I), is needed for it.
     scores = ops.matmul(interests, ops.transpose(vectors)) + ops.where(available > 0, bias, NEVER)
@@ -67,8 +65,6 @@ def sampled_softmax(
     References:
         Bengio and Senécal (2008), Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
         Language Model, IEEE Transactions on Neural Networks 19(4).
-
-    Taught in notebook 05.
     """
     corrected = bias - log_q
     liked = _pair_scores(interests, target, vectors, corrected)
@@ -96,8 +92,6 @@ def in_batch_softmax(interests: Any, target: Any, vectors: Any, bias: Any, log_q
 
     References:
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
-
-    Taught in notebook 05.
     """
     scores = ops.matmul(interests, ops.transpose(ops.take(vectors, target, axis=0)))
     scores = scores + ops.take(bias - log_q, target)
@@ -123,8 +117,6 @@ def one_negative(interests: Any, target: Any, drawn: Any, vectors: Any, bias: An
 
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM, Eq. 7.
-
-    Taught in notebook 05.
     """
     liked = _pair_scores(interests, target, vectors, bias)
     other = _pair_scores(interests, drawn, vectors, bias)
@@ -157,8 +149,6 @@ class Negatives(keras.layers.Layer):
         >>> loss = negatives(interests, np.array([1]), vectors, np.zeros(3, "float32"), np.ones(3), np.ones(1))
         >>> bool(np.isclose(loss[0], np.log(3)))
         True
-
-    Taught in notebook 05.
     """
 
     def __init__(

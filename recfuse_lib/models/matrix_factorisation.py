@@ -42,8 +42,6 @@ def item_means(history: pd.DataFrame, n_items: int, shrinkage: float = 5.0) -> n
     Example:
         >>> item_means(pd.DataFrame({"item": [0, 0, 1], "rating": [5.0, 5.0, 2.0]}), n_items=3, shrinkage=1.0)
         array([4.66666667, 3.        , 4.        ])
-
-    Taught in notebook 04.
     """
     total = np.bincount(history["item"], history["rating"], minlength=n_items)
     count = np.bincount(history["item"], minlength=n_items)
@@ -67,8 +65,6 @@ class Biases:
 
     References:
         Koren (2010), Factor in the Neighbors: Scalable and Accurate Collaborative Filtering, ACM TKDD 4(1), Eq. 1.
-
-    Taught in notebook 04.
     """
 
     def __init__(self, user_l2: float = 5.0, item_l2: float = 3.0, iterations: int = 10) -> None:
@@ -107,8 +103,6 @@ class UserKNN:
     References:
         Herlocker, Konstan, Borchers and Riedl (1999), An Algorithmic Framework for Performing Collaborative
         Filtering, SIGIR.
-
-    Taught in notebook 04.
     """
 
     def __init__(self, shrinkage: float = 1.0, overlap: float = 20.0, biases: Biases | None = None) -> None:
@@ -151,8 +145,6 @@ class AlphaMixture:
         >>> mixture = AlphaMixture.fit(np.array([4.0, 2.0]), personal=np.array([5.0, 1.0]), means=np.array([3.0, 3.0]))
         >>> mixture.alpha, mixture.predict(np.array([1.0]), np.array([2.0]))
         (0.5, array([1.5]))
-
-    Taught in notebook 04.
     """
 
     alpha: float
@@ -203,8 +195,6 @@ class MatrixFactorisation(keras.Model):
         Koren, Bell and Volinsky (2009), Matrix Factorization Techniques for Recommender Systems, IEEE Computer 42(8).
         Rendle, Freudenthaler, Gantner and Schmidt-Thieme (2009), BPR, UAI.
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
-
-    Taught in notebook 04.
     """
 
     def __init__(
@@ -337,8 +327,6 @@ def factorise(
         batch_size: Events a step; people a step for `softmax`, whose rows of the catalogue are long.
         learning_rate: Of Adam.
         **config: More arguments of `MatrixFactorisation`.
-
-    Taught in notebook 04.
     """
     model = MatrixFactorisation(n_users, n_items, objective=objective, **config)
     events = history if objective == "mse" else history[history["rating"] >= POSITIVE]

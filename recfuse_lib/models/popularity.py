@@ -24,8 +24,6 @@ class Popularity:
         >>> model = Popularity().fit(history, n_items=3)
         >>> model.score(Queries.of(history, np.array([0]), 3))
         array([[0., 0., 2.]], dtype=float32)
-
-    Taught in notebook 04.
     """
 
     def __init__(self, half_life_days: float = np.inf) -> None:

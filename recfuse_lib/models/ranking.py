@@ -26,8 +26,6 @@ class Ranking(keras.layers.Layer):
         dimension: D, width of p_u and z_i.
         mean_rating: μ, in stars.
         hidden: Units of the hidden layer.
-
-    Taught in notebook 08.
     """
 
     def __init__(

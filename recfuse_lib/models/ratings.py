@@ -29,8 +29,6 @@ class ContentBiases:
         content: c, centred with the known items, (I, C).
         l2: λ, in ratings.
         ridge: Of w.
-
-    Taught in notebook 07.
     """
 
     def __init__(self, content: np.ndarray, l2: float = 4.0, ridge: float = 6.0) -> None:
@@ -88,8 +86,6 @@ class ResidualUserKNN:
 
     References:
         Koren (2008), Factorization Meets the Neighborhood, KDD (shrunk similarities).
-
-    Taught in notebook 07.
     """
 
     def __init__(self, expected: ContentBiases, overlap: float = 20.0) -> None:
@@ -139,8 +135,6 @@ class UserGaussianProcess:
     References:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 2.25.
         Koren (2009), Collaborative Filtering with Temporal Dynamics, KDD (the day's mood).
-
-    Taught in notebook 07.
     """
 
     def __init__(

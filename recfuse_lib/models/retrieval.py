@@ -23,8 +23,6 @@ class Retrieval(keras.layers.Layer):
 
     Args:
         n_items: I, size of the catalogue.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, n_items: int, **kwargs: Any) -> None:

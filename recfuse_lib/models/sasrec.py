@@ -60,8 +60,6 @@ class SASRec:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
         Klenitskiy and Vasilev (2023), Turning Dross Into Gold Loss: Is BERT4Rec Really Better than SASRec?, RecSys
         (`full`).
-
-    Taught in notebook 05.
     """
 
     def __init__(

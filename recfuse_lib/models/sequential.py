@@ -68,8 +68,6 @@ class SequentialModel(keras.Model):
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
         Pancha et al. (2022), PinnerFormer: Sequence Modeling for User Representation at Pinterest, KDD (several items
         ahead).
-
-    Taught in notebook 05.
     """
 
     def __init__(

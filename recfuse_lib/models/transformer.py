@@ -28,8 +28,6 @@ def time_bucket(seconds: Any) -> Any:
     Example:
         >>> ops.convert_to_numpy(time_bucket(np.array([0, 2, 3, 3_600, 86_400])))
         array([0, 0, 1, 5, 8], dtype=int32)
-
-    Taught in notebook 05.
     """
     span = ops.cast(ops.maximum(seconds, 0), "float32")
     # A little is added because the logarithm of an exact power of 4 may come out just below the whole number.
@@ -56,8 +54,6 @@ class AttributeCrosses(keras.layers.Layer):
 
     References:
         Wang et al. (2021), DCN V2: Improved Deep and Cross Network, WWW, Eq. 1.
-
-    Taught in notebook 05.
     """
 
     def __init__(self, width: int, dimension: int, layers: int = 2, **kwargs: Any) -> None:
@@ -106,8 +102,6 @@ class CausalAttention(keras.layers.Layer):
     References:
         Vaswani et al. (2017), Attention Is All You Need, NIPS, Eq. 1.
         Li, Wang and McAuley (2020), Time Interval Aware Self-Attention for Sequential Recommendation, WSDM (τ).
-
-    Taught in notebook 05.
     """
 
     def __init__(self, dimension: int, length: int, heads: int = 2, **kwargs: Any) -> None:
@@ -183,8 +177,6 @@ class HistoryTransformer(keras.layers.Layer):
 
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
-
-    Taught in notebook 05.
     """
 
     def __init__(
@@ -277,8 +269,6 @@ def looks_ahead(transformer: HistoryTransformer, seed: int = 0) -> bool:
     Example:
         >>> looks_ahead(HistoryTransformer(dimension=4, length=6))
         False
-
-    Taught in notebook 05.
     """
     generator = np.random.default_rng(seed)
     length, half = transformer.length, transformer.length // 2

@@ -30,8 +30,6 @@ class UserTower(keras.layers.Layer):
         n_users: U; code U stands for an unknown person.
         dimension: D, width of p_u and z_i.
         user_dropout: Share of the examples that are trained as if the person were unknown, 0–1.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, n_users: int, dimension: int, user_dropout: float = 0.5, **kwargs: Any) -> None:

@@ -63,8 +63,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises:
         SettingsError: The environment says something that cannot be.
-
-    Taught in notebook 18.
     """
     settings = settings or Settings.of()
     metrics = Metrics()

@@ -63,8 +63,6 @@ class Bundle:
         Traceback (most recent call last):
             ...
         recfuse_lib.serving.bundle.BundleError: v1: arrays/counts.npy is not what was written; build it again: ...
-
-    Taught in notebook 18.
     """
 
     folder: Path

@@ -53,8 +53,6 @@ class Catalogue:
         parts: What each dimension and behaviour add to z_i, float32 (I, dimensions + 1, D).
         vectors: z_i and, last, β_i, float32 (I, D + 1).
         text: Encodings of the texts, float32 (I, width); None where the bundle has none.
-
-    Taught in notebook 18.
     """
 
     def __init__(self, bundle: Bundle, text: Any = None) -> None:
@@ -231,8 +229,6 @@ class Scale:
         True
         >>> bool(np.allclose(scale.deviation(query), (rows @ query).std()))
         True
-
-    Taught in notebook 18.
     """
 
     def __init__(self, rows: np.ndarray) -> None:

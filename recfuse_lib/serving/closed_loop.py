@@ -51,8 +51,6 @@ class Loop:
         model: A model of the size of the market; its weights are exchanged during a run.
         first: The weights after the log.
         content: What the model knows of the items.
-
-    Taught in notebook 19.
     """
 
     market: Market

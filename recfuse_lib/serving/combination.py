@@ -32,8 +32,6 @@ class Combination:
     Attributes:
         rating: a, per star.
         count: b.
-
-    Taught in notebook 18.
     """
 
     rating: float = 0.0
@@ -51,8 +49,6 @@ def choose(model: Any, fold: Fold, k: int = 10) -> tuple[Combination, dict[str, 
     Returns:
         The combination, and what it reaches: `retrieval_ndcg@K` (order of retrieval alone), `ranked_ndcg@K`, and
         `recall@CANDIDATES`, the share of the targets that retrieval hands on.
-
-    Taught in notebook 18.
     """
     from keras import ops
 

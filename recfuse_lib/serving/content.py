@@ -31,8 +31,6 @@ class Content:
         >>> content = Content.of(ItemEncodings.of({"text": np.eye(3) + 1}), np.array([True, True, False]))
         >>> content.means["text"]
         array([1.5, 1.5, 1. ], dtype=float32)
-
-    Taught in notebook 18.
     """
 
     encodings: ItemEncodings

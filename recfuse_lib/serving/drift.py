@@ -25,8 +25,6 @@ class Drift:
         figures: Name -> value, the names of `LARGEST`.
         chance: Name -> the value that chance alone exceeds in 1 of 100 cases; figures without it are judged by
             `LARGEST` alone.
-
-    Taught in notebook 19.
     """
 
     figures: Mapping[str, float]
@@ -60,8 +58,6 @@ def population_stability(reference: np.ndarray, recent: np.ndarray) -> float:
 
     References:
         Siddiqi (2006), Credit Risk Scorecards, Wiley (the index and its rule of thumb: 0.1 look, 0.25 act).
-
-    Taught in notebook 19.
     """
     p, q = (_shares(np.asarray(counts, "float64") + 0.5) for counts in _counts(reference, recent))
     return float(np.sum((q - p) * np.log(q / p)))
@@ -85,8 +81,6 @@ def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
 
     References:
         Lin (1991), Divergence Measures Based on the Shannon Entropy, IEEE Transactions on Information Theory 37(1).
-
-    Taught in notebook 19.
     """
     p, q = (_shares(np.asarray(counts, "float64")) for counts in _counts(reference, recent))
     middle = (p + q) / 2
@@ -113,8 +107,6 @@ def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 1
 
     References:
         Naeini, Cooper and Hauskrecht (2015), Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI.
-
-    Taught in notebook 19.
     """
     predicted, observed = np.asarray(predicted, "float64"), np.asarray(observed, "float64")
     if not len(predicted) or predicted.shape != observed.shape:
@@ -139,8 +131,6 @@ def measure(
 
     Raises:
         ValueError: There are no events in one of the two.
-
-    Taught in notebook 19.
     """
     both = pd.concat([reference, recent], ignore_index=True)
     levels = np.round(2 * both["rating"].to_numpy()).astype("int64")

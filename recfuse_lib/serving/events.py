@@ -92,8 +92,6 @@ class Event:
     Example:
         >>> Event("k1", "ann", "alien", timestamp=10, kind="liked").rating
         5.0
-
-    Taught in notebook 18.
     """
 
     key: str
@@ -133,8 +131,6 @@ class Item:
 
     Raises:
         EventError: The id or the title is empty, or a text is too long or not text.
-
-    Taught in notebook 18.
     """
 
     item_id: str
@@ -189,8 +185,6 @@ class EventStore:
         (['k1'], ['k1'], 1)
         >>> store.dataset().texts()
         ['Alien (1979). Horror, Sci-Fi.']
-
-    Taught in notebook 18.
     """
 
     def __init__(self, url: str) -> None:

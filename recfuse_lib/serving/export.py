@@ -65,8 +65,6 @@ def export_bundle(
     Raises:
         ValueError: The model has a network between towers and tasks, which the graphs leave out.
         BundleError: The version is there already, the disk is full, or a graph disagrees with Keras.
-
-    Taught in notebook 18.
     """
     from recfuse_lib.serving import graphs
 

@@ -50,8 +50,6 @@ def build_first(
         seed: Of both trainings.
         encode: Encodes the catalogue.
         text_encoder: See `recfuse_lib.serving.export.export_bundle`.
-
-    Taught in notebook 18.
     """
     erasures = events.erasures()
     events.import_dataset(dataset)

@@ -24,8 +24,6 @@ class GraphSession:
 
     Raises:
         BundleError: The bundle has no such graph.
-
-    Taught in notebook 18.
     """
 
     def __init__(self, bundle: Bundle, name: str, threads: int = 1) -> None:

@@ -51,8 +51,6 @@ class Rates:
         >>> rates = Rates(rate=1, burst=2)
         >>> [rates.wait("a", now) for now in (0.0, 0.0, 0.0, 1.0)]
         [0.0, 0.0, 1.0, 0.0]
-
-    Taught in notebook 18.
     """
 
     def __init__(self, rate: float, burst: int) -> None:
@@ -81,8 +79,6 @@ class Guard:
         app: The application.
         settings: Limits.
         metrics: Where requests are counted.
-
-    Taught in notebook 18.
     """
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:

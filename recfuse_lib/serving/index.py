@@ -45,8 +45,6 @@ def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 
 
     References:
         Jégou, Douze and Schmid (2011), Product Quantization for Nearest Neighbor Search, IEEE TPAMI (inverted file).
-
-    Taught in notebook 18.
     """
     vectors = np.ascontiguousarray(vectors, "float32")
     n_items, width = vectors.shape

@@ -18,8 +18,6 @@ class Metrics:
         >>> metrics.seen("/recommend", 200, 0.003)
         >>> 'recfuse_requests_total{route="/recommend",status="200"} 1.0' in metrics.text().decode()
         True
-
-    Taught in notebook 18.
     """
 
     def __init__(self) -> None:

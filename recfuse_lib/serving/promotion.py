@@ -42,8 +42,6 @@ class Decision:
         reason: Why, in words.
         figures: What it rests on.
         timestamp: When, Unix seconds.
-
-    Taught in notebook 19.
     """
 
     action: str
@@ -59,8 +57,6 @@ def current(store: Path | str) -> str | None:
 
     Raises:
         PromotionError: The file does not name a version.
-
-    Taught in notebook 19.
     """
     try:
         version = (Path(store) / CURRENT).read_text("utf-8").strip()
@@ -72,10 +68,7 @@ def current(store: Path | str) -> str | None:
 
 
 def decisions(store: Path | str) -> list[Decision]:
-    """All decisions, oldest first.
-
-    Taught in notebook 19.
-    """
+    """All decisions, oldest first."""
     try:
         content = (Path(store) / DECISIONS).read_bytes()
     except FileNotFoundError:
@@ -108,8 +101,6 @@ def promote(store: Path | str, version: str, reason: str, figures: Mapping[str, 
         ('v2', 'v1', 'v1')
         >>> [decision.action for decision in decisions(store)]
         ['promote', 'promote', 'roll-back']
-
-    Taught in notebook 19.
     """
     store = Path(store)
     with _locked(store):
@@ -121,8 +112,6 @@ def roll_back(store: Path | str, reason: str = "asked for") -> Decision:
 
     Raises:
         PromotionError: No bundle served before, or it is gone.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     with _locked(store):
@@ -139,8 +128,6 @@ def refuse(store: Path | str, version: str, reason: str, figures: Mapping[str, A
 
     Raises:
         PromotionError: It is the champion, or there is no such bundle.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     with _locked(store):
@@ -152,8 +139,6 @@ def keep(store: Path | str, reason: str, figures: Mapping[str, Any] | None = Non
 
     Raises:
         PromotionError: There is no champion.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     with _locked(store):
@@ -167,8 +152,6 @@ def remove(store: Path | str, version: str, reason: str) -> Decision:
 
     Raises:
         PromotionError: It is the champion, or there is no such bundle.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     with _locked(store):
@@ -176,10 +159,7 @@ def remove(store: Path | str, version: str, reason: str) -> Decision:
 
 
 def versions(store: Path | str) -> list[str]:
-    """The versions in a store, by name.
-
-    Taught in notebook 19.
-    """
+    """The versions in a store, by name."""
     return sorted(
         folder.name for folder in Path(store).iterdir() if folder.is_dir() and _VERSION.fullmatch(folder.name)
     )

@@ -79,8 +79,6 @@ class Recommender:
         >>> code = "import sys, recfuse_lib.serving.recommender; print({'keras', 'tensorflow'} & set(sys.modules))"
         >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
         'set()\\n'
-
-    Taught in notebook 18.
     """
 
     def __init__(self, bundle: Bundle) -> None:

@@ -56,8 +56,6 @@ class Comparison:
         difference: The challenger's figure less the champion's, over people.
         challenger, champion: The figure of each.
         queries, people: How many questions of how many people.
-
-    Taught in notebook 19.
     """
 
     metric: str
@@ -101,8 +99,6 @@ def compare(
 
     Raises:
         DataError: Nobody liked anything known from there on.
-
-    Taught in notebook 19.
     """
     events = in_order(dataset.events())
     fold = rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
@@ -174,8 +170,6 @@ def challenge(
         PromotionError: There is no champion.
         DataError: See `compare`.
         recfuse_lib.serving.bundle.BundleError: A bundle is damaged, or holds no weights.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     if (champion := promotion.current(store)) is None:
@@ -221,8 +215,6 @@ def retrain(
         StoreUnavailable: The events cannot be read.
         DataError: There are none.
         BundleError: The champion is damaged, or the new bundle cannot be written.
-
-    Taught in notebook 19.
     """
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
@@ -254,8 +246,6 @@ def remove_older(store: Path, erasures: int) -> None:
     Args:
         store: The bundle store.
         erasures: What `EventStore.erasures` said when the champion was made.
-
-    Taught in notebook 19.
     """
     for old in promotion.versions(store):
         if _erasures(store / old) < erasures:
@@ -323,8 +313,6 @@ def measure(champion: Bundle, dataset: Dataset, encode: Encode = Content.of_data
 
     Raises:
         ValueError: There are no events before or after the bundle was trained.
-
-    Taught in notebook 19.
     """
     events = in_order(dataset.events())
     is_new = events["timestamp"].to_numpy() > champion.manifest["provenance"]["trained_until"]
@@ -342,8 +330,6 @@ def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
         model: A `JointModel`.
         events: In order (`recfuse_lib.data.splits.in_order`), (N,).
         asked: Which of them, bool (N,).
-
-    Taught in notebook 19.
     """
     inputs = {name: value[asked] for name, value in pipeline.examples(events, model.history_length).inputs().items()}
     starts = range(0, int(asked.sum()), BATCH)

@@ -97,8 +97,6 @@ class Service:
 
     Attributes:
         recommender: What serves now; None before the first bundle.
-
-    Taught in notebook 18.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:

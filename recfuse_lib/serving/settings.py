@@ -47,8 +47,6 @@ class Settings:
         Traceback (most recent call last):
             ...
         recfuse_lib.serving.settings.SettingsError: RECFUSE_HOST is '0.0.0.0', ... set RECFUSE_API_KEY ...
-
-    Taught in notebook 18.
     """
 
     store: Path = dataclasses.field(default_factory=lambda: cache_dir() / "service" / "bundles")

@@ -31,8 +31,6 @@ def text_graph(encoder: TextEncoder) -> Any:
 
     Returns:
         An `onnx.ModelProto`.
-
-    Taught in notebook 18.
     """
     from onnx import TensorProto, helper
 

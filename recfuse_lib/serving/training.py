@@ -76,8 +76,6 @@ def build(
     Raises:
         BundleError: See `export_bundle`, or `warm_from` holds no weights.
         ValueError: There is nothing to learn from.
-
-    Taught in notebook 19.
     """
     from recfuse_lib.serving.export import export_bundle
 
@@ -158,8 +156,6 @@ def fit(
 
     Raises:
         ValueError: No event is new.
-
-    Taught in notebook 19.
     """
     events = in_order(events)
     new = np.ones(len(events), bool) if since is None else events["timestamp"].to_numpy() >= since
@@ -197,8 +193,6 @@ def restore(bundle: Bundle, dataset: Dataset, content: Content) -> JointModel:
 
     Raises:
         BundleError: The bundle holds no weights, or its dimensions are others than those of `content`.
-
-    Taught in notebook 19.
     """
     path = bundle.folder / WEIGHTS
     if not path.exists():

@@ -21,8 +21,6 @@ class Words:
 
     Raises:
         recfuse_lib.serving.bundle.BundleError: It has none.
-
-    Taught in notebook 18.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:

@@ -26,8 +26,6 @@ class Claim:
         liked: Whether it is said to be liked, otherwise disliked.
         words: How the text says it.
         items: For a title, the codes of the items that bear it; none when no item does.
-
-    Taught in notebook 03.
     """
 
     kind: str
@@ -87,8 +85,6 @@ def claims(text: str, vocabulary: Vocabulary) -> list[Claim]:
         True genre Comedy
         True years (1990, 1999)
         False genre Horror
-
-    Taught in notebook 03.
     """
     found: list[Found] = []
     finders = [_times, _words]

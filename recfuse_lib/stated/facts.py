@@ -39,8 +39,6 @@ class Facts:
         brands: Liked brands.
         liked_titles, disliked_titles: Examples.
         praised, blamed: Tags, for instance from comments.
-
-    Taught in notebook 03.
     """
 
     user: int
@@ -95,8 +93,6 @@ def facts(dataset: Dataset, queries: Queries, tags: Sequence[Mapping[str, int]] 
         >>> known = facts(dataset, splits.warm(dataset).test.queries[:1])[0]
         >>> known.liked
         ('Western', 'War', 'Drama')
-
-    Taught in notebook 03.
     """
     shares = _shares(dataset)
     titles = [shown_title(title) for title in dataset.titles()]

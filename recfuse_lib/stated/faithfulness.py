@@ -31,10 +31,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Faithfulness:
-    """The verdicts on all claims of a text.
-
-    Taught in notebook 03.
-    """
+    """The verdicts on all claims of a text."""
 
     verdicts: tuple[Verdict, ...]
 
@@ -73,8 +70,6 @@ def judge(found: Sequence[Claim], history: History) -> Faithfulness:
         >>> print(judge([Claim("genre", "Comedy", True, "comedies"), Claim("genre", "War", True, "war")], past))
         supported: likes genre 'comedies' (2 rated, 2 liked, mean +1.08 from the person's own)
         unsupported: likes genre 'war' (none rated)
-
-    Taught in notebook 03.
     """
     return Faithfulness(tuple(_judged(claim, history) for claim in found))
 

@@ -73,8 +73,6 @@ def polarity(text: str, places: Sequence[tuple[int, int]]) -> list[bool]:
         >>> text = "a fan of ▮▮▮▮▮▮ but not of ▮▮▮▮▮▮"
         >>> polarity(text, [(9, 15), (27, 33)])
         [True, False]
-
-    Taught in notebook 03.
     """
     moods, clauses = _read(text)
     verdicts = []

@@ -40,8 +40,6 @@ def template(known: Facts) -> str:
         'Likes Horror and Sci-Fi, above all of the 1980s. A favourite is "Alien".'
         >>> template(Facts(7, 0))
         'Nothing is known of this person yet.'
-
-    Taught in notebook 03.
     """
     if not known.sayable():
         return UNCLEAR if known.rated else UNKNOWN
@@ -88,8 +86,6 @@ def grounded_prompt(known: Facts) -> str:
     Example:
         >>> grounded_prompt(Facts(7, 12, liked=("Horror", "Sci-Fi"), liked_titles=("Alien",)))
         'Facts about a person: likes Horror and Sci-Fi; loved "Alien". Write two short sentences ... Add nothing else.'
-
-    Taught in notebook 03.
     """
     decades = [f"{decade}s" for decade in sorted(known.decades)]
     said = [
@@ -128,8 +124,6 @@ def free_prompt(history: History, titles: Sequence[str]) -> str:
         >>> past = History(7, (1, 0), (5.0, 1.5), (film, film), (1979, 1997), {})
         >>> print(free_prompt(past, ["Anaconda", "Alien"]))
         A person's ratings: "Anaconda" (1.5 stars); "Alien" (5 stars). Which genres does this person like, ...
-
-    Taught in notebook 03.
     """
     places = [place for sign, most in TITLES_IN_PROMPT.items() for place in examples(history, sign, most, titles)]
     stars = "; ".join(f'"{titles[history.items[place]]}" ({history.ratings[place]:g} stars)' for place in places)
@@ -159,8 +153,6 @@ def profiles(
 
     Raises:
         ValueError: The queries belong to another catalogue, or there is not one set of tags a query.
-
-    Taught in notebook 03.
     """
     known = facts(dataset, queries, tags)
     texts = [template(person) for person in known]

@@ -32,8 +32,6 @@ def sample_users(dataset: Dataset, people: int = PEOPLE, seed: int = 0) -> dict[
         >>> from recfuse_lib.data import movielens
         >>> {name: len(fold.queries) for name, fold in sample_users(movielens.load()).items()}
         {'warm': 200, 'newcomers': 200, 'cold': 200}
-
-    Taught in notebook 03.
     """
     warm = _some(splits.warm(dataset).test, people, seed)
     first = splits.in_order(warm.history).groupby("user").head(FIRST)

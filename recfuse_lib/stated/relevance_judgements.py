@@ -41,8 +41,6 @@ def load(folder: Path | str = DATA) -> pd.DataFrame:
     Example:
         >>> load()["split"].value_counts().to_dict()
         {'test': 71, 'validation': 25}
-
-    Taught in notebook 03.
     """
     file = Path(folder) / "wishes.csv"
     advice = "restore it with `git checkout -- data/wishes`"
@@ -65,8 +63,6 @@ def market_attributes(catalogue: pd.DataFrame, truth: products.Products) -> pd.D
     Returns:
         One row an item code: `category`, `material`, `occasion`, `tier` (low, mid, high: the price for its kind and
         brand's markup), `tone` (dark, medium, light), `pattern` (plain, medium, patterned), `price` (euro).
-
-    Taught in notebook 03.
     """
     dear = truth.features[:, products.SLICES["price"]][:, 0]
     bright, textured = truth.features[:, products.SLICES["visual"]][:, :2].T
@@ -104,8 +100,6 @@ def relevant_items(rule: str, attributes: pd.DataFrame) -> np.ndarray:
         >>> films = pd.DataFrame({"genres": ["Comedy|Sci-Fi", "Comedy", "Drama"], "year": [1999, 1950, 1950]})
         >>> relevant_items("genres=Comedy; year<1960", films)
         array([False,  True, False])
-
-    Taught in notebook 03.
     """
     relevant = np.ones(len(attributes), bool)
     for condition in rule.split(";"):
@@ -142,8 +136,6 @@ def ndcg(scores: np.ndarray, rules: Sequence[str], attributes: pd.DataFrame, k: 
 
     Returns:
         (Q,), each in 0–1; 0 for a wish whose list is empty.
-
-    Taught in notebook 03.
     """
     relevant = np.array([relevant_items(rule, attributes) for rule in rules])
     best = top_k(scores, k)

@@ -62,8 +62,6 @@ def clauses(text: str) -> list[str]:
     Example:
         >>> clauses("So-so. The jingle is awful, but the price is right!")
         ['So-so', 'The jingle is awful', 'the price is right']
-
-    Taught in notebook 03.
     """
     parts = re.split(
         r"(?:[.;,!?:]+\s+|\s*\n\s*|[。；，！？：]|[.;,!?:\s]+$)(?:(?:and|but|yet|though)\s+)?", text.strip()
@@ -88,8 +86,6 @@ def tag_scores(texts: Sequence[str], judge: TagScorer, n_tags: int) -> tuple[Sco
         >>> scores, said = tag_scores(["The price is right, the jingle is not"], judge, n_tags=1)
         >>> scores.tolist(), said
         ([[1.0]], [['the jingle is not']])
-
-    Taught in notebook 03.
     """
     own = [clauses(text) for text in texts]
     distinct = sorted({clause for parts in own for clause in parts})
@@ -115,8 +111,6 @@ def keyword_judge(keywords: Mapping[str, Sequence[str]]) -> TagScorer:
         >>> judge = keyword_judge({"price": ["price", "cheap"], "sound": ["jingle"]})
         >>> judge(["Cheaper than I thought", "what a jingle"]).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
-
-    Taught in notebook 03.
     """
     patterns = [re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})") for words in keywords.values()]
     return lambda parts: np.array([[bool(one.search(part.lower())) for one in patterns] for part in parts], float)
@@ -140,8 +134,6 @@ def similarity_judge(
 
     Returns:
         A judge. Clauses and phrases are each centred with their own mean, so it wants many clauses at once.
-
-    Taught in notebook 03.
     """
     phrases = np.asarray(encode([template.format(phrase) for phrase in (*vocabulary.values(), *others)]), float)
     phrases -= phrases.mean(axis=0)
@@ -175,8 +167,6 @@ def likelihood_judge(
 
     References:
         Min, Lewis, Hajishirzi and Zettlemoyer (2022), Noisy Channel Language Model Prompting, ACL.
-
-    Taught in notebook 03.
     """
     prompts = [question.format(phrase) for phrase in (*vocabulary.values(), *others)]
 
@@ -208,8 +198,6 @@ class Calibration:
 
     References:
         Platt (1999), Probabilistic Outputs for Support Vector Machines, in Advances in Large Margin Classifiers.
-
-    Taught in notebook 03.
     """
 
     slope: npt.NDArray[np.float64]

@@ -78,8 +78,6 @@ class Vocabulary:
         >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy", "funny"]})
         >>> [match[0] for match in words.pattern.finditer("Funny films, dark comedies, uncomic ones")]
         ['Funny', 'comedies']
-
-    Taught in notebook 03.
     """
 
     words: Mapping[str, tuple[Concept, ...]]
@@ -145,8 +143,6 @@ def normal(words: str) -> str:
 
     >>> normal("Dumb & Dumber"), normal("dumb and dumber"), normal("WALL·E"), normal("$")
     ('dumb dumber', 'dumb dumber', 'wall e', '$')
-
-    Taught in notebook 03.
     """
     folded = unicodedata.normalize("NFKC", words).casefold()
     tokens = [token for token in re.findall(r"[^\W_]+", folded) if token != "and"]

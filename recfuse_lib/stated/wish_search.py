@@ -26,8 +26,6 @@ class Answer:
     Attributes:
         items: Item codes, best first; fewer than K when no more satisfy the wish.
         message: What the person should know of the list, "" when there is nothing to say.
-
-    Taught in notebook 03.
     """
 
     items: np.ndarray
@@ -63,8 +61,6 @@ class WishSearch:
         array([-inf,  0.6])
         >>> search.answer(parse("balloons, before 1990", dataset)).message
         'No item satisfies “year < 1990”. Leave it out or loosen it.'
-
-    Taught in notebook 03.
     """
 
     def __init__(self, dataset: Dataset, encodings: Encodings, encode: Callable[[list[str]], Encodings]) -> None:
@@ -156,8 +152,6 @@ def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> 
     Example:
         >>> combine(np.array([0.1, 0.3, -np.inf]), np.array([4.0, 2.0, 9.0]), weight=0.75)
         array([-0.5,  0.5, -inf])
-
-    Taught in notebook 03.
     """
     wish_scores, user_scores = np.asarray(wish_scores, "float64"), np.asarray(user_scores, "float64")
     if wish_scores.ndim != 1 or wish_scores.shape != user_scores.shape:

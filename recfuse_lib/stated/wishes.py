@@ -37,8 +37,6 @@ class Constraint:
         field: "year", "price" (as the catalogue counts it), "genre" or "word" (of the item's text).
         comparison: One of = < ≤ > ≥ for a number, "without" for a genre or a word.
         value: The number, or what must not be there; a word may have alternatives, "black|dark".
-
-    Taught in notebook 03.
     """
 
     field: str
@@ -74,8 +72,6 @@ class Wish:
         like: Item codes of the titles that the answer shall resemble.
         titles: These titles.
         notes: What could not be used, and why.
-
-    Taught in notebook 03.
     """
 
     text: str
@@ -91,8 +87,6 @@ class Wish:
         Example:
             >>> Wish("slow, before 1980", "slow", (Constraint("year", "<", 1980),)).shown()
             'meaning: slow; year < 1980'
-
-        Taught in notebook 03.
         """
         parts = [f"like: {', '.join(self.titles)}"] if self.titles else []
         parts += [f"meaning: {self.rest}"] if self.rest else []
@@ -121,8 +115,6 @@ def parse(text: str, dataset: Dataset) -> Wish:
         >>> seen = pd.DataFrame({"user_id": [7], "item_id": [3], "rating": [4.0], "timestamp": [10]})
         >>> parse("something like Alien but funny, after 1990, no horror", Dataset.of("tiny", seen, catalogue)).shown()
         'like: Alien; meaning: funny; year > 1990; without Horror'
-
-    Taught in notebook 03.
     """
     if not isinstance(text, str):
         raise TypeError(f"a wish is a string, got {text!r} ({type(text).__name__})")

@@ -41,8 +41,6 @@ class Batches:
         >>> batches = Batches.of(history, length=2, size=2)
         >>> batches.steps_per_epoch, batches[5]["item"].shape
         (2, (2,))
-
-    Taught in notebook 09.
     """
 
     inputs: Batch

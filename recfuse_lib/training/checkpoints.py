@@ -42,8 +42,6 @@ class Checkpoint(keras.callbacks.Callback):
 
     Raises:
         NotFinite: A loss is not finite.
-
-    Taught in notebook 09.
     """
 
     def __init__(

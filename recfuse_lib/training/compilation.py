@@ -23,7 +23,5 @@ def with_xla(steps: int) -> bool | str:
     Example:
         >>> with_xla(1_000) in (True, "auto"), with_xla(3) in (False, "auto")
         (True, True)
-
-    Taught in notebook 08.
     """
     return steps >= PAYS_FROM if keras.backend.backend() == "tensorflow" else "auto"

@@ -30,8 +30,6 @@ class Device:
         name: Its name.
         memory: GiB, or None where the backend does not say.
         capability: CUDA compute capability, or None.
-
-    Taught in notebook 09.
     """
 
     kind: str
@@ -55,8 +53,6 @@ def describe_devices() -> list[Device]:
     Example:
         >>> describe_devices()[-1].kind
         'cpu'
-
-    Taught in notebook 09.
     """
     import keras
 
@@ -110,8 +106,6 @@ def precision_for(device: Device) -> str:
         'float32'
         >>> precision_for(Device("gpu", "Tesla T4", 15.0, 7.5))
         'mixed_float16'
-
-    Taught in notebook 09.
     """
     if device.kind == "tpu" or (device.capability or 0) >= BFLOAT16_SINCE:
         return "mixed_bfloat16"
@@ -124,8 +118,6 @@ def set_precision(encoder: TextEncoder, precision: str) -> None:
     Args:
         encoder: The text encoder; it is changed.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
-
-    Taught in notebook 09.
     """
     for layer in encoder.backbone._flatten_layers():
         layer.dtype_policy = precision
@@ -137,8 +129,6 @@ def split_cpu(n: int) -> None:
 
     Raises:
         RuntimeError: TensorFlow has started already; do it first, in a fresh process.
-
-    Taught in notebook 09.
     """
     import tensorflow as tf
 
@@ -169,8 +159,6 @@ def mirrored(names: list[str]) -> Any:
 
     Make model and optimizer in its `scope()`. Keras clips each device's gradient before the sum: a training that clips
     is on two devices close to what it is on one, not equal.
-
-    Taught in notebook 09.
     """
     import tensorflow as tf
 
@@ -212,8 +200,6 @@ def advise_on_memory(batch_size: int, encoded: int, policy: str, precision: str,
 
     Raises:
         OutOfMemory: In place of the error of TensorFlow, JAX, PyTorch or Python.
-
-    Taught in notebook 09.
     """
     try:
         yield

@@ -55,8 +55,6 @@ class FineTuning(keras.Model):
 
     Raises:
         ValueError: The encodings do not fit the joint model, or there is not a text for each item.
-
-    Taught in notebook 09.
     """
 
     def __init__(

@@ -55,8 +55,6 @@ class GeneratorTuning(keras.Model):
 
     References:
         Hu et al. (2021), LoRA: Low-Rank Adaptation of Large Language Models.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, original: LocalLanguageModel, rank: int = 8) -> None:
@@ -176,8 +174,6 @@ def judge_prompt(liked: Sequence[str], disliked: Sequence[str], candidate: str) 
         A person liked: Alien; Brazil.
         The person disliked: nothing yet.
         Will the person like "Blade Runner"? Answer Yes or No.
-
-    Taught in notebook 09.
     """
     shown = ["; ".join(titles) or "nothing yet" for titles in (liked[:LIKED_TITLES], disliked[:DISLIKED_TITLES])]
     return (
@@ -200,8 +196,6 @@ def judge_prompts(history: pd.DataFrame, asked: pd.DataFrame, titles: Sequence[s
         A person liked: Brazil.
         The person disliked: Cats.
         Will the person like "Alien"? Answer Yes or No.
-
-    Taught in notebook 09.
     """
     newest_first = in_order(history[history["user"].isin(asked["user"])])[::-1]
     own = dict(iter(newest_first.groupby("user")))
@@ -215,10 +209,7 @@ def judge_prompts(history: pd.DataFrame, asked: pd.DataFrame, titles: Sequence[s
 
 
 def judgement(model: LanguageModel, prompts: Sequence[str]) -> npt.NDArray[np.float64]:
-    """log P(Yes) − log P(No) for each prompt, (N,): the higher, the more the model expects a like.
-
-    Taught in notebook 09.
-    """
+    """log P(Yes) − log P(No) for each prompt, (N,): the higher, the more the model expects a like."""
     told = model.log_likelihood(prompts, ["Yes", "No"])
     return np.asarray(told[:, 0] - told[:, 1])
 
@@ -244,8 +235,6 @@ def auc_shares(scores: npt.ArrayLike, liked: npt.ArrayLike) -> npt.NDArray[np.fl
 
     References:
         DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44, 837–845.
-
-    Taught in notebook 09.
     """
     scores, liked = np.asarray(scores, "float64"), np.asarray(liked, bool)
     if liked.all() or not liked.any():
@@ -281,8 +270,6 @@ def auc_table(
         judge  AUC   − b
             a 0.75 -0.25
             b 1.00
-
-    Taught in notebook 09.
     """
     shares, groups = {name: auc_shares(one, liked) for name, one in scores.items()}, np.asarray(people)
     rows = []

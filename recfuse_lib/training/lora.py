@@ -30,8 +30,6 @@ def save(encoder: TextEncoder, path: Path | str) -> int:
 
     Raises:
         ValueError: The encoder has no LoRA.
-
-    Taught in notebook 09.
     """
     layers = _with_lora(encoder)
     arrays = {f"{name} {part}": _array(weight) for name, dense in layers.items() for part, weight in _parts(dense)}
@@ -48,8 +46,6 @@ def load(encoder: TextEncoder, path: Path | str) -> None:
     Raises:
         ValueError: The encoder has LoRA elsewhere or of another rank, or another shape.
         recfuse_lib.training.snapshots.SnapshotError: The file is damaged.
-
-    Taught in notebook 09.
     """
     arrays, record = snapshots.read(path)
     names = sorted({name.rsplit(" ", 1)[0] for name in arrays})
@@ -82,8 +78,6 @@ def merge(encoder: TextEncoder) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: The encoder has no LoRA.
-
-    Taught in notebook 09.
     """
     kept = {}
     for name, dense in _with_lora(encoder).items():
@@ -99,8 +93,6 @@ def unmerge(encoder: TextEncoder, kept: dict[str, np.ndarray]) -> None:
     Args:
         encoder: The merged encoder; it is changed.
         kept: What `merge` returned.
-
-    Taught in notebook 09.
     """
     layers = _with_lora(encoder)
     for name, b in kept.items():

@@ -28,8 +28,6 @@ class ValidationMetrics(keras.callbacks.Callback):
         fold: The validation fold; the test fold has no business here.
         ratings: Ratings that came after the fold's history, columns `user`, `item`, `rating`.
         k: Cut-off K.
-
-    Taught in notebook 08.
     """
 
     def __init__(self, fold: Fold, ratings: pd.DataFrame | None = None, k: int = 10) -> None:
@@ -50,8 +48,6 @@ def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> fl
         model: A joint model.
         history: Columns `user`, `item`, `rating`, `timestamp`.
         ratings: Columns `user`, `item`, `rating`; each is predicted from the whole history of its user.
-
-    Taught in notebook 08.
     """
     users, row = np.unique(ratings["user"], return_inverse=True)
     queries = Queries.of(history, users, model.n_items)
@@ -77,8 +73,6 @@ class TensorBoardLog(keras.callbacks.Callback):
         folder: Of this run; one folder a run. TensorBoard is started on the folder above it.
         settings: The hyperparameters that the dashboard compares: numbers, strings or truth values.
         probe: A `GradientProbe` that the training also has.
-
-    Taught in notebook 08.
     """
 
     NAMES: Mapping[str, str] = {

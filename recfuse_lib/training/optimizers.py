@@ -61,10 +61,7 @@ class _LayerRates:
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseAdam(_LayerRates, keras.optimizers.Adam):
-    """Adam with a learning rate for each layer; `decay` is an L2 penalty.
-
-    Taught in notebook 09.
-    """
+    """Adam with a learning rate for each layer; `decay` is an L2 penalty."""
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -73,8 +70,6 @@ class LayerwiseAdamW(_LayerRates, keras.optimizers.Adam):
 
     References:
         Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, ICLR.
-
-    Taught in notebook 09.
     """
 
     decoupled = True
@@ -82,10 +77,7 @@ class LayerwiseAdamW(_LayerRates, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseSGD(_LayerRates, keras.optimizers.SGD):
-    """SGD with a learning rate for each layer; `decay` is an L2 penalty.
-
-    Taught in notebook 09.
-    """
+    """SGD with a learning rate for each layer; `decay` is an L2 penalty."""
 
 
 OPTIMIZERS: dict[str, Any] = {"adam": LayerwiseAdam, "adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
@@ -113,8 +105,6 @@ def layer_rates(
 
     References:
         Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, ACL.
-
-    Taught in notebook 09.
     """
     layers = encoder.backbone.transformer_layers
     groups = [(depth, layer.weights) for depth, layer in enumerate(reversed(layers))]
@@ -139,8 +129,6 @@ def schedule(peak: float, steps: int, warm_up: float = 0.1) -> Any:
         >>> rate = schedule(0.01, steps=100)
         >>> [round(float(rate(step)), 4) for step in (0, 5, 10, 55, 100)]
         [0.0, 0.005, 0.01, 0.005, 0.0]
-
-    Taught in notebook 09.
     """
     up = round(warm_up * steps)
     return keras.optimizers.schedules.CosineDecay(
@@ -170,8 +158,6 @@ def optimizer(
 
     Raises:
         ValueError: There is no optimizer of that name.
-
-    Taught in notebook 09.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"no optimizer {name!r}; there are {', '.join(OPTIMIZERS)}")

@@ -26,8 +26,6 @@ def untuned() -> Iterator[None]:
         >>> model.compile("sgd", "mse")
         >>> with untuned():
         ...     history = model.fit(keras.ops.ones((4, 2)), keras.ops.ones((4, 1)), verbose=0)
-
-    Taught in notebook 08.
     """
     if keras.backend.backend() != "tensorflow":
         yield

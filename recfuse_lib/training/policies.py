@@ -42,8 +42,6 @@ class Policy:
     References:
         Hu et al. (2021), LoRA: Low-Rank Adaptation of Large Language Models.
         Ben Zaken, Ravfogel and Goldberg (2021), BitFit: Simple Parameter-efficient Fine-tuning (bias-only).
-
-    Taught in notebook 09.
     """
 
     name: str
@@ -123,8 +121,6 @@ class Report:
         policy: Its name.
         trainable: Parameters that learn.
         total: Parameters of the encoder, LoRA's included.
-
-    Taught in notebook 09.
     """
 
     policy: str

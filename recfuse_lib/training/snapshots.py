@@ -37,8 +37,6 @@ def write(path: Path | str, arrays: Mapping[str, np.ndarray], record: Mapping[st
         ...     arrays, record = read(Path(folder) / "one.safetensors")
         >>> arrays["w"].tolist(), record
         ([1.0, 1.0, 1.0], {'round': 7})
-
-    Taught in notebook 09.
     """
     from safetensors.numpy import save
 
@@ -63,8 +61,6 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Raises:
         FileNotFoundError: There is no such file.
         SnapshotError: It is damaged, or something else.
-
-    Taught in notebook 09.
     """
     from safetensors import SafetensorError, safe_open
 

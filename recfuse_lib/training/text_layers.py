@@ -33,8 +33,6 @@ class FrozenActivations:
         lengths: Tokens of each text, (I,).
         values: float32 (sum of lengths, D), or int32 (sum of lengths,) token ids where `start` is -1.
         start: As given.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, encoder: TextEncoder, texts: Iterable[str], start: int) -> None:
@@ -99,8 +97,6 @@ class TrainableLayers(keras.layers.Layer):
     Args:
         encoder: The text encoder; its policy has been applied.
         start: The lowest layer that runs here; -1 runs the embeddings too.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, encoder: TextEncoder, start: int, **kwargs: Any) -> None:

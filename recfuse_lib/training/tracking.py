@@ -31,8 +31,6 @@ class LayerGradients(keras.callbacks.Callback):
 
     Args:
         batch: The batch to measure on, always the same; from `Batches`.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -63,8 +61,6 @@ class ThroughputLogger(keras.callbacks.Callback):
     Args:
         batches: Of the training.
         steps: Steps a round.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, batches: Batches, steps: int) -> None:
@@ -102,8 +98,6 @@ def flops_per_token(model: FineTuning) -> float:
 
     Args:
         model: The fine-tuning.
-
-    Taught in notebook 09.
     """
     if model.start is None:
         return 0.0
@@ -126,8 +120,6 @@ class WandbLog(keras.callbacks.Callback):
         project: The project's name.
         settings: What the dashboard compares.
         folder: Where the run is kept.
-
-    Taught in notebook 09.
     """
 
     def __init__(self, project: str, settings: Mapping[str, Any], folder: Path | str) -> None:

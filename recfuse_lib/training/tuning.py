@@ -25,8 +25,6 @@ class Search:
     Attributes:
         best: The values of the best trial.
         trials: One row a trial: the values, `ndcg` on validation, `seconds`; best first.
-
-    Taught in notebook 04.
     """
 
     best: dict[str, Any]
@@ -51,8 +49,6 @@ def search(
 
     References:
         Bergstra and Bengio (2012), Random Search for Hyper-Parameter Optimization, JMLR 13.
-
-    Taught in notebook 04.
     """
     points = list(itertools.product(*space.values()))
     if not points or budget < 1:

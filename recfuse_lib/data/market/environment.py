@@ -46,8 +46,6 @@ class MarketEnvironment(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     References:
         Towers et al. (2024), Gymnasium: A Standard Interface for Reinforcement Learning Environments.
-
-    Taught in notebook 15.
     """
 
     def __init__(self, truth: Truth, slate_size: int = 5, reward: Literal["clicks", "satisfaction"] = "clicks") -> None:

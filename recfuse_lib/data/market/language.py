@@ -68,8 +68,6 @@ def titles(generator: np.random.Generator, category: Codes, brand: Codes, materi
     Example:
         >>> titles(np.random.default_rng(5), np.array([6, 9]), np.array([0, 1]), np.array([3, 1]))
         ['Halven linen shirt', 'Ostrel leather ankle boots']
-
-    Taught in notebook 01.
     """
     codes = _checked(
         category=(category, len(CATEGORIES)), brand=(brand, len(BRANDS)), material=(material, len(MATERIALS))
@@ -111,8 +109,6 @@ def descriptions(
         >>> code = np.array([3])
         >>> descriptions(np.random.default_rng(0), code, code, code, code, np.array([2]), np.array([0]))
         ['...']
-
-    Taught in notebook 01.
     """
     codes = _checked(
         category=(category, len(CATEGORIES)),
@@ -161,8 +157,6 @@ def comments(generator: np.random.Generator, rating: Codes, tags: Codes, polarit
         >>> tags, polarities = np.array([[3, 1]]), np.array([[-1, 1]])
         >>> comments(np.random.default_rng(1), np.array([4]), tags, polarities)
         ['...']
-
-    Taught in notebook 01.
     """
     rating, tags, polarities = np.asarray(rating), np.asarray(tags), np.asarray(polarities)
     if tags.ndim != 2 or tags.shape != polarities.shape or rating.shape != tags.shape[:1]:

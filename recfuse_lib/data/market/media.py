@@ -80,8 +80,6 @@ def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int
         >>> calm = jingle((0.0, -1.7), np.random.default_rng(0))
         >>> calm.shape, calm.dtype.name
         ((12000,), 'int16')
-
-    Taught in notebook 01.
     """
     valence, arousal = (_share(value) for value in mood)
     length = int(RATE / (2 + 7 * arousal))
@@ -129,8 +127,6 @@ def turntable(
         >>> clip = turntable(np.full((28, 28), 200, np.uint8), (1.0, 0.0), np.random.default_rng(0))
         >>> clip.shape, clip.dtype.name
         ((8, 28, 28), 'uint8')
-
-    Taught in notebook 01.
     """
     speed, sway = (_share(value) for value in motion)
     moments = np.arange(FRAMES * _EXPOSURES)
@@ -182,8 +178,6 @@ def write(
     Raises:
         DataError: Arrays of different lengths, ids that are no file names or not distinct, or a folder that holds
             something else.
-
-    Taught in notebook 01.
     """
     from recfuse_lib.data.media import Media
 

@@ -52,8 +52,6 @@ def load(folder: Path | str = DATA) -> Photographs:
     References:
         Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
         Algorithms.
-
-    Taught in notebook 01.
     """
     from PIL import Image
 
@@ -86,8 +84,6 @@ def visual_properties(photographs: Photographs) -> np.ndarray:
         >>> properties = visual_properties(photographs)
         >>> bool(np.abs(properties[photographs.category == 3].mean(axis=0)).max() < 1e-9)
         True
-
-    Taught in notebook 01.
     """
     pixels = photographs.pixels.astype("int64")
     inside = pixels > 20

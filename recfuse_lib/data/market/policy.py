@@ -22,8 +22,6 @@ class ShopPolicy:
     b is the shop's belief in each category, m an item's prominence, N the number of items on sale. Places are filled
     independently; an item that is drawn again leaves its later place empty, so it is shown at place k (from 0) with
     propensity π (1 − π)^k.
-
-    Taught in notebook 14.
     """
 
     def __init__(self, made: Products) -> None:

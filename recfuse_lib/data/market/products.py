@@ -52,8 +52,6 @@ class Products:
         hype: What makes everybody click on it without being happier, (I,).
         prominence: How much more often the shop shows it than others of its category, (I,).
         new: Whether it arrives when the log ends, so that nobody has seen it, (I,).
-
-    Taught in notebook 01.
     """
 
     pixels: np.ndarray

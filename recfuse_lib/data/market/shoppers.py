@@ -21,8 +21,6 @@ class Weights:
     """How much each dimension of taste matters: the standard deviation of its part of a utility. 0 switches it off.
 
     `mood` is the part of the taste in sound that drifts with time; `quality` is the same for everybody.
-
-    Taught in notebook 01.
     """
 
     collaborative: float = 0.8
@@ -51,8 +49,6 @@ class Shoppers:
         drift: How fast it turns, radians a day, (U,).
         price_sensitivity: How much a lower price helps, at least 0, (U,).
         activity: How readily a shopper clicks at all, (U,).
-
-    Taught in notebook 01.
     """
 
     weights: Weights
@@ -156,8 +152,6 @@ def respond(
     Returns:
         `utility` float64 and, as bool, `click`, `favourite`, `cart`, `buy`, `buy_without_coupon`, `buy_with_coupon`,
         each (n, K); a later step implies a click.
-
-    Taught in notebook 01.
     """
     tastes = shoppers.at(day, user)
     utility = np.einsum("nw,nkw->nk", tastes, products.features[item])

@@ -68,8 +68,6 @@ class Market:
             `position` (0 is the top), `item_id`, `coupon` (whether the shopper had one in this session), and whether
             the item was `viewed` (scrolled to), `clicked`, `favourited`, `carted`, `bought`.
         reviews: One row a review: `user_id`, `item_id`, `timestamp`, `rating` (0.5–5), `comment`.
-
-    Taught in notebook 01.
     """
 
     seed: int
@@ -115,8 +113,6 @@ class Oracle:
     Attributes:
         truth: The truth.
         shopper: The shopper behind each user code of the data set.
-
-    Taught in notebook 06.
     """
 
     truth: Truth
@@ -139,8 +135,6 @@ class Truth:
             `utility` (U), and what would have happened had it been looked at: `click`, `buy_without_coupon`,
             `buy_with_coupon`.
         tags: One row a review: for each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
-
-    Taught in notebook 01.
     """
 
     products: Products
@@ -228,8 +222,6 @@ def make(
         >>> market, truth = make(seed=0, scale=0.1)
         >>> len(market.catalogue), len(truth.shoppers), len(market.impressions) == len(truth.outcomes)
         (300, 400, True)
-
-    Taught in notebook 01.
     """
     n_products, n_shoppers = round(scale * N_PRODUCTS), round(scale * N_SHOPPERS)
     if n_products < 100:

@@ -48,8 +48,6 @@ class WeeklyShop:
         >>> events, satisfaction = shop.visit(np.tile(np.arange(5), (len(shop.here), 1)))
         >>> list(events.columns), len(satisfaction) > len(shop.here)
         (['user_id', 'item_id', 'signal', 'value', 'timestamp'], True)
-
-    Taught in notebook 19.
     """
 
     def __init__(self, market: Market, truth: Truth, seed: int = 0, fashion: float = 1.0) -> None:
