@@ -17,11 +17,9 @@ from recfuse_lib.models.balancing import (
     GradientBalancing,
     GradientProbe,
     UncertaintyWeights,
-    cosine,
-    norm,
-    task_gradients,
 )
 from recfuse_lib.models.joint import JointModel
+from recfuse_lib.training.gradients import cosine, norm, task_gradients
 
 N_USERS, N_ITEMS, WIDTH = 12, 20, 4
 

@@ -8,8 +8,8 @@ from eager import eagerly
 from keras import ops
 
 from recfuse_lib.encoders.centring import Centring
-from recfuse_lib.models.balancing import task_gradients
 from recfuse_lib.training.batches import Batches
+from recfuse_lib.training.gradients import task_gradients
 from recfuse_lib.training.policies import Policy
 from recfuse_lib.training.text_layers import FrozenActivations
 

@@ -1,9 +1,11 @@
 """The repository itself: what must be there, what must not, and what must agree."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,59 @@ print(f"{time.perf_counter() - begun:.3f}", *heavy)
         assert heavy == [], "heavy frameworks are imported when they are used"
         times.append(float(seconds))
     assert min(times) < 0.5
+
+
+ROOMS = {
+    "pretrained": 450,
+    "data": 5_650,
+    "encoders": 2_800,
+    "evaluation": 1_400,
+    "training": 2_500,
+    "stated": 2_450,
+    "models": 4_300,
+    "teaching": 800,
+    "serving": 4_800,
+    "command": 700,
+}
+"""The rooms of the library from the ground up, and the lines that each may have. They may shrink."""
+
+
+def test_rooms_keep_their_budget() -> None:
+    lines = dict.fromkeys(ROOMS, 0)
+    for path in (ROOT / "recfuse_lib").rglob("*.py"):
+        if (room := _room(path)) in lines:
+            lines[room] += path.read_text("utf-8").count("\n")
+    print(*(f"{room} {count:,} of {ROOMS[room]:,} lines" for room, count in lines.items()), sep="\n")
+    assert all(count <= ROOMS[room] for room, count in lines.items()), lines
+
+
+def test_no_room_imports_from_above() -> None:
+    order = list(ROOMS)
+    upwards = []
+    for path in (ROOT / "recfuse_lib").rglob("*.py"):
+        if (room := _room(path)) in order:
+            above = order[order.index(room) + 1 :]
+            for module in _imported(ast.parse(path.read_text("utf-8"))):
+                parts = module.split(".")
+                if parts[0] == "recfuse_lib" and len(parts) > 1 and parts[1] in above:
+                    upwards.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert upwards == []
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(ROOT / "recfuse_lib").parts[0].removesuffix(".py")
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    """Modules that are imported when code runs; what only a type checker reads does not count."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (name.name for name in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            yield from (f"{child.module}.{name.name}" for name in child.names)
+        yield from _imported(child)
 
 
 def test_rooms_stay_small() -> None:

@@ -4,7 +4,7 @@ import finetuning_case as case
 import numpy as np
 import pytest
 
-from recfuse_lib.models.balancing import task_gradients
+from recfuse_lib.training.gradients import task_gradients
 from recfuse_lib.training.monitoring import TensorBoardLog
 from recfuse_lib.training.tracking import LayerGradients, ThroughputLogger, WandbLog, flops_per_token
 

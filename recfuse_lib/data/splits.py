@@ -151,7 +151,7 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A protocol applied to a data set: tune on `validation`, refit on all that precedes the test, score `test` once."""
+    """A protocol applied to data: tune on `validation`, refit on all that precedes the test, score `test` once."""
 
     protocol: str
     validation: Fold

@@ -5,7 +5,6 @@ Taught in notebook 08.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ import pandas as pd
 from keras import ops
 
 from recfuse_lib.data import pipeline
+from recfuse_lib.training.gradients import cosine, norm, task_gradients
 
 SPEED = 10.0
 """Adam moves a weight by about its learning rate a step, whatever the loss; SPEED · v moves ten times as far as v."""
@@ -111,88 +111,6 @@ class UncertaintyWeights(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "task_weight": self.start}
-
-
-def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    """The cosine of the angle between two gradients, each given weight by weight; 0 where one of them is zero.
-
-    Above 0 a step for one task also helps the other, below 0 it harms it, as far as a straight line tells.
-
-    Example:
-        >>> cosine([np.array([1.0, 0.0])], [np.array([-2.0, 0.0])])
-        -1.0
-
-    References:
-        Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS.
-    """
-    lengths = norm(a) * norm(b)
-    return float(sum(np.vdot(x, y) for x, y in zip(a, b, strict=True)) / lengths) if lengths else 0.0
-
-
-def norm(gradient: Sequence[np.ndarray]) -> float:
-    """The length of a gradient that is given weight by weight."""
-    return float(np.sqrt(sum(np.vdot(part, part) for part in gradient)))
-
-
-def task_gradients(
-    model: Any, inputs: Mapping[str, np.ndarray], variables: Sequence[Any]
-) -> tuple[tuple[float, float], tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Each task's loss on a batch and its gradient, unweighted, with nothing dropped.
-
-    Keras has no gradient that is the same for all backends, so there are three ways here.
-
-    Args:
-        model: A `JointModel`.
-        inputs: A batch, as `recfuse_lib.data.pipeline.Examples.inputs` gives it.
-        variables: The weights to differentiate by, trainable ones of the model.
-
-    Returns:
-        (ℓ_idx, ℓ_item) and their gradients, one array a variable.
-    """
-    batch = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
-    ways = {"tensorflow": _gradients_tensorflow, "jax": _gradients_jax, "torch": _gradients_torch}
-    losses, gradients = ways[keras.backend.backend()](model, batch, list(variables))
-    first, second = ([np.asarray(ops.convert_to_numpy(part), "float64") for part in parts] for parts in gradients)
-    values = [float(ops.convert_to_numpy(loss)) for loss in losses]
-    return (values[0], values[1]), (first, second)
-
-
-def _gradients_tensorflow(model: Any, batch: Mapping[str, Any], variables: list[Any]) -> Any:
-    import tensorflow as tf
-
-    with tf.GradientTape(persistent=True) as tape:
-        losses = model.task_losses(batch)
-    values = [variable.value for variable in variables]
-    return losses, [
-        [
-            tf.convert_to_tensor(part)
-            for part in tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        ]
-        for loss in losses
-    ]
-
-
-def _gradients_jax(model: Any, batch: Mapping[str, Any], variables: list[Any]) -> Any:
-    import jax  # type: ignore[import-not-found]
-
-    def loss(values: list[Any], task: int) -> Any:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return model.task_losses(batch)[task]
-
-    values = [variable.value for variable in variables]
-    found = [jax.value_and_grad(loss)(values, task) for task in (0, 1)]
-    return [value for value, _ in found], [gradient for _, gradient in found]
-
-
-def _gradients_torch(model: Any, batch: Mapping[str, Any], variables: list[Any]) -> Any:
-    import torch
-
-    values = [variable.value for variable in variables]
-    losses = model.task_losses(batch)
-    return losses, [
-        torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True, materialize_grads=True)
-        for loss in losses
-    ]
 
 
 class GradientProbe(keras.callbacks.Callback):

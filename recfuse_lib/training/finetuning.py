@@ -6,7 +6,7 @@ Taught in notebook 09.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,7 +17,6 @@ from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
-from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.batches import Batches, pieces, specification
 from recfuse_lib.training.devices import (
     advise_on_memory,
@@ -28,6 +27,9 @@ from recfuse_lib.training.devices import (
 )
 from recfuse_lib.training.policies import Policy
 from recfuse_lib.training.text_layers import FrozenActivations, TrainableLayers, compiled
+
+if TYPE_CHECKING:
+    from recfuse_lib.models.joint import JointModel
 
 
 class FineTuning(keras.Model):

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from recfuse_lib.models.balancing import task_gradients
 from recfuse_lib.training.batches import Batch, Batches
 from recfuse_lib.training.finetuning import FineTuning
+from recfuse_lib.training.gradients import task_gradients
 from recfuse_lib.training.policies import dense_layers
 
 
