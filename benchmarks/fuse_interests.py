@@ -234,7 +234,7 @@ def stars(seed: int, views: tuple[str, ...] = VIEWS) -> Iterator[tuple[str, np.n
     split = splits.rating(dataset, 0)
     asked = split.validation
     model = FusedModel(dataset, text, seed=seed)
-    model.learn(split.train)
+    model.fit(split.train)
     queries = Queries.of(split.train, np.unique(asked["user"]), dataset.n_items)
     row, item = np.searchsorted(queries.user, asked["user"]), asked["item"].to_numpy()
     moment = asked["timestamp"].to_numpy()
@@ -245,7 +245,7 @@ def stars(seed: int, views: tuple[str, ...] = VIEWS) -> Iterator[tuple[str, np.n
         "+ like-minded": lambda: usual + model.like_minded.predict(queries, row, item),
         "+ taste": lambda: usual + timeless.predict(queries, row, item, moment),
         "+ taste and mood": lambda: usual + UserGaussianProcess(model.expected).predict(queries, row, item, moment),
-        "fused": lambda: model.predict_rating(queries, row, item, moment),
+        "fused": lambda: model.predict(queries, row, item, moment),
     }
     for view in views:
         yield view, (np.clip(predictions[view](), 0.5, 5) - asked["rating"].to_numpy()) ** 2

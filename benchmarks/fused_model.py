@@ -47,7 +47,7 @@ def ndcg(model: Scorer, fold: Fold) -> np.ndarray:
 def trained(history: pd.DataFrame, available: np.ndarray | None = None, seed: int = 0) -> FusedModel:
     started = time.perf_counter()
     model = FusedModel(dataset, text, seed=seed)
-    model.learn(history, available)
+    model.fit(history, available)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"  learned in {time.perf_counter() - started:.0f} s, peak memory so far {peak:.1f} GB", flush=True)
     return model
@@ -153,7 +153,7 @@ def rating() -> None:
         queries = Queries.of(known, np.unique(split.test["user"]), dataset.n_items)
         row, item = np.searchsorted(queries.user, split.test["user"]), split.test["item"].to_numpy()
         stars = split.test["rating"].to_numpy()
-        predicted = model.predict_rating(queries, row, item, split.test["timestamp"].to_numpy())
+        predicted = model.predict(queries, row, item, split.test["timestamp"].to_numpy())
         squares[NAME].append((predicted - stars) ** 2)
         usual = np.clip(model.expected.predict(queries, row, item), 0.5, 5)
         squares["expected stars alone"].append((usual - stars) ** 2)

@@ -61,7 +61,7 @@ def small_rounds():
 
 def learned(dataset, text, history, **settings):
     model = FusedModel(dataset, text, **settings)
-    model.learn(history)
+    model.fit(history)
     return model
 
 
@@ -148,7 +148,7 @@ def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, fusion,
     row, item = np.array([0, 0, 4]), np.array([1, 2, 3])
     if model.task_weight:
         asked = fold.queries, row, item, np.full(3, 10**9)
-        np.testing.assert_array_equal(loaded.predict_rating(*asked), model.predict_rating(*asked))
+        np.testing.assert_array_equal(loaded.predict(*asked), model.predict(*asked))
     assert [file.name for file in tmp_path.iterdir()] == ["fused.npz"]
 
 
@@ -176,12 +176,12 @@ def test_stars_beat_what_is_usual_and_need_a_weight(trained, monkeypatch):
     def rmse(found):
         return float(np.sqrt(np.mean((found - asked["rating"]) ** 2)))
 
-    found = model.predict_rating(*where)
+    found = model.predict(*where)
     assert found.min() >= 0.5 and found.max() <= 5
     assert rmse(found) < 0.9 * rmse(model.expected.predict(*where[:3]))
     monkeypatch.setattr(model, "task_weight", 0)
     with pytest.raises(ValueError, match="knows no stars"):
-        model.predict_rating(*where)
+        model.predict(*where)
 
 
 @pytest.mark.parametrize("fusion", ["late", "early", "attention"])

@@ -336,7 +336,7 @@ def fused_model(
             f"without what is held out, which takes about {fits * seconds + 15:.0f} s"
         )
         model = learned(10.0 if stars else 0.0)
-        model.learn(split.test.history)
+        model.fit(split.test.history)
         saved.save(model, path)
     work.tell("the fused model has learned")
     scores: list[float] = work.once(

@@ -47,7 +47,7 @@ ONE_THREAD = {"limits": 1, "user_api": "blas"}
 
 
 class FusedModel:
-    """A recommender that fuses dimensions of interest by evidence: `learn` on a history, then `score`.
+    """A recommender that fuses dimensions of interest by evidence: `fit` on a history, then `score`.
 
         L = ℓ_idx + λ · ℓ_item        (8)
 
@@ -60,7 +60,7 @@ class FusedModel:
         left_out: Names of dimensions that are not used, for an ablation.
         hidden: See `EvidenceGate`.
         fusion: "gated" is `EvidenceGate`; "late", "early" and "attention" are there to be compared with it.
-        task_weight: λ; 0 leaves the stars out, and `predict_rating` cannot be asked.
+        task_weight: λ; 0 leaves the stars out, and `predict` cannot be asked.
         seed: Of the drawn candidates, the hidden items and the network.
 
     Attributes:
@@ -90,7 +90,7 @@ class FusedModel:
             raise ValueError(f"no dimension is called {', '.join(sorted(unknown))}; there are {', '.join(every)}")
         self.names = [name for name in every if name not in left_out]
 
-    def learn(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
+    def fit(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
         """Train the gates on events held out of `history`, then fit every dimension on all of it.
 
         Four rounds hold likes out: each person's last tenth of positives, where a tenth of the items is new; twice a
@@ -242,7 +242,7 @@ class FusedModel:
             for d, (name, of_d) in enumerate(zip(self.names, self.standardised(queries), strict=True))
         }
 
-    def predict_rating(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
         """Stars, 0.5–5, for item `item` rated at `moment` (Unix seconds) by the person of query `row`, (N,)."""
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
