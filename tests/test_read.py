@@ -208,7 +208,11 @@ def test_there_may_be_no_times(reader: Reader) -> None:
     tables = reader("user,item,ts\nann,a,2019\nann,b,2020\n", columns={"ts": "ignored"})
     assert "timestamp" not in tables.interactions
     reader("user,item,ts\nann,a,1700000000\nann,b,1700000000\n")
-    assert "Warning: all times are the same" in reader.said
+    assert "Warning: nobody has two different times" in reader.said
+    reader("user,item,ts\nann,a,1700000000\nann,b,1700000000\nbob,a,1700000009\n")
+    assert "Warning: nobody has two different times" in reader.said
+    reader("user,item,ts\nann,a,1700000000\nann,b,1700000001\nbob,a,1700000009\n")
+    assert "Warning" not in reader.said
 
 
 # dialects and containers

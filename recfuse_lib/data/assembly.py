@@ -176,8 +176,8 @@ def _events(
         say(f"  not used: {', '.join(unused[:SHOWN_NAMES])}")
     if "timestamp" not in events:
         say("  no times: splits are made at random")
-    elif events["timestamp"].nunique() == 1 and len(table) > 1:
-        say("Warning: all times are the same, so nothing is known of any order; splits are made at random")
+    elif len(table) > 1 and len(pd.DataFrame(events)[["user_id", "timestamp"]].drop_duplicates()) == user_id.nunique():
+        say("Warning: nobody has two different times, so nothing is known of any order; splits are made at random")
     if "value" in events and (events["value"] == 0).mean() > MANY_ZEROS and events["value"].max() > 1:
         say(
             f"Warning: {(events['value'] == 0).mean():.0%} of the values are 0; if 0 stands for 'no rating', leave "
