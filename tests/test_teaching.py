@@ -355,7 +355,7 @@ def test_the_costs_count_children_of_children() -> None:
     nested = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\n{burn}"
     with usage.measured() as spent:
         subprocess.run([sys.executable, "-c", nested], check=True)
-    assert 1.0 <= spent.processor_seconds < 1.6
+    assert 0.95 <= spent.processor_seconds < 1.6
     assert spent.seconds >= 0.9 and spent.peak_memory_mb > 5
 
 

@@ -176,7 +176,9 @@ def _events(
         say(f"  not used: {', '.join(unused[:SHOWN_NAMES])}")
     if "timestamp" not in events:
         say("  no times: splits are made at random")
-    elif len(table) > 1 and len(pd.DataFrame(events)[["user_id", "timestamp"]].drop_duplicates()) == user_id.nunique():
+    elif len(table) > (people := user_id.nunique()) and people == len(
+        pd.DataFrame(events)[["user_id", "timestamp"]].drop_duplicates()
+    ):
         say("Warning: nobody has two different times, so nothing is known of any order; splits are made at random")
     if "value" in events and (events["value"] == 0).mean() > MANY_ZEROS and events["value"].max() > 1:
         say(
