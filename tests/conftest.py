@@ -25,8 +25,21 @@ EXAMPLES_OF_SMOLLM2 = (
 """In the documentation; `test_smollm2.py` runs them, so that one process loads the model and not three."""
 
 
+TAKE_LONG = {
+    *("balancing", "bpr", "bundle", "checkpoints", "closed_loop", "collaborative", "crash", "deep_tower", "devices"),
+    *("experts", "finetuning", "fit", "fusion", "generator_tuning", "joint_model", "language_model", "media_encoders"),
+    *("market_media", "monitoring", "multimodal", "negatives", "openai_compatible", "pipelines", "pretrained"),
+    *("retraining", "serving", "serving_outage", "serving_page", "serving_recommender", "serving_schema", "smollm2"),
+    *("text_encoder", "tracking"),
+}
+"""Files of tests that train or load models, start services or kill processes: `make check` leaves them out."""
+
+
 def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if item.name not in EXAMPLES_OF_SMOLLM2]
+    for item in items:
+        if item.path.stem.removeprefix("test_") in TAKE_LONG:
+            item.add_marker(pytest.mark.slow)
 
 
 class ExamplesWithoutGraphs:
