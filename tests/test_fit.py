@@ -17,6 +17,7 @@ from recfuse_lib.command import main, report
 from recfuse_lib.command.fit import fit
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
+from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval
 
 N_USERS, N_ITEMS = 60, 40
@@ -59,12 +60,29 @@ class Said(list[str]):
 def runs(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Said], dict[str, Any]]:
     """A run that is stopped twice and goes on."""
     out = tmp_path_factory.mktemp("fit") / "model"
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(fitting, "evaluate", watched)
     said = [Said("tuning item-kNN 3"), Said("the fused model has learned"), Said()]
     for one in said[:2]:
         with pytest.raises(Stop):
             fit(shop, out, minutes=5, say=one)
         assert not out.exists()
-    return out, said, fit(shop, out, minutes=5, say=said[2])
+    found = fit(shop, out, minutes=5, say=said[2])
+    monkeypatch.undo()
+    return out, said, found
+
+
+LEAKS: list[int] = []
+"""How many of the targets each fused model knew when it was scored."""
+
+
+def watched(scorer: Any, fold: Any) -> Any:
+    """As `evaluate`; looks into the log of a fused model first."""
+    if hasattr(scorer, "events"):
+        row, item = fold.targets.nonzero()
+        asked = set(zip(fold.queries.user[row].tolist(), item.tolist(), strict=True))
+        LEAKS.append(len(asked & set(zip(scorer.events["user"], scorer.events["item"], strict=True))))
+    return evaluate(scorer, fold)
 
 
 @pytest.mark.slow
@@ -80,6 +98,11 @@ def test_it_ends_with_a_model_a_report_and_a_sentence(runs: tuple[Path, list[Sai
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 2 and report.verdict(found).split(":")[0] in page
     assert len(pd.read_parquet(out / "interactions.parquet")) == len(purchases())
+
+
+@pytest.mark.slow
+def test_what_is_held_out_is_not_known_when_it_is_asked_for(runs: tuple[Path, list[Said], dict[str, Any]]) -> None:
+    assert LEAKS == [0]
 
 
 @pytest.mark.slow
