@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from course.lessons import definitions_in
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = REPOSITORY / "docs"
 MANIFEST = DOCUMENTS / "tables.json"
@@ -35,7 +37,7 @@ class Table:
         command: What makes the whole table, from the repository's root; its scripts count as code.
         settings: What a reader must know to make it again: sizes, seeds, grids.
         data: Files or folders under ``data/`` that it is computed from.
-        code: Files or folders of ``recfuse_lib`` whose behaviour the figures depend on.
+        code: Files or folders of ``recfuse_lib`` whose behaviour the figures depend on; of a notebook, what it defines.
         keys: The columns that name a row.
         tolerance: Column → largest absolute difference between a row that is made again and the committed one. Other
             processors round otherwise, so a trained model needs the spread of its seeds. What one training cannot give,
@@ -153,7 +155,7 @@ def _files(path: Path, suffix: str) -> list[Path]:
 
 
 def _what_runs(path: Path) -> str:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = definitions_in(path) if path.suffix == ".ipynb" else ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
