@@ -135,7 +135,7 @@ def measure_service(duration: float) -> dict:
             process.wait(timeout=20)
     recommender = Recommender(bundle)
     histories = [recommender.history_of(person) for person in people]
-    queries = [recommender._ask(history, None, 0.5).query for history in histories]
+    queries = [recommender._user_vector(history, None, 0.5).query for history in histories]
     flat = recommender.catalogue.index
     found["plain faiss, in a process"] = percentiles(times_of(lambda query: index.search(flat, query, 10), queries * 5))
     found["two stages and reasons, in a process"] = percentiles(times_of(recommender.recommend, histories * 3))
@@ -163,7 +163,7 @@ def measure_index(n_items: int) -> dict:
         "float32"
     )
     people = recommender.bundle.users()[:PEOPLE]
-    queries = [recommender._ask(recommender.history_of(person), None, 0.5).query for person in people]
+    queries = [recommender._user_vector(recommender.history_of(person), None, 0.5).query for person in people]
     exact = index.build(items, exact_below=n_items)
     wanted = []
     exact_times = times_of(lambda query: wanted.append(index.search(exact, query, 100)[0]), queries)

@@ -72,8 +72,8 @@ def test_a_history_given_is_worth_as_much_as_a_history_known(recommender: Recomm
     model = small_bundle.model()
     stranger = Queries(np.array([99]), np.array([0, 12]), known.codes.astype("int32"), known.ratings, np.arange(12), 60)
     scores = model.score(stranger)[0]
-    asked = recommender._ask(given_, None, 0.5)
-    np.testing.assert_allclose(recommender.catalogue.vectors[SEEN] @ asked.query, scores[SEEN], atol=1e-4)
+    user = recommender._user_vector(given_, None, 0.5)
+    np.testing.assert_allclose(recommender.catalogue.vectors[SEEN] @ user.query, scores[SEEN], atol=1e-4)
     assert recommender.recommend(given_)["fallbacks"] == [recommenders.NO_PERSON]
 
 
@@ -90,14 +90,16 @@ def test_reasons_are_those_of_the_course(recommender: Recommender) -> None:
             one = rows[row.source, f"f{row.item}" if row.item >= 0 else None]
             for name in ("text", "attributes", "behaviour", "total"):
                 assert one[name] == pytest.approx(getattr(row, name), abs=1e-4)
-        asked = recommender._ask(history, None, 0.5)
-        lead = (recommender.catalogue.vectors[item] @ asked.query - asked.mean) / asked.deviation
+        user = recommender._user_vector(history, None, 0.5)
+        lead = (recommender.catalogue.vectors[item] @ user.query - user.mean) / user.deviation
         assert found["lead"] == pytest.approx(lead, abs=1e-3)
-        assert sum(row["total"] for row in found["sources"]) / asked.deviation == pytest.approx(lead, abs=1e-3)
+        assert sum(row["total"] for row in found["sources"]) / user.deviation == pytest.approx(lead, abs=1e-3)
 
 
 def test_shares_add_up_and_the_sentence_says_them(recommender: Recommender) -> None:
-    answer = recommender.recommend(recommender.history_of("u03"), k=20, heard=recommender.hear("something funny"))
+    answer = recommender.recommend(
+        recommender.history_of("u03"), k=20, parsed=recommender.parse_query("something funny")
+    )
     for item in answer["items"]:
         assert set(item["shares"]) == {"text", "attributes", "behaviour", "popularity", "stated"}
         assert sum(item["shares"].values()) == pytest.approx(1, abs=1e-3)
@@ -114,37 +116,37 @@ def test_a_stranger_gets_popularity_and_is_told(recommender: Recommender) -> Non
     answer = recommender.recommend(recommender.history_of(None))
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY]
     assert recommender.recommend(recommender.history_of("nobody"))["items"] == answer["items"]
-    asked = recommender._ask(recommender.history_of(None), None, 0.5)
-    np.testing.assert_allclose(asked.query, np.append(np.zeros(8), 1), atol=1e-6)
+    user = recommender._user_vector(recommender.history_of(None), None, 0.5)
+    np.testing.assert_allclose(user.query, np.append(np.zeros(8), 1), atol=1e-6)
 
 
 def test_words_alone_decide_for_a_stranger(recommender: Recommender) -> None:
-    heard = recommender.hear("scary story 7, before 1990")
-    assert heard.wish.rest == "scary story 7" and str(heard.wish.constraints[0]) == "year < 1990"
-    answer = recommender.recommend(recommender.history_of(None), k=60, heard=heard)
+    parsed = recommender.parse_query("scary story 7, before 1990")
+    assert parsed.wish.rest == "scary story 7" and str(parsed.wish.constraints[0]) == "year < 1990"
+    answer = recommender.recommend(recommender.history_of(None), k=60, parsed=parsed)
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY_BUT_WORDS]
     assert len(ids(answer)) == 30 and {item["year"] for item in answer["items"]} == set(range(1960, 1990))
     encoding = small_bundle.text_encoder().encode(["scary story 7"])[0]
     closeness = small_bundle.content().encodings.matrices["text"] @ encoding
     lead = (closeness - closeness.mean()) / closeness.std()
-    asked = recommender._ask(recommender.history_of(None), heard, 0.5)
-    assert asked.weight == 1
-    found, *_ = recommender._rank(asked, recommender.history_of(None), np.arange(60))
+    user = recommender._user_vector(recommender.history_of(None), parsed, 0.5)
+    assert user.weight == 1
+    found, *_ = recommender._rank(user, recommender.history_of(None), np.arange(60))
     np.testing.assert_allclose(found, lead, atol=1e-3)
 
 
 def test_a_liked_title_is_understood_and_not_recommended(recommender: Recommender) -> None:
-    heard = recommender.hear("like Funny story 3")
-    assert heard.wish.like == (3,) and heard.direction is not None
-    assert "f3" not in ids(recommender.recommend(recommender.history_of(None), k=60, heard=heard))
+    parsed = recommender.parse_query("like Funny story 3")
+    assert parsed.wish.like == (3,) and parsed.direction is not None
+    assert "f3" not in ids(recommender.recommend(recommender.history_of(None), k=60, parsed=parsed))
 
 
 def test_the_wish_counts_as_much_as_it_is_told_to(recommender: Recommender) -> None:
-    history, heard = recommender.history_of("u05"), recommender.hear("dusty western")
-    with_none = recommender.recommend(history, k=60, heard=heard, wish_weight=0.0)
+    history, parsed = recommender.history_of("u05"), recommender.parse_query("dusty western")
+    with_none = recommender.recommend(history, k=60, parsed=parsed, wish_weight=0.0)
     assert ids(with_none) == ids(recommender.recommend(history, k=60))
     shares = [
-        recommender.recommend(history, k=60, heard=heard, wish_weight=w)["items"][0]["shares"]["stated"]
+        recommender.recommend(history, k=60, parsed=parsed, wish_weight=w)["items"][0]["shares"]["stated"]
         for w in (0.2, 1.0)
     ]
     assert shares[0] < shares[1] == 1
@@ -213,12 +215,12 @@ def test_nothing_is_drawn_where_nobody_would_expect_it(recommender: Recommender)
         answers = [recommender.recommend(history, k=k, **more, chance=generator) for _ in range(5)]
         return sum(item["by_chance"] for answer in answers for item in answer["items"])
 
-    words, limit = recommender.hear("something funny"), recommender.hear("before 1980")
-    assert drawn() == drawn(recommender.history_of("u03")) == drawn(heard=limit) == 5
-    assert drawn(k=1) == drawn(heard=words) == drawn(recommender.history_of("u03"), heard=words) == 0
+    words, limit = recommender.parse_query("something funny"), recommender.parse_query("before 1980")
+    assert drawn() == drawn(recommender.history_of("u03")) == drawn(parsed=limit) == 5
+    assert drawn(k=1) == drawn(parsed=words) == drawn(recommender.history_of("u03"), parsed=words) == 0
     assert drawn(k=100) == drawn(k=60) == 0, "everything is shown"
     assert drawn(constraints={"min_year": 2010}) == 0, "ten are allowed, ten are shown"
-    answers = [recommender.recommend(nobody, k=3, heard=limit, chance=generator) for _ in range(50)]
+    answers = [recommender.recommend(nobody, k=3, parsed=limit, chance=generator) for _ in range(50)]
     assert all(item["year"] < 1980 for answer in answers for item in answer["items"])
 
 
@@ -265,8 +267,8 @@ def test_a_new_item_is_what_the_item_tower_makes_of_it(fresh: Recommender) -> No
     assert [one["item_id"] for one in fresh.search("scary 1")][-1:] == ["new"] or "new" in [
         one["item_id"] for one in fresh.search("scary 1", 60)
     ]
-    heard = fresh.hear("scary story 1")
-    assert "new" in ids(fresh.recommend(fresh.history_of(None), k=100, heard=heard))
+    parsed = fresh.parse_query("scary story 1")
+    assert "new" in ids(fresh.recommend(fresh.history_of(None), k=100, parsed=parsed))
     assert "new" in ids(
         fresh.recommend(fresh.history_of(None), k=100, constraints={"min_year": 1961, "max_year": 1961})
     )
@@ -280,9 +282,9 @@ def test_an_item_of_which_nothing_is_known_is_refused(tmp_path_factory: pytest.T
         deaf.add([{"item_id": "new", "title": "What"}])
     assert len(deaf.catalogue) == 60
     deaf.add([{"item_id": "new", "title": "What", "year": 1990}])
-    heard = deaf.hear("something funny, before 1980")
-    assert recommenders.NO_WORDS in heard.notes
-    answer = deaf.recommend(deaf.history_of(None), k=60, heard=heard)
+    parsed = deaf.parse_query("something funny, before 1980")
+    assert recommenders.NO_WORDS in parsed.notes
+    answer = deaf.recommend(deaf.history_of(None), k=60, parsed=parsed)
     assert recommenders.NO_HISTORY in answer["fallbacks"] and all(item["year"] < 1980 for item in answer["items"])
 
 
@@ -298,7 +300,7 @@ from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.recommender import Recommender
 recommender = Recommender(Bundle.load(sys.argv[1]))
 recommender.add([{"item_id": "new", "title": "Funny story", "year": 1999, "genres": "Comedy"}])
-print(len(recommender.recommend(recommender.history_of("u01"), heard=recommender.hear("funny"))["items"]))
+print(len(recommender.recommend(recommender.history_of("u01"), parsed=recommender.parse_query("funny"))["items"]))
 print({"keras", "tensorflow", "torch", "jax", "matplotlib"} & set(sys.modules))
 """
     done = subprocess.run(

@@ -30,7 +30,7 @@ from recfuse_lib.serving.catalogue import ItemError
 from recfuse_lib.serving.events import Event, EventError, Item, StoreUnavailable
 from recfuse_lib.serving.guard import Guard
 from recfuse_lib.serving.metrics import Metrics
-from recfuse_lib.serving.recommender import Heard, History, Recommender
+from recfuse_lib.serving.recommender import History, ParsedQuery, Recommender
 from recfuse_lib.serving.service import Service, running
 from recfuse_lib.serving.settings import Settings
 
@@ -119,11 +119,11 @@ def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
 
     async def understood(
         service: Service, recommender: Recommender, person: messages.Person
-    ) -> tuple[History, Heard | None, list[str]]:
+    ) -> tuple[History, ParsedQuery | None, list[str]]:
         given = [(past.item_id, past.rating) for past in person.history]
         history, notes = await service.history(person.user_id, given)
-        heard = await asyncio.to_thread(recommender.hear, person.wish) if person.wish.strip() else None
-        return history, heard, notes
+        parsed = await asyncio.to_thread(recommender.parse_query, person.wish) if person.wish.strip() else None
+        return history, parsed, notes
 
     @routes.post("/recommend", response_model=messages.RecommendAnswer)
     async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
@@ -131,11 +131,11 @@ def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
         # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
         service: Service = request.app.state.service
         recommender = _ready(service)
-        history, heard, notes = await understood(service, recommender, body)
+        history, parsed, notes = await understood(service, recommender, body)
         answer = recommender.recommend(
             history,
             body.k,
-            heard,
+            parsed,
             body.wish_weight,
             body.constraints.model_dump(),
             body.exclude,
@@ -145,15 +145,15 @@ def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
         answer["notes"] += notes
         for reason in answer["fallbacks"]:
             metrics.fallbacks.labels(reason.split(":")[0]).inc()
-        shown = heard.wish.shown() if heard else ""
+        shown = parsed.wish.shown() if parsed else ""
         return _json({"version": recommender.version, **answer, "understood": shown})
 
     @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
     async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
         """Why an item stands where it stands: every past item's part in it, by dimension."""
         _check_known(recommender, body.item_id)
-        history, heard, _ = await understood(service, recommender, body)
-        answer = recommender.explain(history, body.item_id, heard, body.wish_weight)
+        history, parsed, _ = await understood(service, recommender, body)
+        answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
         return _json({"version": recommender.version, "because": [], **answer})
 
     @routes.get("/similar", response_model=messages.SimilarAnswer, responses=NOT_FOUND)

@@ -33,15 +33,15 @@ EVIDENCE = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class UserVector:
     """A request as vectors.
 
     Attributes:
         query: p_u and, last, 1, (D + 1,).
         sources: What each place of the history and, last, the person add to p_u, (L + 1, D).
         mean, deviation: Of the score over the catalogue.
-        direction: See `Heard`.
-        offset: See `Heard`.
+        direction: See `ParsedQuery`.
+        offset: See `ParsedQuery`.
         weight: Of the wish, 0–1.
     """
 
@@ -54,43 +54,43 @@ class Asked:
     weight: float
 
 
-def leads(catalogue: Catalogue, asked: Asked, codes: np.ndarray) -> dict[str, np.ndarray]:
+def leads(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> dict[str, np.ndarray]:
     """What each dimension adds to the lead of each item over the average one: name -> (N,), in standard deviations."""
-    history = (1 - asked.weight) / asked.deviation
-    parts = (catalogue.parts[codes] - catalogue.mean_parts) @ asked.query[:-1] * history
+    history = (1 - user.weight) / user.deviation
+    parts = (catalogue.parts[codes] - catalogue.mean_parts) @ user.query[:-1] * history
     found = dict(zip(catalogue.dimensions, parts.T, strict=True))
     found["popularity"] = (catalogue.vectors[codes, -1] - catalogue.scale.average[-1]) * history
-    if asked.direction is not None and catalogue.text is not None:
-        found["stated"] = asked.weight * (catalogue.text[codes] @ asked.direction - asked.offset)
+    if user.direction is not None and catalogue.text is not None:
+        found["stated"] = user.weight * (catalogue.text[codes] @ user.direction - user.offset)
     return found
 
 
-def shares(catalogue: Catalogue, asked: Asked, codes: np.ndarray) -> list[dict[str, float]]:
+def shares(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[dict[str, float]]:
     """The share of each dimension in what speaks for an item; what speaks against it has none."""
-    found = leads(catalogue, asked, codes)
+    found = leads(catalogue, user, codes)
     speaking = np.maximum(np.stack(list(found.values()), axis=1), 0)
     totals = speaking.sum(axis=1, keepdims=True)
     rows = np.round(speaking / np.where(totals > 0, totals, 1), 4).tolist()
     return [dict(zip(found, row, strict=True)) for row in rows]
 
 
-def because(catalogue: Catalogue, asked: Asked, history: History, codes: np.ndarray) -> list[list[int]]:
+def because(catalogue: Catalogue, user: UserVector, history: History, codes: np.ndarray) -> list[list[int]]:
     """The past items that lift each item most, largest first; none where the history does not speak for it."""
-    count = min(len(history.codes), len(asked.sources) - 1)
-    if not count or asked.weight == 1:
+    count = min(len(history.codes), len(user.sources) - 1)
+    if not count or user.weight == 1:
         return [[] for _ in codes]
     past = history.codes[-count:]
-    lifts = asked.sources[-1 - count : -1] @ (catalogue.vectors[codes, :-1] - catalogue.scale.average[:-1]).T
+    lifts = user.sources[-1 - count : -1] @ (catalogue.vectors[codes, :-1] - catalogue.scale.average[:-1]).T
     best = np.argsort(-lifts, axis=0, kind="stable")[:EVIDENCE]
     speaks = np.take_along_axis(lifts, best, axis=0) > 0
     rows = zip(past[best].T.tolist(), speaks.T.tolist(), strict=True)
     return [[code for code, does in zip(*row, strict=True) if does] for row in rows]
 
 
-def sources(catalogue: Catalogue, asked: Asked, history: History, code: int) -> list[dict[str, Any]]:
+def sources(catalogue: Catalogue, user: UserVector, history: History, code: int) -> list[dict[str, Any]]:
     """One row a past item, the person and the popularity, largest total first."""
-    count = min(len(history.codes), len(asked.sources) - 1)
-    rows = asked.sources[-1 - count :] @ (catalogue.parts[code] - catalogue.mean_parts).T
+    count = min(len(history.codes), len(user.sources) - 1)
+    rows = user.sources[-1 - count :] @ (catalogue.parts[code] - catalogue.mean_parts).T
     past = [catalogue.ids[one] for one in history.codes[len(history.codes) - count :]]
     names = [("history", item) for item in past] + [("person", None)]
     table = [

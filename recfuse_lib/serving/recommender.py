@@ -49,13 +49,13 @@ class History:
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
+class ParsedQuery:
     """A wish as it was understood, and as a direction among the texts.
 
     Attributes:
         wish: What was understood.
         direction: v, so that t_i = e_i·v − offset is standardised over the catalogue, (width,); None where a wish has
-            constraints and no more, or where words cannot be heard.
+            constraints and no more, or where words cannot be read.
         offset: The mean of e_i·v.
         allowed: The items that satisfy its constraints, bool (I,).
         notes: What the person should know.
@@ -131,7 +131,7 @@ class Recommender:
         ratings = np.array([rating for _, rating in found], "float32")
         return History(codes, ratings, missing, person)
 
-    def hear(self, text: str) -> Heard:
+    def parse_query(self, text: str) -> ParsedQuery:
         """Understands a wish; the slow part of an answer, and safe to run beside others."""
         catalogue = self.catalogue
         wish = parse(text, catalogue.dataset)
@@ -141,7 +141,7 @@ class Recommender:
             allowed &= constraint.holds(catalogue.dataset)
         scale, encodings = catalogue.text_scale, catalogue.text
         if encodings is None or scale is None:
-            return Heard(wish, None, 0.0, allowed, (*wish.notes, NO_WORDS))
+            return ParsedQuery(wish, None, 0.0, allowed, (*wish.notes, NO_WORDS))
         directions, notes = [], wish.notes
         if wish.rest and self.words is not None:
             directions.append(self.words([wish.rest])[0])
@@ -150,18 +150,18 @@ class Recommender:
         if wish.like:
             directions.append(encodings[list(wish.like)].mean(axis=0))
         if not directions:
-            return Heard(wish, None, 0.0, allowed, notes)
+            return ParsedQuery(wish, None, 0.0, allowed, notes)
         scaled = [one / max(scale.deviation(one), 1e-9) for one in directions]
         both = LIKE_WEIGHT * scaled[1] + (1 - LIKE_WEIGHT) * scaled[0] if len(scaled) == 2 else scaled[0]
         if len(scaled) == 2:
             both = both / max(scale.deviation(both), 1e-9)
-        return Heard(wish, both.astype("float32"), scale.mean(both), allowed, notes)
+        return ParsedQuery(wish, both.astype("float32"), scale.mean(both), allowed, notes)
 
     def recommend(
         self,
         history: History,
         k: int = 10,
-        heard: Heard | None = None,
+        parsed: ParsedQuery | None = None,
         wish_weight: float = 0.5,
         constraints: Mapping[str, Any] | None = None,
         exclude: Sequence[str] = (),
@@ -176,7 +176,7 @@ class Recommender:
         Args:
             history: From `history_of`.
             k: How many.
-            heard: From `hear`.
+            parsed: From `parse_query`.
             wish_weight: How much the wish counts beside the history, 0–1; without a history it is 1.
             constraints: See `Catalogue.allowed`.
             exclude: Ids that must not come back.
@@ -192,34 +192,34 @@ class Recommender:
         allowed = catalogue.allowed(constraints or {})
         allowed[history.codes] = False
         allowed[[catalogue.codes[item] for item in exclude if item in catalogue.codes]] = False
-        if heard is not None:
-            allowed[: len(heard.allowed)] &= heard.allowed
-        asked = self._ask(history, heard, wish_weight)
-        codes = self._retrieve(asked, allowed, k)
-        fallbacks, notes = self._missing(history, heard), list(heard.notes) if heard is not None else []
+        if parsed is not None:
+            allowed[: len(parsed.allowed)] &= parsed.allowed
+        user = self._user_vector(history, parsed, wish_weight)
+        codes = self._retrieve(user, allowed, k)
+        fallbacks, notes = self._missing(history, parsed), list(parsed.notes) if parsed is not None else []
         if history.missing:
             notes.append(f"{len(history.missing)} items of the history are not in the catalogue")
         if not len(codes):
             notes.append("no item is left that satisfies everything")
             return {"items": [], "fallbacks": fallbacks, "notes": notes}
-        _, rating, score = self._rank(asked, history, codes)
+        _, rating, score = self._rank(user, history, codes)
         best = np.argsort(-score, kind="stable")[:k]
         codes, score, rating = codes[best], score[best], rating[best]
         drawn = None
-        if chance is not None and 1 < k == len(codes) and asked.weight == 0 and np.count_nonzero(allowed) > k:
+        if chance is not None and 1 < k == len(codes) and user.weight == 0 and np.count_nonzero(allowed) > k:
             allowed[codes[:-1]] = False
             drawn = codes[-1] = chance.choice(np.flatnonzero(allowed))
-            _, rating[-1:], score[-1:] = self._rank(asked, history, codes[-1:])
+            _, rating[-1:], score[-1:] = self._rank(user, history, codes[-1:])
         shown = [{**one, "by_chance": False} for one in self._shown(codes, score, rating)]
         shown[-1]["by_chance"] = drawn is not None
         if reasons:
-            shares = explaining.shares(catalogue, asked, codes)
-            because = explaining.because(catalogue, asked, history, codes)
+            shares = explaining.shares(catalogue, user, codes)
+            because = explaining.because(catalogue, user, history, codes)
             for place, one in enumerate(shown):
                 one["shares"] = shares[place]
                 one["because"] = [catalogue.ids[code] for code in because[place]]
                 titles = [catalogue.titles[code] for code in because[place]]
-                reason = explaining.sentence(shares[place], titles, asked.weight, heard is not None)
+                reason = explaining.sentence(shares[place], titles, user.weight, parsed is not None)
                 one["reason"] = BY_CHANCE if one["by_chance"] else reason
         return {"items": shown, "fallbacks": fallbacks, "notes": notes}
 
@@ -238,7 +238,9 @@ class Recommender:
         best = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
         return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
 
-    def explain(self, history: History, item_id: str, heard: Heard | None, wish_weight: float = 0.5) -> dict[str, Any]:
+    def explain(
+        self, history: History, item_id: str, parsed: ParsedQuery | None, wish_weight: float = 0.5
+    ) -> dict[str, Any]:
         """Why an item stands where it stands for a person, taken apart exactly.
 
         Raises:
@@ -246,19 +248,19 @@ class Recommender:
         """
         catalogue = self.catalogue
         code = catalogue.codes[item_id]
-        asked = self._ask(history, heard, wish_weight)
+        user = self._user_vector(history, parsed, wish_weight)
         codes = np.array([code])
-        lead, rating, score = self._rank(asked, history, codes)
-        (shares,) = explaining.shares(catalogue, asked, codes)
-        sources = explaining.sources(catalogue, asked, history, code)
-        titles = [catalogue.titles[one] for one in explaining.because(catalogue, asked, history, codes)[0]]
+        lead, rating, score = self._rank(user, history, codes)
+        (shares,) = explaining.shares(catalogue, user, codes)
+        sources = explaining.sources(catalogue, user, history, code)
+        titles = [catalogue.titles[one] for one in explaining.because(catalogue, user, history, codes)[0]]
         return {
             **self._shown(codes, score, rating)[0],
             "shares": shares,
             "lead": round(float(lead[0]), 4),
             "sources": sources,
-            "reason": explaining.sentence(shares, titles, asked.weight, heard is not None),
-            "fallbacks": self._missing(history, heard),
+            "reason": explaining.sentence(shares, titles, user.weight, parsed is not None),
+            "fallbacks": self._missing(history, parsed),
         }
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
@@ -269,7 +271,7 @@ class Recommender:
         found.sort(key=lambda code: -self.catalogue.counts[code])
         return [self.catalogue.shown[code] for code in found[:k]]
 
-    def _ask(self, history: History, heard: Heard | None, wish_weight: float) -> explaining.Asked:
+    def _user_vector(self, history: History, parsed: ParsedQuery | None, wish_weight: float) -> explaining.UserVector:
         length, width = self._length, self._persons.shape[1]
         past, stars = np.zeros((1, length, width), "float32"), np.zeros((1, length), "float32")
         if count := min(len(history.codes), length):
@@ -278,39 +280,39 @@ class Recommender:
         answer = self._user_tower(history=past, history_rating=stars, person=self._persons[history.person][None])
         query = np.append(answer["interest"][0], np.float32(1))
         scale = self.catalogue.scale
-        direction = None if heard is None else heard.direction
+        direction = None if parsed is None else parsed.direction
         weight = 0.0 if direction is None else wish_weight if self._knows(history) else 1.0
-        return explaining.Asked(
+        return explaining.UserVector(
             query=query,
             sources=answer["sources"][0],
             mean=scale.mean(query),
             deviation=max(scale.deviation(query), 1e-9),
             direction=direction,
-            offset=0.0 if heard is None else heard.offset,
+            offset=0.0 if parsed is None else parsed.offset,
             weight=weight,
         )
 
     def _knows(self, history: History) -> bool:
         return len(history.codes) > 0 or history.person < self.n_people
 
-    def _retrieve(self, asked: explaining.Asked, allowed: np.ndarray, k: int) -> np.ndarray:
+    def _retrieve(self, user: explaining.UserVector, allowed: np.ndarray, k: int) -> np.ndarray:
         """Candidates by the history, by the wish, or by both."""
         wanted, found = max(self._candidates, k), []
-        if asked.weight < 1:
-            found.append(index.search(self.catalogue.index, asked.query, wanted, allowed)[0])
-        if asked.direction is not None and self.catalogue.text_index is not None:
-            found.append(index.search(self.catalogue.text_index, asked.direction, wanted, allowed)[0])
+        if user.weight < 1:
+            found.append(index.search(self.catalogue.index, user.query, wanted, allowed)[0])
+        if user.direction is not None and self.catalogue.text_index is not None:
+            found.append(index.search(self.catalogue.text_index, user.direction, wanted, allowed)[0])
         return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
-    def _rank(self, asked: explaining.Asked, history: History, codes: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _rank(self, user: explaining.UserVector, history: History, codes: np.ndarray) -> tuple[np.ndarray, ...]:
         """(lead, ŷ, score) of each candidate."""
         catalogue = self.catalogue
         vectors = catalogue.vectors[codes]
-        lead = (1 - asked.weight) * (vectors @ asked.query - asked.mean) / asked.deviation
-        if asked.direction is not None and catalogue.text is not None:
-            lead = lead + asked.weight * (catalogue.text[codes] @ asked.direction - asked.offset)
+        lead = (1 - user.weight) * (vectors @ user.query - user.mean) / user.deviation
+        if user.direction is not None and catalogue.text is not None:
+            lead = lead + user.weight * (catalogue.text[codes] @ user.direction - user.offset)
         found = self._ranker(
-            interest=np.broadcast_to(asked.query[:-1], (len(codes), len(asked.query) - 1)),
+            interest=np.broadcast_to(user.query[:-1], (len(codes), len(user.query) - 1)),
             vector=vectors[:, :-1],
             bias=(self._user_bias[history.person] + catalogue.item_bias[codes]).astype("float32"),
             lead=lead.astype("float32"),
@@ -318,12 +320,12 @@ class Recommender:
         )
         return lead, found["rating"], found["score"]
 
-    def _missing(self, history: History, heard: Heard | None) -> list[str]:
+    def _missing(self, history: History, parsed: ParsedQuery | None) -> list[str]:
         found = []
         if history.person == self.n_people:
             found.append(NO_PERSON)
         if not self._knows(history):
-            found.append(NO_HISTORY if heard is None or heard.direction is None else NO_HISTORY_BUT_WORDS)
+            found.append(NO_HISTORY if parsed is None or parsed.direction is None else NO_HISTORY_BUT_WORDS)
         return found
 
     def _shown(self, codes: np.ndarray, score: np.ndarray, rating: np.ndarray) -> list[dict[str, Any]]:
