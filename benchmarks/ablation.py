@@ -119,7 +119,7 @@ class World:
 
     def score_baseline(self, baseline) -> dict[str, np.ndarray]:
         """The same of a baseline, fitted to what the shop knows."""
-        return self.score(baseline.fit(self.folds["warm"].history, self.dataset.n_items))
+        return self.score(baseline.fit(self.folds["warm"].history, self.dataset.items))
 
     def score_with_holes(self, modality_dropout: float) -> dict[str, np.ndarray]:
         """The same of a model that has lost a share of its pictures, for each share and test."""

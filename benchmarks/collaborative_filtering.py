@@ -166,7 +166,7 @@ def fitted(name: str, values: dict[str, Any], fold: splits.Fold) -> Scorer:
     if name == "matrix factorisation, softmax":
         return trained(fold.history, (fold.n_users, fold.n_items), "softmax", **values, **SOFTMAX)
     kinds = {"popularity": Popularity, "item-kNN": ItemKNN, "EASE": EASE, "iALS": ImplicitALS}
-    return kinds[name.split(" +")[0].split(",")[0]](**values).fit(fold.history, fold.n_items)
+    return kinds[name.split(" +")[0].split(",")[0]](**values).fit(fold.history, fold.items)
 
 
 def searched() -> pd.DataFrame:

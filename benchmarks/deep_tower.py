@@ -250,7 +250,7 @@ def test_row(model: str, scores: list[Scores]) -> dict[str, Any]:
 
 def closed_form(name: str, part: str) -> Scores:
     fold = getattr(world()[1], part)
-    return judged(EASE(100.0, CLOSED_FORM[name]).fit(fold.history, fold.n_items), fold, 0.0)
+    return judged(EASE(100.0, CLOSED_FORM[name]).fit(fold.history, fold.items), fold, 0.0)
 
 
 def report() -> None:

@@ -25,7 +25,8 @@ import tables
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.items import natural_title
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders import cache, language_model
 from recfuse_lib.encoders.centring import Centring, Whitening
@@ -182,7 +183,7 @@ def recommender(name: str, fold: Fold) -> Any:
     if name == "chance":
         return Chance()
     if name == "popularity":
-        return Popularity().fit(fold.history, fold.n_items)
+        return Popularity().fit(fold.history, fold.items)
     if name == "TF-IDF":
         return CosineToLiked(tfidf(known))
     if name == "genres":

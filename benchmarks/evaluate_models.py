@@ -102,7 +102,7 @@ def rolling_row(
     name: str, trials: str, settings: dict[str, Any], validation: float, test: splits.Fold
 ) -> dict[str, Any]:
     """Refits a model on all that precedes the test and scores it once."""
-    ranking: Ranking = evaluate(KINDS[name.split(" +")[0]](**settings).fit(test.history, test.n_items), test)
+    ranking: Ranking = evaluate(KINDS[name.split(" +")[0]](**settings).fit(test.history, test.items), test)
     found = bootstrap(ranking.per_query["ndcg"].to_numpy(), test.queries.user)
     print(f"rolling, {name}: {found} with {settings}", flush=True)
     weighting = {} if name == "popularity" else dict(vars(settings.get("weighting", Weighting())))
@@ -124,12 +124,12 @@ def rolling_rows() -> pd.DataFrame:
     rows = []
     for name, space in SPACES.items():
         kind = KINDS[name]
-        found = search(lambda kind=kind, **values: kind(**values).fit(fold.history, fold.n_items), space, fold, TRIALS)
+        found = search(lambda kind=kind, **values: kind(**values).fit(fold.history, fold.items), space, fold, TRIALS)
         rows.append(rolling_row(name, str(len(found.trials)), found.best, found.trials["ndcg"].iloc[0], split.test))
         if name == "popularity":
             continue
         kept = {key: value for key, value in found.best.items() if key != "weighting"}
-        fitted = {low: kind(**kept, weighting=Weighting(low)).fit(fold.history, fold.n_items) for low in (0.0, 0.3)}
+        fitted = {low: kind(**kept, weighting=Weighting(low)).fit(fold.history, fold.items) for low in (0.0, 0.3)}
 
         def reweighted(weighting: Weighting, fitted: dict[float, Any] = fitted) -> Any:
             """Recency applies to the question only, so nothing is fitted again."""
@@ -158,7 +158,7 @@ def stress_rows(names: list[str], kinds: tuple[str, ...], shares: list[float]) -
     for name in names:
 
         def fit(disturbed: splits.Fold, name: str = name) -> Any:
-            return KINDS[name](**STRESSED[name]).fit(disturbed.history, disturbed.n_items)
+            return KINDS[name](**STRESSED[name]).fit(disturbed.history, disturbed.items)
 
         found = robustness.stress(fit, fold, shares, kinds)
         ends = {end: [getattr(interval, end) for interval in found["change"]] for end in ("mean", "low", "high")}

@@ -167,13 +167,13 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
     """What has no gate: each dimension, the nearest of several interests, equal weights, a tuned peer, chance."""
     fold, events, _ = question(asked)
     model, z = fitted(asked)
-    nearest = MultiInterest(model.towers["text"].encodings).fit(events, fold.n_items)
+    nearest = MultiInterest(model.towers["text"].encodings).fit(events, fold.items)
     for name, tower in (*model.towers.items(), (NEAREST, nearest)):
         yield name, ndcg(without_ties(tower.score(fold.queries)), fold)
     yield EQUAL, ndcg(z.sum(axis=0), fold)
     yield EQUAL_FEW, ndcg(z[[model.names.index(name) for name in BEST_OF_EACH]].sum(axis=0), fold)
     if asked == "warm":
-        yield PEER, ndcg(TUNED_PEER.fit(events, fold.n_items).score(fold.queries), fold)
+        yield PEER, ndcg(TUNED_PEER.fit(events, fold.items).score(fold.queries), fold)
     yield CHANCE, ndcg(without_ties(np.zeros_like(z[0])), fold)
 
 

@@ -110,7 +110,7 @@ def ridge(fold: Fold) -> ContentEASE:
     known = np.unique(fold.history["item"])
     roles = {name: role for name, role in dataset.roles.items() if name in ("title", "year", "genres")}
     few = Dimensions(dataclasses.replace(dataset, roles=roles), text)
-    return ContentEASE(few.content(known)).fit(fold.history, dataset.n_items)
+    return ContentEASE(few.content(known)).fit(fold.history, dataset.items)
 
 
 def among_all(cold_fold: Fold) -> tuple[float, float, float, float]:

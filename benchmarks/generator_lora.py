@@ -25,6 +25,7 @@ import pandas as pd
 import tables
 
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.encoders import language_model
 from recfuse_lib.models.ratings import ContentBiases
 from recfuse_lib.stated.evidence import shown_title
@@ -88,7 +89,7 @@ def peers(train, asked, n_items):
     mean = train["rating"].mean()
     total = np.bincount(train["item"], train["rating"] - mean, n_items)
     film = mean + total / (np.bincount(train["item"], minlength=n_items) + SHRINKAGE)
-    expected = ContentBiases(np.zeros((n_items, 1))).fit(train, n_items)
+    expected = ContentBiases(np.zeros((n_items, 1))).fit(train, Items.unnamed(n_items))
     users = np.unique(asked["user"])
     queries = splits.Queries.of(train, users, n_items)
     person_and_film = expected.predict(queries, np.searchsorted(users, asked["user"]), asked["item"].to_numpy())

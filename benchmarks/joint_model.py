@@ -59,7 +59,7 @@ def main():
     dataset = movielens.load()
     split = splits.warm(dataset)
     fold, people = split.test, split.test.queries.user
-    popular = evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].to_numpy()
+    popular = evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].to_numpy()
     text, scores = encode(dataset, fold).only("text"), []
     for seed in SEEDS:
         ranking, seconds = ranked(dataset, text, fold, seed)

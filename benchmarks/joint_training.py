@@ -20,6 +20,7 @@ import pandas as pd
 import tables
 
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.item_encodings import ItemEncodings
@@ -137,7 +138,8 @@ def world() -> tuple[Fold, pd.DataFrame, ItemEncodings]:
     asked = np.flatnonzero(np.diff(targets.indptr))
     people = split.validation.queries.user[asked]
     every = np.ones(n_items, bool)
-    fold = Fold(history, Queries.of(history, people, n_items), targets[asked], every, dataset.n_users)
+    queries, items = Queries.of(history, people, n_items), Items.unnamed(n_items)
+    fold = Fold(history, queries, targets[asked], every, dataset.n_users, items)
     known = pd.MultiIndex.from_frame(history[["user", "item"]])
     is_later = ~pd.MultiIndex.from_frame(everything[["user", "item"]]).isin(known)
     later = everything[is_later & everything["user"].isin(people)].reset_index(drop=True)
@@ -192,7 +194,7 @@ def train(variant: str, seed: int) -> Scores:
 def closed_form(name: str) -> np.ndarray:
     """NDCG@10 of every person."""
     fold = world()[0]
-    scorer = {"EASE": EASE(l2=100), "popularity": Popularity()}[name].fit(fold.history, fold.n_items)
+    scorer = {"EASE": EASE(l2=100), "popularity": Popularity()}[name].fit(fold.history, fold.items)
     return evaluate(scorer, fold).per_query["ndcg"].to_numpy()
 
 

@@ -60,7 +60,7 @@ def _ease(protocol: str) -> pd.DataFrame:
         return pd.DataFrame([{"model": name, "ndcg@10": best.test.summary()["ndcg@10"]}])
     settings = peers.tune("EASE", splits.warm(dataset)).settings
     fold = splits.last_one(dataset).test
-    scored = evaluate(EASE(**settings).fit(fold.history, fold.n_items), fold)
+    scored = evaluate(EASE(**settings).fit(fold.history, fold.items), fold)
     return pd.DataFrame([{"model": "EASE", "ndcg@10": scored.summary()["ndcg@10"]}])
 
 

@@ -94,7 +94,7 @@ def tune(name: str, split: Split) -> Tuned:
     """Tries the peer's grid on validation, refits the best on all that precedes the test, and scores the test once."""
     begun = time.perf_counter()
     best, validation = max(_trials(name, split.validation), key=lambda trial: trial[1])
-    model = _model(name)(**best).fit(split.test.history, split.test.n_items)
+    model = _model(name)(**best).fit(split.test.history, split.test.items)
     test = evaluate(model, split.test)
     store(_key(name, split), test.per_query[["ndcg"]].to_numpy("float32"))
     return Tuned(best, validation, test, time.perf_counter() - begun)
@@ -110,7 +110,7 @@ def _trials(name: str, fold: Fold) -> Iterator[tuple[Settings, float]]:
         # Recency applies to the question only, so what differs in nothing else is fitted once.
         fit = {**settings, "weighting": weighting.without_recency()} if weighting else settings
         if str(fit) not in fitted:
-            fitted = {str(fit): _model(name)(**fit).fit(fold.history, fold.n_items)}
+            fitted = {str(fit): _model(name)(**fit).fit(fold.history, fold.items)}
         model = copy.copy(fitted[str(fit)])
         if weighting:
             model.weighting = weighting
@@ -141,7 +141,7 @@ def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
             model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
 
         keras.utils.set_random_seed(0)
-        model.fit(fold.history, fold.n_items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
+        model.fit(fold.history, fold.items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
         earlier.append(curve)
         print(f"    {len(curve)} epochs, {max(curve):.4f}: {settings}", flush=True)
         yield {**settings, "epochs": int(np.argmax(curve)) + 1}, max(curve)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.evaluation.metrics import evaluate
@@ -62,7 +63,7 @@ def models() -> list[object]:
 def test_scores_are_finite_for_anybody_and_leave_the_queries_as_they_were(model, history, queries) -> None:
     before = [part.copy() for part in (queries.item, queries.rating, queries.timestamp, queries.indptr)]
     events = history.copy()
-    first = np.array(model.fit(history, N_ITEMS).score(queries))
+    first = np.array(model.fit(history, Items.unnamed(N_ITEMS)).score(queries))
     assert first.shape == (N_USERS + 1, N_ITEMS) and first.dtype == np.float32
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(first, model.score(queries))
@@ -73,14 +74,14 @@ def test_scores_are_finite_for_anybody_and_leave_the_queries_as_they_were(model,
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
 def test_a_query_is_answered_alike_alone_and_among_others(model, history, queries) -> None:
-    together = model.fit(history, N_ITEMS).score(queries)
+    together = model.fit(history, Items.unnamed(N_ITEMS)).score(queries)
     np.testing.assert_allclose(model.score(queries[7:8]), together[7:8], atol=1e-5)
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
 def test_a_history_without_a_single_like_is_no_error(model, history, queries) -> None:
     disliked = history.assign(rating=1.0)
-    scores = model.fit(disliked, N_ITEMS).score(Queries.of(disliked, np.arange(3), N_ITEMS))
+    scores = model.fit(disliked, Items.unnamed(N_ITEMS)).score(Queries.of(disliked, np.arange(3), N_ITEMS))
     assert np.isfinite(scores).all()
 
 
@@ -95,8 +96,8 @@ def test_popularity_counts_positives_and_halves_them_with_age() -> None:
         }
     )
     nobody = Queries.of(events, np.array([9]), 4)
-    np.testing.assert_array_equal(Popularity().fit(events, 4).score(nobody), [[2, 1, 0, 0]])
-    decayed = Popularity(half_life_days=10).fit(events, 4).score(nobody)
+    np.testing.assert_array_equal(Popularity().fit(events, Items.unnamed(4)).score(nobody), [[2, 1, 0, 0]])
+    decayed = Popularity(half_life_days=10).fit(events, Items.unnamed(4)).score(nobody)
     np.testing.assert_allclose(decayed, [[1 / 8 + 1 / 4, 1 / 2, 0, 0]], rtol=1e-6)
 
 
@@ -109,7 +110,7 @@ def test_item_knn_is_the_shrunk_cosine_of_a_loop(history, queries) -> None:
                 norms = np.linalg.norm(x[:, j]) * np.linalg.norm(x[:, i])
                 similarity[j, i] = x[:, j] @ x[:, i] / (norms + shrinkage + 1e-9)
         similarity[j, np.argsort(-similarity[j])[keep:]] = 0
-    model = ItemKNN(neighbours=keep, shrinkage=shrinkage).fit(history, N_ITEMS)
+    model = ItemKNN(neighbours=keep, shrinkage=shrinkage).fit(history, Items.unnamed(N_ITEMS))
     # Which of equal neighbours is kept is free, so what is kept is compared by value.
     np.testing.assert_allclose(np.sort(model.similarity.toarray()), np.sort(similarity), atol=1e-6)
     expected = x @ model.similarity.toarray()
@@ -121,7 +122,7 @@ def test_item_knn_without_shrinkage_is_scikit_learns_cosine(history) -> None:
 
     cosine = cosine_similarity(liked(history).T)
     np.fill_diagonal(cosine, 0)
-    model = ItemKNN(neighbours=N_ITEMS, shrinkage=0.0).fit(history, N_ITEMS)
+    model = ItemKNN(neighbours=N_ITEMS, shrinkage=0.0).fit(history, Items.unnamed(N_ITEMS))
     np.testing.assert_allclose(model.similarity.toarray(), cosine, atol=1e-6)
 
 
@@ -130,7 +131,7 @@ def test_ease_from_the_users_side_is_ease_from_the_items_side(low_rating, histor
     x, l2 = liked(history, low_rating), 7.0
     p = np.linalg.inv(x.T @ x + l2 * np.eye(N_ITEMS))
     b = np.eye(N_ITEMS) - p / np.diag(p)
-    scores = EASE(l2, Weighting(low_rating)).fit(history, N_ITEMS).score(queries)[:N_USERS]
+    scores = EASE(l2, Weighting(low_rating)).fit(history, Items.unnamed(N_ITEMS)).score(queries)[:N_USERS]
     np.testing.assert_allclose(scores, x @ b, atol=1e-5)
 
 
@@ -142,7 +143,7 @@ def test_ease_solves_one_ridge_regression_an_item(history, queries) -> None:
         others = np.delete(np.arange(N_ITEMS), i)
         a = x[:, others]
         b[others, i] = np.linalg.solve(a.T @ a + l2 * np.eye(N_ITEMS - 1), a.T @ x[:, i])
-    np.testing.assert_allclose(EASE(l2).fit(history, N_ITEMS).score(queries)[:N_USERS], x @ b, atol=1e-5)
+    np.testing.assert_allclose(EASE(l2).fit(history, Items.unnamed(N_ITEMS)).score(queries)[:N_USERS], x @ b, atol=1e-5)
 
 
 def ials_loss(model: ImplicitALS, x: np.ndarray, users: np.ndarray, items: np.ndarray) -> float:
@@ -204,7 +205,7 @@ def warm() -> splits.Fold:
     ids=["popularity", "EASE"],
 )
 def test_warm_is_reached_as_measured(model, ndcg, tolerance, warm) -> None:
-    reached = evaluate(model.fit(warm.history, warm.n_items), warm).summary()["ndcg@10"]
+    reached = evaluate(model.fit(warm.history, warm.items), warm).summary()["ndcg@10"]
     assert reached == pytest.approx(ndcg, abs=tolerance)
 
 
@@ -212,7 +213,7 @@ def test_warm_is_reached_as_measured(model, ndcg, tolerance, warm) -> None:
     "model", [ItemKNN(20), EASE(100), ImplicitALS(dimension=32, iterations=5)], ids=lambda model: type(model).__name__
 )
 def test_whoever_looks_at_the_person_clearly_beats_popularity(model, warm) -> None:
-    assert evaluate(model.fit(warm.history, warm.n_items), warm).summary()["ndcg@10"] > 0.068 + 0.02
+    assert evaluate(model.fit(warm.history, warm.items), warm).summary()["ndcg@10"] > 0.068 + 0.02
 
 
 @pytest.mark.parametrize("n_users", [12, 60])
@@ -221,7 +222,7 @@ def test_ease_inverts_the_smaller_side_and_scores_alike(n_users: int) -> None:
     pairs = np.argwhere(random.random((n_users, 30)) < 0.3)
     history = pd.DataFrame(pairs, columns=["user", "item"]).assign(rating=5.0, timestamp=1)
     queries = Queries.of(history, np.arange(n_users), 30)
-    model = EASE(7.0).fit(history, 30)
+    model = EASE(7.0).fit(history, Items.unnamed(30))
     assert model.by_items == (n_users > 30)
     x = queries.matrix().toarray().astype("float64")
     p = np.linalg.inv(x.T @ x + 7.0 * np.eye(30))
@@ -242,7 +243,7 @@ def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(monkeypatch: py
     monkeypatch.setattr(ease.memory.psutil, "virtual_memory", lambda: free)
     history = pd.DataFrame({"user": np.arange(40), "item": np.arange(40), "rating": 5.0, "timestamp": 1})
     with pytest.raises(DataError, match=r"inverting a matrix of 40 × 40 needs .* are free; leave out people or items"):
-        EASE().fit(history, 40)
+        EASE().fit(history, Items.unnamed(40))
 
 
 @pytest.mark.parametrize("model", [ItemKNN(), ImplicitALS(), BPR()], ids=lambda model: type(model).__name__)
@@ -251,4 +252,4 @@ def test_every_model_estimates_its_memory_before_it_takes_it(model: object, monk
     monkeypatch.setattr(ease.memory.psutil, "virtual_memory", lambda: free)
     history = pd.DataFrame({"user": np.arange(40), "item": np.arange(40), "rating": 5.0, "timestamp": 1})
     with pytest.raises(DataError, match=r"needs 0\.0 GB of memory, and 0\.0 GB are free; (keep|take|leave)"):
-        model.fit(history, 40)  # type: ignore[attr-defined]
+        model.fit(history, Items.unnamed(40))  # type: ignore[attr-defined]

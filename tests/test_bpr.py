@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import evaluate
@@ -64,7 +65,7 @@ def history() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model(history: pd.DataFrame) -> BPR:
-    return BPR(dimension=4, epochs=60).fit(history, N_ITEMS)
+    return BPR(dimension=4, epochs=60).fit(history, Items.unnamed(N_ITEMS))
 
 
 def test_what_a_person_would_like_stands_above_what_they_would_not(model: BPR, history: pd.DataFrame) -> None:
@@ -89,7 +90,8 @@ def test_without_a_history_popularity_speaks(model: BPR, history: pd.DataFrame) 
 def test_recency_counts_in_the_question_only(history: pd.DataFrame) -> None:
     recent = Weighting(half_life=1.0)
     plain, weighted = (
-        BPR(dimension=4, epochs=5, weighting=weighting).fit(history, N_ITEMS) for weighting in (None, recent)
+        BPR(dimension=4, epochs=5, weighting=weighting).fit(history, Items.unnamed(N_ITEMS))
+        for weighting in (None, recent)
     )
     np.testing.assert_array_equal(plain.items, weighted.items)
     queries = Queries.of(history, np.arange(3), N_ITEMS)
@@ -97,14 +99,20 @@ def test_recency_counts_in_the_question_only(history: pd.DataFrame) -> None:
 
 
 def test_one_seed_gives_one_model(history: pd.DataFrame) -> None:
-    first, again, other = (BPR(dimension=4, epochs=3, seed=seed).fit(history, N_ITEMS).items for seed in (0, 0, 1))
+    first, again, other = (
+        BPR(dimension=4, epochs=3, seed=seed).fit(history, Items.unnamed(N_ITEMS)).items for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
 
 
 def test_a_history_without_a_single_like_is_no_error(history: pd.DataFrame) -> None:
     disliked = history.assign(rating=1.0)
-    scores = BPR(dimension=4, epochs=2).fit(disliked, N_ITEMS).score(Queries.of(disliked, np.arange(3), N_ITEMS))
+    scores = (
+        BPR(dimension=4, epochs=2)
+        .fit(disliked, Items.unnamed(N_ITEMS))
+        .score(Queries.of(disliked, np.arange(3), N_ITEMS))
+    )
     np.testing.assert_array_equal(scores, np.zeros((3, N_ITEMS)))
 
 
@@ -119,7 +127,7 @@ def test_on_movielens_it_ranks_better_than_popularity() -> None:
     dataset = movielens.load()
     fold = splits.warm(dataset).validation
     found = [
-        evaluate(model.fit(fold.history, dataset.n_items), fold).summary()["ndcg@10"]
+        evaluate(model.fit(fold.history, dataset.items), fold).summary()["ndcg@10"]
         for model in (Popularity(), BPR(epochs=20))
     ]
     assert found[1] > found[0] + 0.01, found

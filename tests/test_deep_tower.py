@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.item_encodings import ItemEncodings
@@ -257,7 +258,7 @@ def share_right(model, walk: pd.DataFrame) -> float:
 
 def test_it_learns_what_only_order_tells(trained: SequentialModel, walk: pd.DataFrame) -> None:
     assert share_right(trained, walk) > 0.9
-    assert share_right(Popularity().fit(walk, 20), walk) < 0.3
+    assert share_right(Popularity().fit(walk, Items.unnamed(20)), walk) < 0.3
     mixed = walk.assign(timestamp=np.random.default_rng(0).permutation(len(walk)))
     assert share_right(trained, mixed) < 0.7
 
@@ -304,18 +305,18 @@ def test_sasrec_learns_the_walk(loss: str, walk: pd.DataFrame) -> None:
     keras.utils.set_random_seed(0)
     network = {"dimension": 16, "length": 12, "blocks": 1, "dropout": 0.0}
     model = SASRec(**network, loss=loss, epochs=40, batch_size=30, learning_rate=0.01)
-    assert share_right(model.fit(walk, 20), walk) > 0.8
+    assert share_right(model.fit(walk, Items.unnamed(20)), walk) > 0.8
 
 
 @pytest.mark.usefixtures("eager")
 def test_sasrec_may_read_positives_alone(walk: pd.DataFrame) -> None:
     keras.utils.set_random_seed(0)
     mixed = walk.assign(rating=np.where(walk["item"] % 2, 5.0, 2.0))
-    model = SASRec(dimension=4, length=4, epochs=1, positives_only=True).fit(mixed, 20)
+    model = SASRec(dimension=4, length=4, epochs=1, positives_only=True).fit(mixed, Items.unnamed(20))
     users = np.arange(60)
     all_events, liked = (Queries.of(history, users, 20) for history in (mixed, mixed[mixed["rating"] >= 4]))
     np.testing.assert_allclose(model.score(all_events), model.score(liked), atol=1e-6)
     with pytest.raises(ValueError, match="no events"):
-        model.fit(walk.assign(rating=1.0), 20)
+        model.fit(walk.assign(rating=1.0), Items.unnamed(20))
     with pytest.raises(ValueError, match="full"):
         SASRec(loss="hinge")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
@@ -92,8 +93,8 @@ def queries(rows, n_items=5):
 def test_the_fused_model_beats_popularity_and_keeps_up_with_its_best_part(trained):
     dataset, _, fold, model = trained
     found = evaluate(model, fold).per_query["ndcg"].mean()
-    assert found > 1.5 * evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
-    assert found > 0.9 * evaluate(EASE(100.0).fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
+    assert found > 1.5 * evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
+    assert found > 0.9 * evaluate(EASE(100.0).fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
 
 
 def test_unknown_items_are_ranked_by_their_content(trained):
@@ -191,7 +192,7 @@ def test_other_ways_to_fuse_learn_too(trained, fusion, request):
         other = request.getfixturevalue("by_attention")
     else:
         other = learned(dataset, text, fold.history, fusion=fusion, task_weight=0.0)
-    popular = evaluate(Popularity().fit(fold.history, dataset.n_items), fold).per_query["ndcg"].mean()
+    popular = evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
     assert evaluate(other, fold).per_query["ndcg"].mean() > 1.2 * popular
     inputs = [keras.Input(shape) for shape in ((None, len(other.names)), (4,), (None, 3))]
     assert keras.layers.deserialize(keras.layers.serialize(other.gate))(*inputs).shape == (None, None)
@@ -334,7 +335,7 @@ def test_gates_answer_to_evidence():
 
 def test_transitions_by_a_plain_loop():
     history, past = queries([(0, 1, 5.0, 1), (0, 2, 5.0, 2), (0, 4, 2.0, 3), (1, 2, 4.0, 1), (1, 1, 4.0, 2)])
-    model = closed_form.Transitions(window=2, tau=3.0, shrinkage=1.0).fit(history, 5)
+    model = closed_form.Transitions(window=2, tau=3.0, shrinkage=1.0).fit(history, Items.unnamed(5))
     pairs = np.zeros((5, 5))
     for own in ([(1, 1.0), (2, 1.0), (4, 0.3)], [(2, 1.0), (1, 1.0)]):
         for first in range(len(own)):
@@ -349,7 +350,7 @@ def test_transitions_by_a_plain_loop():
 
 def test_surroundings_leave_the_person_out():
     history, past = queries([(0, 1, 5.0, 0), (1, 2, 5.0, DAY), (1, 3, 2.0, 400 * DAY)])
-    found = closed_form.TemporalPopularity(days=10).fit(history, 5).score(past)
+    found = closed_form.TemporalPopularity(days=10).fit(history, Items.unnamed(5)).score(past)
     np.testing.assert_allclose(found[0], np.log1p([0, 0, np.exp(-0.1), 0, 0]), rtol=1e-5)
     assert found[1].sum() == 0
 
@@ -363,7 +364,7 @@ def test_surroundings_by_a_plain_loop(seed, days):
         (u, i, float(random.integers(1, 6)), int(random.integers(0, 3_000)) * DAY) for u in range(6) for i in range(9)
     ]
     history, past = queries([row for row in rows if random.random() < 0.7])
-    found = closed_form.TemporalPopularity(days).fit(history, 9).score(past)
+    found = closed_form.TemporalPopularity(days).fit(history, Items.unnamed(9)).score(past)
     for row, user in enumerate(past.user):
         moment = history.loc[history["user"] == user, "timestamp"].max()
         expected = np.zeros(9)
@@ -379,7 +380,7 @@ def test_content_columns_reproduce_ease_when_content_is_the_identity():
     dataset, _ = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.unique(history["user"])[:9], dataset.n_items)
-    model = closed_form.ContentEASE(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.n_items)
+    model = closed_form.ContentEASE(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.items)
     x = closed_form.RECENT.without_recency().matrix(by_user(history, dataset.n_items))
     weights = closed_form.RECENT.matrix(past)
     np.testing.assert_allclose(model.score(past), weights @ inverse(x.T @ x, 50.0) @ (x.T @ x).toarray(), atol=1e-4)
@@ -389,7 +390,7 @@ def test_films_from_the_future_are_marked():
     year_2000 = int(30.5 * 365.25 * DAY)
     _, past = queries([(0, 1, 5.0, year_2000)])
     years = np.array([1990.0, 2000.0, 2001.0, np.nan, 2015.0])
-    marked = closed_form.NotYetReleased(years).fit(pd.DataFrame(), 5).score(past)
+    marked = closed_form.NotYetReleased(years).fit(pd.DataFrame(), Items.unnamed(5)).score(past)
     assert marked.tolist() == [[0, 0, 1, 0, 1]]
 
 
@@ -397,7 +398,7 @@ def test_expected_stars_by_a_plain_loop():
     history, past = queries([(0, 1, 5.0, 1), (0, 2, 3.0, 2), (1, 2, 1.0, 1), (1, 3, 2.0, 2), (2, 1, 4.0, 5)])
     content = np.array([[0.0], [1], [-1], [0.5], [1]])
     content = (content - content[1:4].mean(0)).astype("float32")
-    model = ratings.ContentBiases(content, l2=2.0, ridge=1.0).fit(history, 5)
+    model = ratings.ContentBiases(content, l2=2.0, ridge=1.0).fit(history, Items.unnamed(5))
     habit = model.habits(past)
     for row in range(3):
         own = history[history["user"] == row]
@@ -416,9 +417,9 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
         [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
         columns=["user", "item", "rating", "timestamp"],
     )
-    expected = ratings.ContentBiases(np.zeros((8, 1), "float32")).fit(history, 8)
+    expected = ratings.ContentBiases(np.zeros((8, 1), "float32")).fit(history, Items.unnamed(8))
     past = Queries.of(history, np.arange(6), 8)
-    model = ratings.ResidualUserKNN(expected, overlap=3.0).fit(history, 8)
+    model = ratings.ResidualUserKNN(expected, overlap=3.0).fit(history, Items.unnamed(8))
     away = past.matrix(expected.residuals(past)).toarray().astype("float64")
     rated = past.matrix().toarray() > 0
     for user, item in ((0, 3), (4, 1)):
@@ -453,7 +454,7 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
         }
     )
     past = Queries.of(history, np.array([0]), 30)
-    expected = ratings.ContentBiases(content).fit(history, 30)
+    expected = ratings.ContentBiases(content).fit(history, Items.unnamed(30))
     away = expected.residuals(past)
     taste = ratings.UserGaussianProcess(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
     reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(content[:20], away)
@@ -461,7 +462,10 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
     found = taste.predict(past, np.zeros(10, int), asked, np.zeros(10))
     np.testing.assert_allclose(found, reference.predict(content[20:]), atol=1e-4)
     mood = ratings.UserGaussianProcess(
-        ratings.ContentBiases(content[:, :1] * 0).fit(history, 30), sitting=(1.0, 300.0), day=(0.0, 1.0), noise=2.0
+        ratings.ContentBiases(content[:, :1] * 0).fit(history, Items.unnamed(30)),
+        sitting=(1.0, 300.0),
+        day=(0.0, 1.0),
+        noise=2.0,
     )
     times = history["timestamp"].to_numpy()[:, None].astype("float64")
     usual = mood.expected.residuals(past)
@@ -479,8 +483,8 @@ def test_one_topic_and_one_interest_is_likeness():
     dataset, text = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.arange(8), dataset.n_items)
-    one = closed_form.MultiInterest(text, topics=1, interests=1).fit(history, dataset.n_items).score(past)
-    mean = closed_form.ContentSimilarity(text).fit(history, dataset.n_items).score(past)
+    one = closed_form.MultiInterest(text, topics=1, interests=1).fit(history, dataset.items).score(past)
+    mean = closed_form.ContentSimilarity(text).fit(history, dataset.items).score(past)
     for row in range(8):
         assert np.corrcoef(one[row], mean[row])[0, 1] == pytest.approx(1, abs=1e-5)
 
@@ -491,8 +495,8 @@ def test_two_tastes_are_two_interests():
     encodings /= np.linalg.norm(encodings, axis=1, keepdims=True)
     history, past = queries([(0, 0, 5.0, 1), (0, 1, 5.0, 2), (0, 2, 5.0, 3), (0, 3, 5.0, 4)], 7)
     between, near = 4, [5, 6]
-    mean = closed_form.ContentSimilarity(encodings).fit(history, 7).score(past)[0]
-    nearest = closed_form.MultiInterest(encodings, topics=2, interests=2).fit(history, 7).score(past)[0]
+    mean = closed_form.ContentSimilarity(encodings).fit(history, Items.unnamed(7)).score(past)[0]
+    nearest = closed_form.MultiInterest(encodings, topics=2, interests=2).fit(history, Items.unnamed(7)).score(past)[0]
     assert mean[between] > mean[near].max() and nearest[between] < nearest[near].min()
 
 

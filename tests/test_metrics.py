@@ -9,6 +9,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation import metrics
 
@@ -34,7 +35,9 @@ def random_fold(seed: int, n_users: int = 7, n_items: int = 15) -> tuple[Fold, n
     history = pd.DataFrame({"user": user, "item": item, "rating": 4.0, "timestamp": generator.permutation(len(user))})
     candidates = (generator.random(n_items) < 0.8) | (kind == 2).any(0)
     targets = scipy.sparse.csr_array(kind == 2)
-    fold = Fold(history, Queries.of(history, np.arange(n_users), n_items), targets, candidates, n_users)
+    fold = Fold(
+        history, Queries.of(history, np.arange(n_users), n_items), targets, candidates, n_users, Items.unnamed(n_items)
+    )
     return fold, generator.integers(0, 6, size=(n_users, n_items)).astype("float32")
 
 
@@ -73,7 +76,9 @@ def plain(seed: int, n_lists: int = 30, n_items: int = 40) -> tuple[Fold, np.nda
     labels[:, 0] = True
     nothing = pd.DataFrame({"user": [], "item": [], "rating": [], "timestamp": []})
     queries = Queries.of(nothing, np.arange(n_lists), n_items)
-    return Fold(nothing, queries, scipy.sparse.csr_array(labels), np.ones(n_items, bool), n_lists), scores
+    return Fold(
+        nothing, queries, scipy.sparse.csr_array(labels), np.ones(n_items, bool), n_lists, Items.unnamed(n_items)
+    ), scores
 
 
 @pytest.mark.parametrize("k", [1, 3, 10])

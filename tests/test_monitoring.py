@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import evaluate, rmse
@@ -41,7 +42,7 @@ def fold() -> Fold:
 
     targets = scipy.sparse.csr_array(np.eye(N_ITEMS, dtype=bool)[[7, 8, 0]])
     queries = Queries.of(HISTORY, np.array([0, 1, 2]), N_ITEMS)
-    return Fold(HISTORY, queries, targets, np.ones(N_ITEMS, bool), N_USERS)
+    return Fold(HISTORY, queries, targets, np.ones(N_ITEMS, bool), N_USERS, Items.unnamed(N_ITEMS))
 
 
 def test_each_rating_is_predicted_from_the_history_of_its_user(model: JointModel) -> None:

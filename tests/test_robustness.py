@@ -7,6 +7,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.robustness import KINDS, corrupt, stress
@@ -33,7 +34,9 @@ def fold_of(seed: int) -> Fold:
     targets = np.zeros((10, N_ITEMS), bool)
     targets[asked, order[asked, 15]] = targets[asked, order[asked, 15 + asked % 2]] = True
     queries = Queries.of(history, asked, N_ITEMS)
-    return Fold(history, queries, scipy.sparse.csr_array(targets), np.ones(N_ITEMS, bool), N_USERS)
+    return Fold(
+        history, queries, scipy.sparse.csr_array(targets), np.ones(N_ITEMS, bool), N_USERS, Items.unnamed(N_ITEMS)
+    )
 
 
 def rows_of(history: pd.DataFrame) -> set[tuple[float, ...]]:
@@ -97,7 +100,9 @@ def test_what_cannot_be_disturbed_is_refused() -> None:
 def test_a_log_that_is_full_has_no_room_for_more() -> None:
     fold = fold_of(0)
     pairs = pd.MultiIndex.from_product([range(N_USERS), range(N_ITEMS)], names=["user", "item"]).to_frame(index=False)
-    full = Fold(pairs.assign(rating=5.0, timestamp=1), fold.queries, fold.targets[:, :], fold.candidates, N_USERS)
+    full = Fold(
+        pairs.assign(rating=5.0, timestamp=1), fold.queries, fold.targets[:, :], fold.candidates, N_USERS, fold.items
+    )
     with pytest.raises(ValueError, match="pairs are free"):
         corrupt(full, "injected", 0.5)
 
@@ -106,7 +111,7 @@ def test_stress_shows_the_clean_log_and_each_disturbed_one() -> None:
     fold = fold_of(3)
 
     def fit(fold: Fold) -> Popularity:
-        return Popularity().fit(fold.history, fold.n_items)
+        return Popularity().fit(fold.history, fold.items)
 
     table = stress(fit, fold, shares=[0.5], k=5, seed=4)
     assert list(zip(table["kind"], table["share"], strict=True)) == [(kind, s) for kind in KINDS for s in (0.0, 0.5)]

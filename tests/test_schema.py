@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.items import natural_title
+from recfuse_lib.data.schema import Dataset
 
 
 def interactions(**changes: list[Any]) -> pd.DataFrame:

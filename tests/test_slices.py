@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation import slices
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
@@ -72,7 +73,7 @@ def small() -> tuple[Ranking, Fold]:
     """Two people, four items: item 0 in the head, 1 and 2 in the tail, 3 cold."""
     history = pd.DataFrame({"user": [0, 1, 2], "item": [0, 0, 0], "rating": 5.0, "timestamp": 1})
     targets = scipy.sparse.csr_array(np.array([[1, 1, 1, 0], [1, 0, 0, 1]], bool))
-    fold = Fold(history, Queries.of(history, np.array([3, 4]), 4), targets, np.ones(4, bool), 5)
+    fold = Fold(history, Queries.of(history, np.array([3, 4]), 4), targets, np.ones(4, bool), 5, Items.unnamed(4))
     return Ranking(2, pd.DataFrame(), 1.0, np.array([[0, 1], [2, -1]])), fold
 
 
@@ -89,7 +90,7 @@ def test_targets_are_counted_and_found_by_slice() -> None:
 def test_one_slice_of_all_items_has_the_recall_of_evaluate() -> None:
     dataset = movielens.load()
     fold = splits.warm(dataset).validation
-    ranking = evaluate(Popularity().fit(fold.history, fold.n_items), fold)
+    ranking = evaluate(Popularity().fit(fold.history, fold.items), fold)
     counts = np.bincount(fold.history["item"], minlength=fold.n_items)
     everything = pd.Categorical(np.full(fold.n_items, "all"))
     whole = slices.by_target(ranking, fold, everything)

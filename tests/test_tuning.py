@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.training.tuning import search
 
@@ -26,7 +27,9 @@ def fold() -> Fold:
 
     history = pd.DataFrame({"user": [0, 1], "item": [0, 0], "rating": 5.0, "timestamp": 1})
     targets = scipy.sparse.csr_array(np.eye(8, dtype=bool)[[3, 3]])
-    return Fold(history, Queries.of(history, np.array([0, 1]), 8), targets, np.ones(8, bool), n_users=2)
+    return Fold(
+        history, Queries.of(history, np.array([0, 1]), 8), targets, np.ones(8, bool), n_users=2, items=Items.unnamed(8)
+    )
 
 
 def test_the_best_point_of_the_whole_grid_is_found(fold: Fold) -> None:

@@ -118,8 +118,8 @@ def stronger(answer: Any) -> str | None:
     fold = _validation()
     missing = [name for name in ("fit", "score") if not hasattr(answer, name)]
     if missing:
-        return f"Hand in an object with fit(history, n_items) and score(queries); yours has no {missing[0]}."
-    reached = evaluate(answer.fit(fold.history, fold.n_items), fold).summary()["ndcg@10"]
+        return f"Hand in an object with fit(history, items) and score(queries); yours has no {missing[0]}."
+    reached = evaluate(answer.fit(fold.history, fold.items), fold).summary()["ndcg@10"]
     if reached < 0.06:
         return f"NDCG@10 is {reached:.3f}, about that of popularity. Does the model use the person's history?"
     return None if reached > TO_BEAT else f"NDCG@10 is {reached:.4f}; more than {TO_BEAT} is asked for. Go on."

@@ -141,7 +141,7 @@ def chance_of_top(answer: Callable[..., float]) -> str | None:
 def calibrated(answer: Any) -> str | None:
     missing = [name for name in ("fit", "score") if not hasattr(answer, name)]
     if missing:
-        return f"Hand in an object with fit(history, n_items) and score(queries); yours has no {missing[0]}."
+        return f"Hand in an object with fit(history, items) and score(queries); yours has no {missing[0]}."
     plain_ndcg, plain_distance = _judged(EASE(100.0))
     ndcg, distance = _judged(answer)
     if distance > MISCALIBRATION_KEPT * plain_distance:
@@ -156,7 +156,7 @@ def calibrated(answer: Any) -> str | None:
 def _judged(model: Any) -> tuple[float, float]:
     """NDCG@10 and mean miscalibration on validation."""
     fold, shares = _validation()
-    fitted: Scorer = model.fit(fold.history, fold.n_items)
+    fitted: Scorer = model.fit(fold.history, fold.items)
     ranking = evaluate(fitted, fold)
     distance = beyond_accuracy.miscalibration(ranking.items, fold.queries, shares)
     return ranking.summary()["ndcg@10"], float(np.nanmean(distance))

@@ -49,8 +49,8 @@ class Calibrated:
         self.weight, self.candidates = weight, candidates
         self.shares, _ = beyond_accuracy.genre_shares(movielens.load().catalogue["genres"])
 
-    def fit(self, history, n_items):
-        self.model = EASE(100.0).fit(history, n_items)
+    def fit(self, history, items):
+        self.model = EASE(100.0).fit(history, items)
         return self
 
     def score(self, queries):

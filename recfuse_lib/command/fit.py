@@ -256,12 +256,12 @@ def fitted_with(name: str, settings: Settings, fold: Fold, fitted: dict[str, Any
     own = {key: value for key, value in settings.items() if key not in ("half_life", "floor")}
     key = json.dumps([name, own, len(fold.history)])
     if name == "popularity":
-        return Popularity(own["half_life_days"] or np.inf).fit(fold.history, fold.n_items)
+        return Popularity(own["half_life_days"] or np.inf).fit(fold.history, fold.items)
     weighting = Weighting(own.pop("low_rating"), settings["half_life"] or np.inf, settings["floor"])
     if fitted.get(name, ("", None))[0] != key:
         fitted.pop(name, None)
         model = (EASE if name == "EASE" else ItemKNN)(**own, weighting=weighting)
-        fitted[name] = key, model.fit(fold.history, fold.n_items)
+        fitted[name] = key, model.fit(fold.history, fold.items)
     again = copy.copy(fitted[name][1])
     again.weighting = weighting
     return again

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,33 +14,15 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.assembly import assemble, part
-from recfuse_lib.data.columns import plain
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.media import Media
 from recfuse_lib.data.positives import Positives
-from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, TEXT
-
-YEARS = (1800, 2100)
-
-_ARTICLE = re.compile(
-    r"^(?P<title>[^(]+?), (?P<article>The|A|An|Les|Le|La|L'|Il|El|Los|Las|Das|Der|Die)(?P<rest>$| \()"
-)
 
 
-def natural_title(title: str) -> str:
-    """Puts the article of a library-sorted title back in front.
-
-    >>> natural_title("Hangover, The"), natural_title("Jetée, La")
-    ('The Hangover', 'La Jetée')
-    """
-    return _ARTICLE.sub(
-        lambda match: f"{match['article']} {match['title']}{match['rest']}".replace("' ", "'", 1), title
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Interactions, the catalogue they refer to, and the people, validated and in a fixed order.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset(Items):
+    """The items of a catalogue, what people did with them, and the people, validated and in a fixed order.
 
     `recfuse_lib.data.read.read` makes one from files, `Dataset.of` from tables; `movielens.load`, `ml100k.load`,
     `public_formats.load` and a `Market` have one.
@@ -51,8 +32,6 @@ class Dataset:
         interactions: `user_id`, `item_id`, `signal` (as "rating" or "purchase") and, where there are any, `value`
             (stars, plays; float64) and `timestamp` (int64, seconds since 1970); each pair once, ordered by time, then
             user, then item.
-        catalogue: `item_id` and the attributes, one row an item; the position of a row is the *item code*.
-        roles: Attribute of the catalogue → its role (`roles.ROLES`).
         users: `user_id` and the attributes of everybody who has interactions, or None. They serve slices and fairness
             and are no features.
         user_roles: Attribute of the users → its role.
@@ -71,8 +50,6 @@ class Dataset:
 
     name: str
     interactions: pd.DataFrame
-    catalogue: pd.DataFrame
-    roles: Mapping[str, str]
     users: pd.DataFrame | None
     user_roles: Mapping[str, str]
     positives: Positives
@@ -140,8 +117,9 @@ class Dataset:
         return len(self.user_ids)
 
     @property
-    def n_items(self) -> int:
-        return len(self.catalogue)
+    def items(self) -> Items:
+        """The items alone, without what anybody did with them: what a model is fitted with."""
+        return Items(**{one.name: getattr(self, one.name) for one in dataclasses.fields(Items)})
 
     @property
     def has_times(self) -> bool:
@@ -207,60 +185,3 @@ class Dataset:
                 "add it to the catalogue first"
             )
         return code
-
-    def columns(self, *roles: str) -> list[str]:
-        """Names of the catalogue's attributes in some roles, in the order of the catalogue."""
-        return [name for name, role in self.roles.items() if role in roles]
-
-    def _title_column(self) -> list[str]:
-        """The name of the column that titles are in, or nothing."""
-        texts = self.columns(TEXT)
-        return ([name for name in texts if plain(name) in ("title", "name", "headline")] or texts)[:1]
-
-    def titles(self) -> list[str]:
-        """What to call each item: its title as written, or its id where it has none."""
-        ids = self.catalogue["item_id"].astype("str")
-        column = self._title_column()
-        return (self.catalogue[column[0]].fillna(ids) if column else ids).tolist()
-
-    def labels(self) -> list[list[str]]:
-        """The labels of each item: those of all columns in the role `categories`."""
-        found: list[list[str]] = [[] for _ in range(self.n_items)]
-        for name in self.columns(CATEGORIES):
-            for own, cell in zip(found, self.catalogue[name], strict=True):
-                own += [label for label in cell.split(LABEL_SEPARATOR) if label]
-        return found
-
-    def texts(self) -> list[str]:
-        """One text an item for a language model: title, year, labels and whatever else is text; "" for nothing known.
-
-        Labels are the columns in the role `categories`.
-        """
-        first = self._title_column()
-        others = [name for name in self.columns(TEXT) if name not in first]
-        cells = [self.catalogue[name].fillna("") for name in (*first, *self.columns(CATEGORIES), *others)]
-        n_labels = len(self.columns(CATEGORIES))
-        rows = zip(*cells, strict=True) if cells else [()] * self.n_items
-        found = []
-        for row, year in zip(rows, self.years(), strict=True):
-            title, labels, more = row[: len(first)], row[len(first) :][:n_labels], row[len(first) + n_labels :]
-            found.append(_verbalise(title[0] if title else "", year, [one for one in labels if one], more))
-        return found
-
-    def years(self) -> np.ndarray:
-        """The year of each item, float64 (I,): of a column of years, else of the first date; NaN where unknown."""
-        numbers = [name for name in self.columns(NUMBER) if plain(name).endswith("year")]
-        if numbers:
-            years = self.catalogue[numbers[0]].to_numpy("float64", na_value=np.nan)
-            return np.where((years >= YEARS[0]) & (years <= YEARS[1]), years, np.nan)
-        if dates := self.columns(DATE):
-            days = pd.to_datetime(self.catalogue[dates[0]].astype("float64"), unit="s")
-            return days.dt.year.to_numpy("float64")
-        return np.full(self.n_items, np.nan)
-
-
-def _verbalise(title: str, year: float, labels: list[str], more: tuple[str, ...]) -> str:
-    when = "" if np.isnan(year) else f" ({int(year)})"
-    what = "".join(f" {one.replace(LABEL_SEPARATOR, ', ')}." for one in labels)
-    head = f"{natural_title(title)}{when}." if title or when else ""
-    return " ".join([f"{head}{what}", *filter(None, more)]).strip()

@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.sparse
 
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.schema import Dataset
 
 POSITIVE = 4.0
@@ -119,6 +120,7 @@ class Fold:
         targets: What each person went on to like, sparse bool (Q, n_items).
         candidates: The items that may be recommended, bool (n_items,).
         n_users: Number of users in the whole data set.
+        items: What is known of the items.
     """
 
     history: pd.DataFrame
@@ -126,6 +128,7 @@ class Fold:
     targets: scipy.sparse.csr_array
     candidates: np.ndarray
     n_users: int
+    items: Items
 
     @property
     def n_items(self) -> int:
@@ -269,6 +272,7 @@ def _fold(dataset: Dataset, history: pd.DataFrame, targets: pd.DataFrame, candid
         scipy.sparse.csr_array((np.ones(len(rows), bool), (rows, targets["item"])), shape=shape),
         candidates,
         dataset.n_users,
+        dataset.items,
     )
 
 
@@ -361,7 +365,7 @@ def rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> 
         (np.ones(len(position), bool), events["item"].to_numpy()[position], np.arange(len(position) + 1)),
         shape=(len(position), dataset.n_items),
     )
-    return Fold(history, queries, targets, known, dataset.n_users)
+    return Fold(history, queries, targets, known, dataset.n_users, dataset.items)
 
 
 def rating(dataset: Dataset, fold: int) -> RatingSplit:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
@@ -61,16 +62,17 @@ class BPR:
         self.weighting = weighting or Weighting()
         self.seed = seed
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> BPR:
+    def fit(self, history: pd.DataFrame, items: Items) -> BPR:
         """Learns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        x = self.weighting.without_recency().matrix(by_user(history, n_items))
-        memory.check(x.shape[0] * n_items, f"BPR for {x.shape[0]:,} people and {n_items:,} items", "leave some out")
+        x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
+        n_users, n_items = x.shape
+        memory.check(n_users * n_items, f"BPR for {n_users:,} people and {n_items:,} items", "leave some out")
         generator = np.random.default_rng(self.seed)
-        sizes = (x.shape[0], self.dimension), (n_items, self.dimension)
+        sizes = (x.shape[0], self.dimension), (items.n_items, self.dimension)
         people, self.items = (
             generator.normal(0, START / np.sqrt(self.dimension), size).astype("float32") for size in sizes
         )
-        self.biases = np.zeros(n_items, "float32")
+        self.biases = np.zeros(items.n_items, "float32")
         learned = (people, self.items, self.biases)
         squares = [np.full_like(values, 1e-8) for values in learned]
         user, liked, weight = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr)), x.indices, x.data
@@ -80,7 +82,7 @@ class BPR:
             order = generator.permutation(len(user))
             for start in range(0, len(order), self.batch_size):
                 part = order[start : start + self.batch_size]
-                other = generator.integers(0, n_items, len(part))
+                other = generator.integers(0, items.n_items, len(part))
                 kept = ~chosen[user[part], other]
                 part, other = part[kept], other[kept]
                 steps = gradients(*learned, user[part], liked[part], other, weight[part], self.l2)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models.ease import inverse
@@ -45,9 +46,9 @@ class Transitions:
     def __init__(self, window: int = 20, tau: float = 6.0, shrinkage: float = 5.0) -> None:
         self.window, self.tau, self.shrinkage = window, tau, shrinkage
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> Transitions:
+    def fit(self, history: pd.DataFrame, items: Items) -> Transitions:
         """Counts the pairs of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        past = by_user(history, n_items)
+        past = by_user(history, items.n_items)
         weight = _liked(past.rating)
         owner = np.repeat(np.arange(len(past)), past.lengths)
         rows, columns, values = [], [], []
@@ -59,7 +60,8 @@ class Transitions:
             columns += [second, first]
             values += [near * weight[steps:][same], 0.5 * near * weight[:-steps][same]]
         entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))) if rows else None
-        pairs = scipy.sparse.csr_array(entries if entries else (n_items, n_items), shape=(n_items, n_items))
+        shape = items.n_items, items.n_items
+        pairs = scipy.sparse.csr_array(entries if entries else shape, shape=shape)
         out, into = (np.asarray(pairs.sum(axis=axis)).ravel() + self.shrinkage for axis in (1, 0))
         scaled = scipy.sparse.diags_array(1 / out) @ pairs @ scipy.sparse.diags_array(1 / np.sqrt(into))
         self.pairs = scaled.astype("float32")
@@ -87,11 +89,11 @@ class TemporalPopularity:
     def __init__(self, days: float = 30.0) -> None:
         self.days = days
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> TemporalPopularity:
+    def fit(self, history: pd.DataFrame, items: Items) -> TemporalPopularity:
         """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time, and by person."""
         ordered = history.sort_values(["timestamp", "user", "item"])
         self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
-        self.weight, self.past = _liked(ordered["rating"].to_numpy()), by_user(history, n_items)
+        self.weight, self.past = _liked(ordered["rating"].to_numpy()), by_user(history, items.n_items)
         ends = zip(self.past.indptr, self.past.indptr[1:], strict=False)
         self.own = {user: slice(*between) for user, between in zip(self.past.user.tolist(), ends, strict=True)}
         return self
@@ -129,7 +131,7 @@ class ContentSimilarity:
     def __init__(self, encodings: np.ndarray) -> None:
         self.encodings = np.asarray(encodings, "float32")
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ContentSimilarity:
+    def fit(self, history: pd.DataFrame, items: Items) -> ContentSimilarity:
         """Nothing is learned."""
         return self
 
@@ -159,7 +161,7 @@ class MultiInterest:
     def __init__(self, encodings: np.ndarray, topics: int = 48, interests: int = 8) -> None:
         self.encodings, self.topics, self.interests = np.asarray(encodings, "float32"), topics, interests
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> MultiInterest:
+    def fit(self, history: pd.DataFrame, items: Items) -> MultiInterest:
         """Clusters the items of `history`."""
         from sklearn.cluster import KMeans
 
@@ -203,19 +205,19 @@ class ContentEASE:
     def __init__(self, content: np.ndarray, l2: float = 300.0, ridge: float = 15.0) -> None:
         self.content, self.l2, self.ridge = content, l2, ridge
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ContentEASE:
+    def fit(self, history: pd.DataFrame, items: Items) -> ContentEASE:
         """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`).
 
         Raises:
             DataError: The inverse does not fit into memory.
         """
-        x = RECENT.without_recency().matrix(by_user(history, n_items))
+        x = RECENT.without_recency().matrix(by_user(history, items.n_items))
         counts = np.asarray((x > 0).sum(axis=0)).ravel()
         known = np.flatnonzero(counts)
         weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
         gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
         wanted = np.linalg.solve(gram, (x[:, known] @ weighted).T)
-        if x.shape[0] > n_items:
+        if x.shape[0] > items.n_items:
             alike = inverse(x.T @ x, self.l2) @ (x.T @ wanted.T)
         else:
             alike = x.T @ (inverse(x @ x.T, self.l2) @ wanted.T)
@@ -237,10 +239,10 @@ class ContentPopularity:
     def __init__(self, content: np.ndarray | None = None) -> None:
         self.content = content
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ContentPopularity:
+    def fit(self, history: pd.DataFrame, items: Items) -> ContentPopularity:
         """Counts the positives of `history`, and fits the prediction to the items that it knows."""
         liked = history.loc[history["rating"] >= POSITIVE, "item"]
-        self.level = np.log1p(np.bincount(liked, minlength=n_items))
+        self.level = np.log1p(np.bincount(liked, minlength=items.n_items))
         if self.content is not None:
             known = np.unique(history["item"])
             rows, mean = self.content[known], self.level[known].mean()
@@ -266,14 +268,14 @@ class ReleaseYears:
     def __init__(self, years: np.ndarray, tau: float = 4.0) -> None:
         self.years, self.tau = years, tau
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ReleaseYears:
+    def fit(self, history: pd.DataFrame, items: Items) -> ReleaseYears:
         """Takes the median year of `history` for an item whose year is unknown."""
         known = self.years[history["item"]]
         typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
         self.filled = np.where(np.isfinite(self.years), self.years, typical)
         span, self.place = np.unique(self.filled, return_inverse=True)
-        self.of_year = np.zeros((n_items, len(span)), "float32")
-        self.of_year[np.arange(n_items), self.place] = 1
+        self.of_year = np.zeros((items.n_items, len(span)), "float32")
+        self.of_year[np.arange(items.n_items), self.place] = 1
         self.kernel = np.exp(-np.abs(span[:, None] - span) / self.tau).astype("float32")
         return self
 
@@ -293,7 +295,7 @@ class NotYetReleased:
     def __init__(self, years: np.ndarray) -> None:
         self.years = years
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> NotYetReleased:
+    def fit(self, history: pd.DataFrame, items: Items) -> NotYetReleased:
         """Nothing is learned."""
         return self
 

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, NUMBER
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
@@ -30,7 +31,7 @@ DIMENSIONS = (
 class Dimension(Protocol):
     """A tower that is fitted on a history and scores all items for each query."""
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> Self: ...
+    def fit(self, history: pd.DataFrame, items: Items) -> Self: ...
 
     def score(self, queries: Queries) -> np.ndarray: ...
 

@@ -11,6 +11,7 @@ import scipy.linalg.lapack
 import scipy.sparse
 
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
@@ -36,7 +37,7 @@ class EASE:
 
     Example:
         >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "rating": 5.0, "timestamp": [1, 2, 3]})
-        >>> model = EASE(l2=1.0).fit(history, n_items=3)
+        >>> model = EASE(l2=1.0).fit(history, Items.unnamed(3))
         >>> model.score(Queries.of(history, np.array([1]), 3)).round(2)
         array([[0.  , 0.33, 0.  ]], dtype=float32)
 
@@ -48,14 +49,14 @@ class EASE:
         self.l2 = l2
         self.weighting = weighting or Weighting()
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> EASE:
+    def fit(self, history: pd.DataFrame, items: Items) -> EASE:
         """Solves for B from `history` (columns `user`, `item`, `rating`, `timestamp`).
 
         Raises:
             DataError: The inverse does not fit into memory.
         """
-        x = self.weighting.without_recency().matrix(by_user(history, n_items))
-        self.by_items = x.shape[0] > n_items
+        x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
+        self.by_items = x.shape[0] > items.n_items
         if self.by_items:
             self.b = inverse(x.T @ x, self.l2)
             self.b /= -np.diagonal(self.b).copy()

@@ -259,12 +259,11 @@ class FusedModel:
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             content = self.dimensions.content(known)
             self.towers = {
-                name: self.dimensions.make(name, known, content).fit(events, self.dataset.n_items)
-                for name in self.names
+                name: self.dimensions.make(name, known, content).fit(events, self.dataset.items) for name in self.names
             }
             if self.task_weight:
-                self.expected = ratings.ContentBiases(content).fit(events, self.dataset.n_items)
-                self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, self.dataset.n_items)
+                self.expected = ratings.ContentBiases(content).fit(events, self.dataset.items)
+                self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, self.dataset.items)
         self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")

@@ -91,7 +91,7 @@ def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray,
     entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
     wanted = scipy.sparse.csr_array(entries, shape=(len(users), dataset.n_items))
     queries = Queries.of(history, users, dataset.n_items)
-    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users)
+    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users, dataset.items)
     return fold.drawn(MOST, seed=DRAWN_BY)
 
 

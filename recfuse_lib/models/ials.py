@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
@@ -51,15 +52,16 @@ class ImplicitALS:
         self.weighting = weighting or Weighting()
         self.seed = seed
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ImplicitALS:
+    def fit(self, history: pd.DataFrame, items: Items) -> ImplicitALS:
         """Factorises `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        x = self.weighting.without_recency().matrix(by_user(history, n_items))
+        x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
         larger = max(x.shape)
         needed = 4 * self.dimension**2 * larger
         memory.check(needed, f"iALS with {self.dimension} factors for {larger:,} rows", "take fewer factors")
         transposed = x.T.tocsr()
         generator = np.random.default_rng(self.seed)
-        self.items = generator.normal(0, 0.1 / np.sqrt(self.dimension), (n_items, self.dimension)).astype("float32")
+        start = generator.normal(0, 0.1 / np.sqrt(self.dimension), (items.n_items, self.dimension))
+        self.items = start.astype("float32")
         for _ in range(self.iterations):
             users = self._solve(x, self.items)
             self.items = self._solve(transposed, users)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
@@ -37,9 +38,9 @@ class ItemKNN:
         self.shrinkage = shrinkage
         self.weighting = weighting or Weighting()
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ItemKNN:
+    def fit(self, history: pd.DataFrame, items: Items) -> ItemKNN:
         """Computes the similarities of the items of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        x = self.weighting.without_recency().matrix(by_user(history, n_items))
+        x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
         norms = np.sqrt(np.asarray(x.multiply(x).sum(0)))
         known = np.flatnonzero(norms)  # what nobody has liked has no similarity to anything
         x, norms = x[:, known], norms[known]
@@ -58,7 +59,7 @@ class ItemKNN:
             columns.append(known[kept].ravel())
             values.append(np.take_along_axis(similarity, kept, axis=1).ravel())
         entries = _joined(values), (_joined(rows), _joined(columns))
-        self.similarity = scipy.sparse.csr_array(entries, (n_items, n_items), dtype="float32")
+        self.similarity = scipy.sparse.csr_array(entries, (items.n_items, items.n_items), dtype="float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:

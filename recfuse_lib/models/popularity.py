@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 
 SECONDS_PER_DAY = 86_400
@@ -21,7 +22,7 @@ class Popularity:
 
     Example:
         >>> history = pd.DataFrame({"user": [0, 1, 1], "item": [2, 2, 0], "rating": [5.0, 4, 1], "timestamp": 1})
-        >>> model = Popularity().fit(history, n_items=3)
+        >>> model = Popularity().fit(history, Items.unnamed(3))
         >>> model.score(Queries.of(history, np.array([0]), 3))
         array([[0., 0., 2.]], dtype=float32)
     """
@@ -29,12 +30,12 @@ class Popularity:
     def __init__(self, half_life_days: float = np.inf) -> None:
         self.half_life_days = half_life_days
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> Popularity:
+    def fit(self, history: pd.DataFrame, items: Items) -> Popularity:
         """Counts the positives of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         liked = history[history["rating"] >= POSITIVE]
         age = (history["timestamp"].max() - liked["timestamp"]) / SECONDS_PER_DAY
         weights = np.exp2(-age / self.half_life_days)
-        self.counts = np.bincount(liked["item"], weights, minlength=n_items).astype("float32")
+        self.counts = np.bincount(liked["item"], weights, minlength=items.n_items).astype("float32")
         return self
 
     def score(self, queries: Queries) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
 
@@ -34,18 +35,18 @@ class ContentBiases:
     def __init__(self, content: np.ndarray, l2: float = 4.0, ridge: float = 6.0) -> None:
         self.content, self.l2, self.ridge = content, l2, ridge
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ContentBiases:
+    def fit(self, history: pd.DataFrame, items: Items) -> ContentBiases:
         """Solves for μ, b_i and w in turns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
         user, item = history["user"].to_numpy(), history["item"].to_numpy()
         rating = history["rating"].to_numpy("float64")
-        self.mean, self.count = rating.mean(), np.bincount(item, minlength=n_items)
+        self.mean, self.count = rating.mean(), np.bincount(item, minlength=items.n_items)
         known, by_person = np.flatnonzero(self.count), np.bincount(user)
-        self.suggested, self.of_item, habit = np.zeros(n_items), np.zeros(n_items), np.zeros(len(by_person))
+        self.suggested, self.of_item, habit = np.zeros(items.n_items), np.zeros(items.n_items), np.zeros(len(by_person))
         sure = self.count[known] / (self.count[known] + self.l2)
         rows = self.content[known].astype("float64")
         gram = (rows * sure[:, None]).T @ rows + self.ridge * np.eye(rows.shape[1])
         for _ in range(ROUNDS):
-            total = np.bincount(item, rating - self.mean - habit[user], minlength=n_items)
+            total = np.bincount(item, rating - self.mean - habit[user], minlength=items.n_items)
             standing = total[known] / self.count[known]
             middle = np.average(standing, weights=sure)
             weights = np.linalg.solve(gram, (rows * sure[:, None]).T @ (standing - middle))
@@ -54,7 +55,7 @@ class ContentBiases:
             habit = np.bincount(user, rating - self.mean - self.of_item[item]) / (by_person + self.l2)
         left = np.square(rating - self.mean - habit[user] - self.of_item[item])
         usual = left.mean()
-        squares = np.bincount(item, left, minlength=n_items)
+        squares = np.bincount(item, left, minlength=items.n_items)
         self.spread = np.sqrt((squares + self.l2 * usual) / (self.count + self.l2))
         return self
 
@@ -91,9 +92,9 @@ class ResidualUserKNN:
     def __init__(self, expected: ContentBiases, overlap: float = 20.0) -> None:
         self.expected, self.overlap = expected, overlap
 
-    def fit(self, history: pd.DataFrame, n_items: int) -> ResidualUserKNN:
+    def fit(self, history: pd.DataFrame, items: Items) -> ResidualUserKNN:
         """Keeps the deviations of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
-        past = by_user(history, n_items)
+        past = by_user(history, items.n_items)
         self.people, self.rated = past.user, past.matrix()
         self.away = past.matrix(self.expected.residuals(past))
         self.by_item = self.away.T.tocsr()

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.models import memory
@@ -52,7 +53,7 @@ class SASRec:
 
     Example:
         >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "rating": 5.0, "timestamp": [1, 2, 3]})
-        >>> model = SASRec(dimension=4, length=4, epochs=1).fit(history, n_items=3)
+        >>> model = SASRec(dimension=4, length=4, epochs=1).fit(history, Items.unnamed(3))
         >>> model.score(Queries.of(history, np.array([1]), 3)).shape
         (1, 3)
 
@@ -89,13 +90,13 @@ class SASRec:
         self.length = length
 
     def fit(
-        self, history: pd.DataFrame, n_items: int, callbacks: list[keras.callbacks.Callback] | None = None
+        self, history: pd.DataFrame, items: Items, callbacks: list[keras.callbacks.Callback] | None = None
     ) -> SASRec:
         """Trains from the beginning on `history` (columns `user`, `item`, `rating`, `timestamp`).
 
         Args:
             history: The events.
-            n_items: I.
+            items: What is known of the items.
             callbacks: Keras callbacks; they may call `score` while the training runs.
 
         Raises:
@@ -105,13 +106,13 @@ class SASRec:
         if events.empty:
             raise ValueError("there are no events to learn from")
         rows = sequences(events, self.length, self.length)
-        inputs = {"history": _padded(rows.history, rows.history_rating, n_items), "target": rows.target[..., 0]}
+        inputs = {"history": _padded(rows.history, rows.history_rating, items.n_items), "target": rows.target[..., 0]}
         inputs["counted"] = (rows.target_rating[..., 0] > 0) & (rows.history_rating > 0)
         if self.loss == "full":
-            needed = 12 * self.batch_size * self.length * n_items
+            needed = 12 * self.batch_size * self.length * items.n_items
             way_out = "take smaller batches, or loss='one', which draws one other item instead of scoring all"
-            memory.check(needed, f"SASRec, scoring {n_items:,} items at each step", way_out)
-        self.model = _Network(n_items, self.loss, **self.network)
+            memory.check(needed, f"SASRec, scoring {items.n_items:,} items at each step", way_out)
+        self.model = _Network(items.n_items, self.loss, **self.network)
         steps = -(-len(rows) // self.batch_size)
         size = -(-len(rows) // steps)
         inputs = {name: np.resize(values, (steps * size, self.length)) for name, values in inputs.items()}

@@ -15,8 +15,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.items import natural_title
 from recfuse_lib.data.positives import Positives
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle
@@ -32,7 +33,7 @@ def _items_alone(name: str, catalogue: pd.DataFrame) -> Dataset:
     """A data set that nobody has interactions in."""
     roles = {column: role for column, role in ROLES.items() if column in catalogue}
     nobody = pd.DataFrame(columns=["user_id", "item_id", "signal", "value", "timestamp"])
-    return Dataset(name, nobody, catalogue, roles, None, {}, Positives.parse("value>=4"))
+    return Dataset(name, nobody, None, {}, Positives.parse("value>=4"), catalogue=catalogue, roles=roles)
 
 
 class Catalogue:

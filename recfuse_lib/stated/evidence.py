@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.items import natural_title
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import POSITIVE, Queries
 
 LONGEST_TITLE = 60

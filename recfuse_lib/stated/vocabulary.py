@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.items import natural_title
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated.evidence import catalogue_groups, shown_title
 
 Concept = tuple[str, str]

@@ -18,7 +18,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.schema import Dataset, natural_title
+from recfuse_lib.data.items import natural_title
+from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated import wish_patterns
 
 MAX_CHARACTERS = 1_000

@@ -196,6 +196,7 @@ class Truth:
             scipy.sparse.csr_array(targets[asked]),
             candidates,
             dataset.n_users,
+            dataset.items,
         )
 
 
