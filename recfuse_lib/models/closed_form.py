@@ -16,6 +16,7 @@ import scipy.sparse
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
+from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import inverse
 
 DAY = 86_400
@@ -28,7 +29,7 @@ def _liked(rating: np.ndarray, low: float = RECENT.low_rating) -> np.ndarray:
     return np.where(rating >= POSITIVE, 1.0, low)
 
 
-class Transitions:
+class Transitions(Recommender):
     """Sequential: what stands near what in the order of people's histories.
 
         T_ji = Σ over ordered pairs with d steps between j and i of e^(−(d−1)/τ) w_i (half as much backwards),
@@ -67,7 +68,7 @@ class Transitions:
         self.pairs = scaled.astype("float32")
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         back = queries.steps_back()
         # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
@@ -77,7 +78,7 @@ class Transitions:
         return np.asarray((recent @ self.pairs).toarray(), "float32")
 
 
-class TemporalPopularity:
+class TemporalPopularity(Recommender):
     """Temporal: what other people rated around the time of a person's last interaction.
 
         s(u, i) = log(1 + Σ over others' ratings of i, less than 4 τ away, of w e^(−|t − t_u| / τ))
@@ -98,7 +99,7 @@ class TemporalPopularity:
         self.own = {user: slice(*between) for user, between in zip(self.past.user.tolist(), ends, strict=True)}
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items); zeros for an empty history, whose time is not known."""
         scores = np.zeros((len(queries), self.past.n_items), "float32")
         moments = last_moment(queries) / DAY
@@ -119,7 +120,7 @@ class TemporalPopularity:
         return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
 
 
-class ContentSimilarity:
+class ContentSimilarity(Recommender):
     """Semantic, or any content: how like an item is to what a person liked lately.
 
         s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
@@ -135,14 +136,14 @@ class ContentSimilarity:
         """Nothing is learned."""
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         weights = Weighting(half_life=20.0).matrix(queries)
         scores = (weights @ self.encodings) @ self.encodings.T
         return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
 
 
-class MultiInterest:
+class MultiInterest(Recommender):
     """Semantic, several interests a person: an item is held against the one of them that it is nearest to.
 
         p_uk = Σ_{j ∈ h_u, topic k} w_j e_j / √(Σ_j w_j + 1),   s(u, i) = max_k p_ukᵀ e_i
@@ -170,7 +171,7 @@ class MultiInterest:
         self.topic = clusters.predict(self.encodings)
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         weights = Weighting(half_life=20.0).matrix(queries)
         scores = np.zeros((len(queries), queries.n_items), "float32")
@@ -185,7 +186,7 @@ class MultiInterest:
         return scores
 
 
-class ContentEASE:
+class ContentEASE(Recommender):
     """Collaborative through content: EASE for items that nobody has rated.
 
     EASE's users × users form scores an item by its column x_i of the interactions (Steck, 2019):
@@ -224,12 +225,12 @@ class ContentEASE:
         self.alike = alike.astype("float32")
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         return np.asarray((RECENT.matrix(queries) @ self.alike) @ self.content.T, "float32")
 
 
-class ContentPopularity:
+class ContentPopularity(Recommender):
     """How often an item is liked, and how often one with such content would be:  log(1 + n_i), and Wᵀc_i beside it.
 
     Args:
@@ -250,12 +251,12 @@ class ContentPopularity:
             self.level = self.content @ np.linalg.solve(gram, rows.T @ (self.level[known] - mean))
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """The same for every query, float32 (Q, n_items)."""
         return np.repeat(np.asarray(self.level, "float32")[None], len(queries), axis=0)
 
 
-class ReleaseYears:
+class ReleaseYears(Recommender):
     """Attributes: is the item from the years that a person chooses?
 
         s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
@@ -279,13 +280,13 @@ class ReleaseYears:
         self.kernel = np.exp(-np.abs(span[:, None] - span) / self.tau).astype("float32")
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """s, float32 (Q, n_items)."""
         weights = queries.matrix(_liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8)))
         return np.asarray(np.log1p((weights @ self.of_year) @ self.kernel)[:, self.place], "float32")
 
 
-class NotYetReleased:
+class NotYetReleased(Recommender):
     """Attributes: 1 where a film is younger than the person's last interaction, and so did not exist for them.
 
     Args:
@@ -299,7 +300,7 @@ class NotYetReleased:
         """Nothing is learned."""
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """1 or 0, float32 (Q, n_items)."""
         year = 1970 + last_moment(queries) / (365.25 * DAY)
         return np.asarray(self.years[None] > year[:, None] + 0.3, "float32")

@@ -15,11 +15,12 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
+from recfuse_lib.models.contract import Recommender
 
 LARGE, BLOCK = 3_000, 1_024
 
 
-class EASE:
+class EASE(Recommender):
     """Embarrassingly shallow autoencoder.
 
         min_B ‖X − XB‖² + λ‖B‖²  with diag(B) = 0   ⟹   B = I − P · diag(P)⁻¹,   P = (XᵀX + λI)⁻¹
@@ -67,7 +68,7 @@ class EASE:
         self.x = x
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """Weighted histories times B, float32 (Q, n_items)."""
         history = self.weighting.matrix(queries)
         if self.by_items:

@@ -13,11 +13,12 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
+from recfuse_lib.models.contract import Recommender
 
 BLOCK = 1_024
 
 
-class ImplicitALS:
+class ImplicitALS(Recommender):
     """Every pair asks for the score 0 with weight `unobserved`, every interaction for the score 1 with weight w.
 
         min_{p,q} Σ_{(u,i) seen} w_ui (1 − p_uᵀq_i)² + α₀ Σ_{all u,i} (p_uᵀq_i)² + λ(Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
@@ -82,6 +83,6 @@ class ImplicitALS:
             solved[start : start + BLOCK] = np.linalg.solve(left, (block @ others)[:, :, None])[:, :, 0]
         return solved
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """Solves for each query's vector and multiplies it with the items', float32 (Q, n_items)."""
         return np.asarray(self._solve(self.weighting.matrix(queries), self.items) @ self.items.T)

@@ -13,11 +13,12 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
+from recfuse_lib.models.contract import Recommender
 
 BLOCK = 1_024
 
 
-class ItemKNN:
+class ItemKNN(Recommender):
     """Item-based nearest neighbours with a shrunk cosine.
 
         s(j, i) = x_jᵀ x_i / (‖x_j‖ ‖x_i‖ + `shrinkage`),   score(u, i) = Σ_{j ∈ h_u} w_j s(j, i)
@@ -62,7 +63,7 @@ class ItemKNN:
         self.similarity = scipy.sparse.csr_array(entries, (items.n_items, items.n_items), dtype="float32")
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """Weighted sums of similarities, float32 (Q, n_items)."""
         return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")
 

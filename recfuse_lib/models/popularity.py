@@ -10,11 +10,12 @@ import pandas as pd
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.models.contract import Recommender
 
 SECONDS_PER_DAY = 86_400
 
 
-class Popularity:
+class Popularity(Recommender):
     """Score of an item: its number of positives, each halved for every `half_life_days` of age at the end of the log.
 
     Args:
@@ -38,6 +39,6 @@ class Popularity:
         self.counts = np.bincount(liked["item"], weights, minlength=items.n_items).astype("float32")
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """The same scores for every query, float32 (Q, n_items)."""
         return np.tile(self.counts, (len(queries), 1))
