@@ -17,30 +17,23 @@ from typing import Any
 from unittest import mock
 
 import keras
-import keras_rs
 import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import Scorer, evaluate, mae, rmse
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
-from recfuse_lib.models.matrix_factorisation import (
-    AlphaMixture,
-    Biases,
-    MatrixFactorisation,
-    UserKNN,
-    factorise,
-    item_means,
-)
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 from recfuse_lib.training.tuning import search
+
+lesson = definitions("04_collaborative_filtering")
 
 COMMAND = "python benchmarks/collaborative_filtering.py"
 TRIALS = 12
@@ -84,16 +77,13 @@ DIFFERENCES = [
 """Pairs whose squared errors are compared on the same ratings."""
 
 BASELINES = ("ease", "ials", "item_knn", "popularity")
+LESSON = "notebooks/04_collaborative_filtering.ipynb"
 RANKING_CODE = (
     "recfuse_lib/data/weighting.py",
     *(f"recfuse_lib/models/{name}.py" for name in BASELINES),
-    *("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py", "recfuse_lib/models/matrix_factorisation.py"),
+    *("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/metrics.py", LESSON),
 )
-RATING_CODE = (
-    "recfuse_lib/data/splits.py",
-    "recfuse_lib/evaluation/significance.py",
-    "recfuse_lib/models/matrix_factorisation.py",
-)
+RATING_CODE = ("recfuse_lib/data/splits.py", "recfuse_lib/evaluation/significance.py", LESSON)
 
 SEARCH = tables.Table(
     "lessons/04_search.csv",
@@ -155,16 +145,17 @@ TABLES = [SEARCH, LOSS, RATING_SEARCH, RATING, RATING_DIFFERENCES]
 # ------------------------------------------------------------------------------------------ rankings
 
 
-def trained(events: pd.DataFrame, size: tuple[int, int], objective: str, seed: int = 0, **options: Any) -> Any:
-    """`factorise` with every seed set: the order of the batches has another than the model."""
+def trained(events: pd.DataFrame, n_items: int, objective: str, seed: int = 0, **options: Any) -> Any:
+    """The lesson's matrix factorisation with every seed set: the order of the batches has another than the model."""
     keras.utils.set_random_seed(seed)
-    return factorise(events, *size, objective, seed=seed, **options)
+    loss = getattr(lesson, f"{objective}_loss")
+    return lesson.MatrixFactorisation(loss, seed=seed, **options).fit(events, n_items)
 
 
 def fitted(name: str, values: dict[str, Any], fold: splits.Fold) -> Scorer:
     """A model of the search with these settings, fitted on a fold's history."""
     if name == "matrix factorisation, softmax":
-        return trained(fold.history, (fold.n_users, fold.n_items), "softmax", **values, **SOFTMAX)
+        return trained(fold.history, fold.n_items, "softmax", **values, **SOFTMAX)
     kinds = {"popularity": Popularity, "item-kNN": ItemKNN, "EASE": EASE, "iALS": ImplicitALS}
     return kinds[name.split(" +")[0].split(",")[0]](**values).fit(fold.history, fold.items)
 
@@ -193,15 +184,11 @@ def searched() -> pd.DataFrame:
 
 def loss_row(loss: str, seed: int) -> dict[str, Any]:
     """One training on the validation history, and what it recommends."""
-    dataset = movielens.load()
-    fold = splits.warm(dataset).validation
-    without = mock.patch.object(
-        keras_rs.layers, "SamplingProbabilityCorrection", lambda epsilon: lambda scores, _: scores
-    )
+    fold = splits.warm(movielens.load()).validation
+    without = mock.patch.object(lesson, "log_share", lambda counts: np.zeros(len(counts), "float32"))
     with without if loss == "uncorrected" else contextlib.nullcontext():
         objective = "sampled_softmax" if loss == "uncorrected" else loss
-        size = dataset.n_users, dataset.n_items
-        model = trained(fold.history, size, objective, seed, **LOSSES[objective])
+        model = trained(fold.history, fold.n_items, objective, seed, **LOSSES[objective])
     ranking = evaluate(model, fold)
     liked = np.bincount(fold.history.query("rating >= 4")["item"], minlength=fold.n_items)
     print(f"{loss}, seed {seed}: {ranking.summary()['ndcg@10']:.4f}", flush=True)
@@ -212,52 +199,39 @@ def loss_row(loss: str, seed: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------- ratings
 
 
-def pairs_of(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    return events["user"].to_numpy(), events["item"].to_numpy()
-
-
-def matrix_factorisation(train: pd.DataFrame, dataset: Dataset, l2: float = 12.0) -> MatrixFactorisation:
-    return trained(train, (dataset.n_users, dataset.n_items), "mse", **{**LOSSES["mse"], "l2": l2})
-
-
-def rating_trials(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def rating_trials() -> Iterator[dict[str, Any]]:
     """Every setting tried on the validation ratings of fold 0."""
+    dataset = movielens.load()
     fold = splits.rating(dataset, 0)
-    size = dataset.n_users, dataset.n_items
+
+    def error(model: Any) -> float:
+        return rmse(fold.validation["rating"], model.predict(*lesson.pairs_of(fold.validation)))
+
     for trial, (shrinkage, overlap) in enumerate(itertools.product(SHRINKAGE, OVERLAP)):
-        model = UserKNN(shrinkage, overlap).fit(fold.train, *size)
-        error = rmse(fold.validation["rating"], model.predict(*pairs_of(fold.validation)))
-        yield {"model": "user-kNN", "trial": trial, "shrinkage": shrinkage, "overlap": overlap, "rmse": error}
+        model = lesson.UserKNN(shrinkage, overlap).fit(fold.train, dataset.n_items)
+        setting = {"shrinkage": shrinkage, "overlap": overlap}
+        yield {"model": "user-kNN", "trial": trial, **setting, "rmse": error(model)}
     for trial, l2 in enumerate(L2):
-        model = matrix_factorisation(fold.train, dataset, l2)
-        error = rmse(fold.validation["rating"], model.predict_pairs(*pairs_of(fold.validation)))
-        yield {"model": "matrix factorisation", "trial": trial, "l2": l2, "rmse": error}
+        model = trained(fold.train, dataset.n_items, "mse", **{**LOSSES["mse"], "l2": l2})
+        yield {"model": "matrix factorisation", "trial": trial, "l2": l2, "rmse": error(model)}
 
 
-def predictors(train: pd.DataFrame, ask: tuple[np.ndarray, np.ndarray], dataset: Dataset) -> dict[str, np.ndarray]:
-    """Predicted stars for the pairs `ask` of every model that is fitted on `train` alone."""
-    size = dataset.n_users, dataset.n_items
-    plain = UserKNN(1e-6, 1e-6, Biases(user_l2=1e-6, item_l2=1e9))
-    return {
-        "mean of all": np.full(len(ask[0]), train["rating"].mean()),
-        "item mean": item_means(train, dataset.n_items)[ask[1]],
-        "biases": Biases().fit(train, *size).predict(*ask),
-        "user-kNN, plain": plain.fit(train, *size).predict(*ask),
-        "user-kNN, shrunk": UserKNN(0.2, 20.0).fit(train, *size).predict(*ask),
-        "matrix factorisation": matrix_factorisation(train, dataset).predict_pairs(*ask),
-    }
+def predictors(train: pd.DataFrame, ask: pd.DataFrame, n_items: int) -> dict[str, np.ndarray]:
+    """Predicted stars for the pairs of `ask` of every model that is fitted on `train` alone."""
+    keras.utils.set_random_seed(0)
+    return lesson.predictors(train, lesson.pairs_of(ask), n_items, **LOSSES["mse"])
 
 
 def tested(number: int) -> tuple[pd.DataFrame, dict[str, float]]:
     """The test ratings of a fold with every model's prediction, and the α of each mixture."""
     dataset = movielens.load()
     fold = splits.rating(dataset, number)
-    held_out = predictors(fold.train, pairs_of(fold.validation), dataset)
-    predicted = predictors(pd.concat([fold.train, fold.validation]), pairs_of(fold.test), dataset)
+    held_out = predictors(fold.train, fold.validation, dataset.n_items)
+    predicted = predictors(pd.concat([fold.train, fold.validation]), fold.test, dataset.n_items)
     alphas = {}
     for name, (a, b) in MIXTURES.items():
-        mixture = AlphaMixture.fit(fold.validation["rating"], held_out[a], held_out[b])
-        alphas[name], predicted[name] = mixture.alpha, mixture.predict(predicted[a], predicted[b])
+        alphas[name] = lesson.fitted_alpha(fold.validation["rating"], held_out[a], held_out[b])
+        predicted[name] = lesson.mixed(alphas[name], predicted[a], predicted[b])
     print(f"fold {number}: { ({name: round(alpha, 2) for name, alpha in alphas.items()}) }", flush=True)
     return pd.DataFrame(predicted).assign(user=fold.test["user"], truth=fold.test["rating"]), alphas
 
@@ -320,7 +294,7 @@ def repeat(table: tables.Table) -> pd.DataFrame:
     if table is LOSS:
         return pd.DataFrame([loss_row("mse", 0)])
     if table is RATING_SEARCH:
-        return pd.DataFrame([next(rating_trials(movielens.load()))])
+        return pd.DataFrame([next(rating_trials())])
     tests, alphas = tested(0)
     return rating_rows("0", tests, alphas) if table is RATING else difference_rows("0", tests)
 
@@ -334,7 +308,7 @@ def main(asked: list[str]) -> None:
             rows = [loss_row(loss, seed) for loss in (*LOSSES, "uncorrected") for seed in SEEDS]
             tables.write(LOSS, pd.DataFrame(rows))
         elif part == "rating_search":
-            tables.write(RATING_SEARCH, pd.DataFrame(rating_trials(movielens.load())))
+            tables.write(RATING_SEARCH, pd.DataFrame(rating_trials()))
         elif part == "rating":
             rating, differences = rating_tables()
             tables.write(RATING, rating)

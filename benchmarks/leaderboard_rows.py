@@ -9,22 +9,23 @@ import pandas as pd
 import peers
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.models.ease import EASE
-from recfuse_lib.models.matrix_factorisation import Biases
 
 COMMAND = "python benchmarks/peers.py && python benchmarks/fused_model.py"
 CODE = (
     *(f"recfuse_lib/data/{name}.py" for name in ("positives", "roles", "schema", "splits", "weighting")),
     "recfuse_lib/evaluation/metrics.py",
-    *(f"recfuse_lib/models/{name}.py" for name in ("bpr", "ease", "ials", "item_knn", "popularity", "sasrec")),
+    *("benchmarks/bpr.py", "benchmarks/sasrec.py"),
+    *(f"recfuse_lib/models/{name}.py" for name in ("ease", "ials", "item_knn", "popularity")),
 )
 FUSION = (
     "recfuse_lib/encoders/attributes.py",
     *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "dimensions", "fused", "gates", "holdouts")),
 )
-STARS = ("recfuse_lib/models/matrix_factorisation.py", "recfuse_lib/models/ratings.py")
+STARS = ("notebooks/04_collaborative_filtering.ipynb", "recfuse_lib/models/ratings.py")
 
 
 def _table(protocol: str, code: tuple[str, ...], tolerance: dict[str, float]) -> tables.Table:
@@ -81,12 +82,12 @@ def _ridge(protocol: str) -> pd.DataFrame:
 
 
 def _biases(protocol: str) -> pd.DataFrame:
-    dataset = movielens.load()
+    dataset, biases = movielens.load(), definitions("04_collaborative_filtering").Biases()
     errors = []
     for number in range(splits.RATING_FOLDS):
         part = splits.rating(dataset, number)
         history = pd.concat([part.train, part.validation])
         user, item = (part.test[name].to_numpy() for name in ("user", "item"))
-        stars = Biases().fit(history, dataset.n_users, dataset.n_items).predict(user, item)
+        stars = biases.fit(history, dataset.n_items).predict(user, item)
         errors.append((part.test["rating"].to_numpy() - stars) ** 2)
     return pd.DataFrame([{"model": "biases", "rmse": np.sqrt(np.concatenate(errors).mean())}])
