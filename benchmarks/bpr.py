@@ -1,7 +1,4 @@
-"""BPR: matrix factorisation that puts what a person liked above what they did not choose.
-
-Taught in notebook 04.
-"""
+"""BPR: matrix factorisation that puts what a person liked above what they did not choose."""
 
 from __future__ import annotations
 

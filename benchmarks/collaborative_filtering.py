@@ -23,6 +23,7 @@ import tables
 
 from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import Scorer, evaluate, mae, rmse
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
@@ -145,17 +146,17 @@ TABLES = [SEARCH, LOSS, RATING_SEARCH, RATING, RATING_DIFFERENCES]
 # ------------------------------------------------------------------------------------------ rankings
 
 
-def trained(events: pd.DataFrame, n_items: int, objective: str, seed: int = 0, **options: Any) -> Any:
+def trained(events: pd.DataFrame, items: Items, objective: str, seed: int = 0, **options: Any) -> Any:
     """The lesson's matrix factorisation with every seed set: the order of the batches has another than the model."""
     keras.utils.set_random_seed(seed)
     loss = getattr(lesson, f"{objective}_loss")
-    return lesson.MatrixFactorisation(loss, seed=seed, **options).fit(events, n_items)
+    return lesson.MatrixFactorisation(loss, seed=seed, **options).fit(events, items)
 
 
 def fitted(name: str, values: dict[str, Any], fold: splits.Fold) -> Scorer:
     """A model of the search with these settings, fitted on a fold's history."""
     if name == "matrix factorisation, softmax":
-        return trained(fold.history, fold.n_items, "softmax", **values, **SOFTMAX)
+        return trained(fold.history, fold.items, "softmax", **values, **SOFTMAX)
     kinds = {"popularity": Popularity, "item-kNN": ItemKNN, "EASE": EASE, "iALS": ImplicitALS}
     return kinds[name.split(" +")[0].split(",")[0]](**values).fit(fold.history, fold.items)
 
@@ -188,7 +189,7 @@ def loss_row(loss: str, seed: int) -> dict[str, Any]:
     without = mock.patch.object(lesson, "log_share", lambda counts: np.zeros(len(counts), "float32"))
     with without if loss == "uncorrected" else contextlib.nullcontext():
         objective = "sampled_softmax" if loss == "uncorrected" else loss
-        model = trained(fold.history, fold.n_items, objective, seed, **LOSSES[objective])
+        model = trained(fold.history, fold.items, objective, seed, **LOSSES[objective])
     ranking = evaluate(model, fold)
     liked = np.bincount(fold.history.query("rating >= 4")["item"], minlength=fold.n_items)
     print(f"{loss}, seed {seed}: {ranking.summary()['ndcg@10']:.4f}", flush=True)
@@ -208,26 +209,26 @@ def rating_trials() -> Iterator[dict[str, Any]]:
         return rmse(fold.validation["rating"], model.predict(*lesson.pairs_of(fold.validation)))
 
     for trial, (shrinkage, overlap) in enumerate(itertools.product(SHRINKAGE, OVERLAP)):
-        model = lesson.UserKNN(shrinkage, overlap).fit(fold.train, dataset.n_items)
+        model = lesson.UserKNN(shrinkage, overlap).fit(fold.train, dataset.items)
         setting = {"shrinkage": shrinkage, "overlap": overlap}
         yield {"model": "user-kNN", "trial": trial, **setting, "rmse": error(model)}
     for trial, l2 in enumerate(L2):
-        model = trained(fold.train, dataset.n_items, "mse", **{**LOSSES["mse"], "l2": l2})
+        model = trained(fold.train, dataset.items, "mse", **{**LOSSES["mse"], "l2": l2})
         yield {"model": "matrix factorisation", "trial": trial, "l2": l2, "rmse": error(model)}
 
 
-def predictors(train: pd.DataFrame, ask: pd.DataFrame, n_items: int) -> dict[str, np.ndarray]:
+def predictors(train: pd.DataFrame, ask: pd.DataFrame, items: Items) -> dict[str, np.ndarray]:
     """Predicted stars for the pairs of `ask` of every model that is fitted on `train` alone."""
     keras.utils.set_random_seed(0)
-    return lesson.predictors(train, lesson.pairs_of(ask), n_items, **LOSSES["mse"])
+    return lesson.predictors(train, lesson.pairs_of(ask), items, **LOSSES["mse"])
 
 
 def tested(number: int) -> tuple[pd.DataFrame, dict[str, float]]:
     """The test ratings of a fold with every model's prediction, and the α of each mixture."""
     dataset = movielens.load()
     fold = splits.rating(dataset, number)
-    held_out = predictors(fold.train, fold.validation, dataset.n_items)
-    predicted = predictors(pd.concat([fold.train, fold.validation]), fold.test, dataset.n_items)
+    held_out = predictors(fold.train, fold.validation, dataset.items)
+    predicted = predictors(pd.concat([fold.train, fold.validation]), fold.test, dataset.items)
     alphas = {}
     for name, (a, b) in MIXTURES.items():
         alphas[name] = lesson.fitted_alpha(fold.validation["rating"], held_out[a], held_out[b])

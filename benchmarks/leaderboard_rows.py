@@ -88,6 +88,6 @@ def _biases(protocol: str) -> pd.DataFrame:
         part = splits.rating(dataset, number)
         history = pd.concat([part.train, part.validation])
         user, item = (part.test[name].to_numpy() for name in ("user", "item"))
-        stars = biases.fit(history, dataset.n_items).predict(user, item)
+        stars = biases.fit(history, dataset.items).predict(user, item)
         errors.append((part.test["rating"].to_numpy() - stars) ** 2)
     return pd.DataFrame([{"model": "biases", "rmse": np.sqrt(np.concatenate(errors).mean())}])

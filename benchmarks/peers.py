@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from bpr import BPR
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold, Split
@@ -27,7 +28,6 @@ from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.encoders.cache import content_key, fetch, store
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
 from recfuse_lib.evaluation.significance import bootstrap
-from recfuse_lib.models.bpr import BPR
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
@@ -150,8 +150,7 @@ def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
 def _model(name: str) -> Any:
     if name == "SASRec":
         import keras
-
-        from recfuse_lib.models.sasrec import SASRec
+        from sasrec import SASRec
 
         keras.utils.set_random_seed(0)
         return SASRec

@@ -1,7 +1,4 @@
-"""SASRec: self-attention over the ids of a history, the standard sequential recommender.
-
-Taught in notebook 05.
-"""
+"""SASRec: self-attention over the ids of a history, the standard sequential recommender."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from bpr import BPR
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.models import ease
-from recfuse_lib.models.bpr import BPR
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from bpr import BPR, gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,6 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.models.bpr import BPR, gradients
 from recfuse_lib.models.popularity import Popularity
 
 N_ITEMS = 20

@@ -8,13 +8,13 @@ from eager import eagerly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
+from sasrec import SASRec
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.popularity import Popularity
-from recfuse_lib.models.sasrec import SASRec
 from recfuse_lib.models.sequential import SequentialModel
 from recfuse_lib.models.transformer import (
     TIME_BUCKETS,

@@ -5,10 +5,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sasrec import SASRec
 
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.models.sasrec import SASRec
 from recfuse_lib.models.sequential import SequentialModel
 from recfuse_lib.training.pipelines import untuned
 
