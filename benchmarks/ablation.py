@@ -51,7 +51,7 @@ declared = functools.partial(
     tables.Table,
     command="python benchmarks/ablation.py",
     settings={"scale": SCALE, "seeds": list(SEEDS), "epochs": EPOCHS, "bootstrap samples": 2_000},
-    data=("market/photographs.csv", "market/photographs.png"),
+    data=("market/photographs.csv", "market/photographs.png", "market/phrases.json"),
     code=(
         "recfuse_lib/data/weighting.py",
         *(f"recfuse_lib/models/{name}.py" for name in ("item_knn", "popularity")),

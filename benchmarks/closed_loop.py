@@ -37,7 +37,7 @@ TABLES = [
         path="closed_loop.csv",
         command="python benchmarks/closed_loop.py",
         settings={"seeds": list(SEEDS), "scale": SCALE, "weeks": WEEKS, "fashion": FASHION, "rules": RULES},
-        data=("market/photographs.csv", "market/photographs.png"),
+        data=("market/photographs.csv", "market/photographs.png", "market/phrases.json"),
         code=(
             *(f"recfuse_lib/data/{name}" for name in ("market", "pipeline.py", "schema.py", "splits.py")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),

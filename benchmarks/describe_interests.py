@@ -72,7 +72,7 @@ WISHES = tables.Table(
     "lessons/03_wishes.csv",
     COMMAND,
     {"wishes": "test", "shop": "seed 0", "K": 10},
-    ("movielens", "wishes"),
+    ("movielens", "wishes", "market/phrases.json"),
     (
         *VECTORS[1:],
         "recfuse_lib/data/market",

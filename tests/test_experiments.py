@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recfuse_lib.data import market
-from recfuse_lib.data.market.environment import MarketEnvironment
 from recfuse_lib.data.market.simulator import Truth
 from recfuse_lib.evaluation import experiments
 
@@ -134,26 +133,6 @@ def test_the_same_policy_twice_is_the_same_world(truth: Truth) -> None:
     found = experiments.simulate_counterfactuals(truth, {"a": liked_category, "b": liked_category}, np.arange(40))
     worlds = [found[found["policy"] == name].drop(columns="policy").reset_index(drop=True) for name in "ab"]
     pd.testing.assert_frame_equal(*worlds)
-
-
-def test_the_stays_are_those_of_the_environment(truth: Truth) -> None:
-    shop, rows = MarketEnvironment(truth, slate_size=5), []
-    for user in range(250):
-        observation, _ = shop.reset(seed=user, options={"user": user})
-        stay, done = [], False
-        while not done:
-            action = liked_category(observation["clicks"][None], 0)[0]
-            observation, _, terminated, truncated, info = shop.step(action)
-            stay.append([1, info["clicks"], info["bought"], info["satisfaction"]])
-            done = terminated or truncated
-        rows.append([*np.sum(stay, axis=0)[:3], np.mean(stay, axis=0)[3]])
-    one_by_one = pd.DataFrame(rows, columns=["visits", "clicks", "bought", "satisfaction"])
-    at_once = pd.concat(
-        [experiments.simulate_counterfactuals(truth, {"a": liked_category}, np.arange(250), seed) for seed in range(8)]
-    )
-    for name in one_by_one:
-        error = np.sqrt(one_by_one[name].var() / 250 + at_once[name].var() / 2_000)
-        assert abs(one_by_one[name].mean() - at_once[name].mean()) < 3 * error, name
 
 
 def test_a_slate_that_shows_an_item_twice_is_refused(truth: Truth) -> None:

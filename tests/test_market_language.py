@@ -1,17 +1,17 @@
 """The simulated shop's words: true to their codes, varied, the same from one seed; to be read and not searched."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from recfuse_lib.data.market import language, phrases
+from recfuse_lib.data.market import language
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 NONE = -1
+WORDS = language.phrases()
 
 
 def some_reviews(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def some_reviews(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def some_products(n: int, seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
-    sizes = {"category": 10, "brand": 12, "material": 6, "occasion": 6, "price_tier": 3, "visible": 5}
+    sizes = {"category": 10, "brand": 12, "material": 6, "occasion": 6, "price_tier": 3, "looks": 5}
     return {name: random.integers(0, size, n) for name, size in sizes.items()}
 
 
@@ -40,29 +40,19 @@ def held(tags: np.ndarray, polarities: np.ndarray) -> np.ndarray:
 def test_vocabularies_have_the_sizes_that_the_market_counts_on():
     vocabularies = (language.CATEGORIES, language.MATERIALS, language.OCCASIONS, language.BRANDS, language.TAGS)
     assert [len(set(words)) for words in vocabularies] == [10, 6, 6, 12, 9]
-    for table, words in (
-        (phrases.TITLE_NOUNS, language.CATEGORIES),
-        (phrases.NOUNS, language.CATEGORIES),
-        (phrases.OF_MATERIAL, language.MATERIALS),
-        (phrases.FOR_OCCASION, language.OCCASIONS),
-        (phrases.PRICE, language.PRICE_TIERS),
-        (phrases.VISIBLE_PHRASES, language.VISIBLE),
-        (phrases.SUBJECTS, language.TAGS),
-        (phrases.SAYINGS, language.TAGS),
-        (phrases.OPENINGS, range(5)),
-        (phrases.CLOSINGS, range(5)),
-    ):
-        assert len(table) == len(words)
+    sizes = {"title_nouns": 10, "nouns": 10, "materials": 6, "occasions": 6, "prices": 3, "looks": 5}
+    sizes |= {"subjects": 9, "sayings": 9, "openings": 5, "closings": 5}
+    assert {name: len(WORDS[name]) for name in sizes} == sizes
 
 
 def test_no_wording_means_two_things():
-    for table in (phrases.NOUNS, phrases.OF_MATERIAL, phrases.FOR_OCCASION, phrases.PRICE, phrases.SUBJECTS):
-        wordings = [wording for row in table for wording in row]
+    for table in ("nouns", "materials", "occasions", "prices", "subjects"):
+        wordings = [wording for row in WORDS[table] for wording in row]
         assert len(set(wordings)) == len(wordings)
-    opinions = [set(by_polarity[polarity]) for by_polarity in language._OPINIONS for polarity in (1, -1)]
+    opinions = [set(language.opinions(tag, polarity)) for tag in range(9) for polarity in (1, -1)]
     assert sum(map(len, opinions)) == len(set().union(*opinions))
     assert min(map(len, opinions)) >= 30
-    assert min(len(sayings) for tag in phrases.SAYINGS for sayings in tag) >= 8
+    assert min(len(sayings) for tag in WORDS["sayings"] for sayings in tag) >= 8
 
 
 def test_the_same_seed_gives_the_same_texts_and_another_seed_others():
@@ -88,7 +78,7 @@ def test_a_title_names_brand_and_category_and_half_of_them_the_material():
     named = 0
     for title, category, brand, material in zip(titles, *titled.values(), strict=True):
         assert title.startswith(language.BRANDS[brand] + " ")
-        assert title.endswith(" " + phrases.TITLE_NOUNS[category])
+        assert title.endswith(" " + WORDS["title_nouns"][category])
         named += f" {language.MATERIALS[material]} " in title
     assert 0.4 < named / len(titles) < 0.6
 
@@ -97,17 +87,17 @@ def test_a_description_says_every_property_in_one_of_its_wordings():
     products = some_products(2000, 2)
     texts = language.descriptions(np.random.default_rng(0), **products)
     tables = {
-        "category": phrases.NOUNS,
-        "material": phrases.OF_MATERIAL,
-        "occasion": phrases.FOR_OCCASION,
-        "price_tier": phrases.PRICE,
-        "visible": phrases.VISIBLE_PHRASES,
+        "category": WORDS["nouns"],
+        "material": WORDS["materials"],
+        "occasion": WORDS["occasions"],
+        "price_tier": WORDS["prices"],
+        "looks": WORDS["looks"],
     }
     for row, text in enumerate(texts):
         for name, table in tables.items():
             assert any(wording in text for wording in table[products[name][row]]), (name, text)
-        if not products["visible"][row]:
-            assert not any(wording in text for looks in phrases.VISIBLE_PHRASES[1:] for wording in looks)
+        if not products["looks"][row]:
+            assert not any(wording in text for looks in WORDS["looks"][1:] for wording in looks)
         assert text[0].isupper() and text[-1] in ".?" and "{" not in text and "  " not in text
     assert len(set(texts)) > 0.95 * len(texts)
 
@@ -142,8 +132,8 @@ def test_a_comment_says_every_opinion_no_other_and_a_feeling_of_its_stars(seed, 
     feelings = [
         stars
         for stars in range(1, 6)
-        if any(comment.startswith(opening) for opening in phrases.OPENINGS[stars - 1])
-        or any(comment.endswith(closing) for closing in phrases.CLOSINGS[stars - 1])
+        if any(comment.startswith(opening) for opening in WORDS["openings"][stars - 1])
+        or any(comment.endswith(closing) for closing in WORDS["closings"][stars - 1])
     ]
     assert rating in feelings
 
@@ -151,14 +141,14 @@ def test_a_comment_says_every_opinion_no_other_and_a_feeling_of_its_stars(seed, 
 def longest_wordings(comment: str) -> set[tuple[int, int]]:
     """Every opinion whose wording stands in the comment; "could be better" within a longer wording does not count."""
     text = comment.lower()
-    for table in (*phrases.OPENINGS, *phrases.CLOSINGS):
+    for table in (*WORDS["openings"], *WORDS["closings"]):
         for feeling in table:
             text = text.removeprefix(feeling.lower() + " ").removesuffix(" " + feeling.lower())
     wordings = {
         wording.lower(): (tag, polarity)
-        for tag, by_polarity in enumerate(language._OPINIONS)
-        for polarity, said in by_polarity.items()
-        for wording in said
+        for tag in range(len(language.TAGS))
+        for polarity in (1, -1)
+        for wording in language.opinions(tag, polarity)
     }
     found = set()
     for wording in sorted(wordings, key=len, reverse=True):
@@ -187,35 +177,3 @@ def test_a_bag_of_words_finds_tags_that_a_keyword_misses_and_cannot_always_tell_
         assert f1_score(mentioned, said != 0) > 0.9
         assert 0.7 < (said == asked[:, code])[mentioned].mean() < 0.97  # two opinions share their words
         assert f1_score(mentioned, [keyword in comment.lower() for comment in comments]) < 0.6
-
-
-@pytest.mark.parametrize(
-    ("rating", "tags", "polarities", "reason"),
-    [
-        ([0], [[1]], [[1]], "rating"),
-        ([6], [[1]], [[1]], "rating"),
-        ([3], [[9]], [[1]], "tags"),
-        ([3], [[-2]], [[1]], "tags"),
-        ([3], [[1]], [[0]], "polarity"),
-        ([3, 4], [[1]], [[1]], "expected rating"),
-        ([3], [[1, 2]], [[1]], "expected rating"),
-        ([3], [1], [1], "expected rating"),
-    ],
-)
-def test_codes_that_do_not_exist_are_named(rating, tags, polarities, reason):
-    with pytest.raises(ValueError, match=reason):
-        language.comments(np.random.default_rng(0), np.array(rating), np.array(tags), np.array(polarities))
-
-
-def test_products_of_unequal_lengths_or_unknown_codes_are_refused():
-    one, two = np.array([0]), np.array([0, 1])
-    with pytest.raises(ValueError, match="one code a text"):
-        language.titles(np.random.default_rng(0), one, two, one)
-    with pytest.raises(ValueError, match="brand: codes reach from 12"):
-        language.titles(np.random.default_rng(0), one, np.array([12]), one)
-
-
-def test_no_text_for_no_product():
-    none = np.array([], int)
-    assert language.titles(np.random.default_rng(0), none, none, none) == []
-    assert language.comments(np.random.default_rng(0), none, np.empty((0, 3), int), np.empty((0, 3), int)) == []

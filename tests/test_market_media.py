@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import media, photographs
+from recfuse_lib.data.market.products import Products
 from recfuse_lib.data.media import read_clip, read_image, read_sound
 
 quick = settings(deadline=None, max_examples=40, derandomize=True)
@@ -31,14 +32,27 @@ GOLDEN = "825ec46a4c1fbd2ef6f8a10d8eb88029c69cbf3760ccd0dda548b4298ed65f56"
 def products(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Real photographs with random moods and motions."""
     random = np.random.default_rng(seed)
-    pixels = photographs.load().pixels
+    pixels, _ = photographs.load()
     pixels = pixels[random.permutation(len(pixels))[:n]]
     mood, motion = random.uniform(-media.EXTREME, media.EXTREME, (2, n, 2))
     return pixels, mood, motion
 
 
-def written(folder: Path, seed: int = 0, n: int = N):
-    return media.write(folder, np.arange(1, n + 1), *products(n, seed), seed=seed, progress=False)
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes the files of some products into a cache of this test."""
+    monkeypatch.setenv("RECFUSE_CACHE", str(tmp_path))
+
+    def write(seed: int = 0, n: int = N):
+        return media.write(some(n, seed), seed)
+
+    return write
+
+
+def some(n: int, seed: int) -> Products:
+    """As far as files depend on them."""
+    pixels, mood, motion = products(n, seed)
+    return Products(pixels, pixels[:, 0, 0], *[np.zeros(n)] * 4, mood, motion, *[np.zeros(n)] * 5)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -161,9 +175,9 @@ def test_samples_and_pixels_are_the_same_without_the_processors_extensions():
     assert plain.stdout.strip() == fingerprint() == GOLDEN
 
 
-def test_files_hold_exactly_what_was_made(tmp_path):
+def test_files_hold_exactly_what_was_made(written):
     pixels, mood, motion = products(N, 0)
-    files = written(tmp_path / "media").files
+    files = written().files
     assert {modality: [path.name for path in paths] for modality, paths in files.items()} == {
         "image": [f"{item_id}.png" for item_id in range(1, N + 1)],
         "sound": [f"{item_id}.flac" for item_id in range(1, N + 1)],
@@ -181,114 +195,34 @@ def test_files_hold_exactly_what_was_made(tmp_path):
         np.testing.assert_array_equal(shown, frames)
 
 
-def test_two_writes_from_one_seed_are_byte_identical_and_another_seed_differs(tmp_path):
-    written(tmp_path / "one")
-    written(tmp_path / "two")
-    written(tmp_path / "three", seed=1)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    assert contents(tmp_path / "one") != contents(tmp_path / "three")
+def folder_of(files) -> Path:
+    return files.files["image"][0].parents[1]
 
 
-def test_a_complete_folder_is_not_written_again(tmp_path):
-    written(tmp_path / "media")
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "media").rglob("*")}
-    written(tmp_path / "media")
-    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "media").rglob("*")}
-
-
-@pytest.mark.parametrize("harm", ["missing", "cut", "changed", "one more", "other marker"])
-def test_a_damaged_folder_is_written_anew(tmp_path, harm):
-    folder = tmp_path / "media"
-    written(folder)
+def test_a_folder_is_written_once_and_other_products_have_their_own(written):
+    folder = folder_of(written())
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     whole = contents(folder)
-    sound = folder / "sounds" / "3.flac"
-    if harm == "missing":
-        sound.unlink()
-    elif harm == "cut":
-        sound.write_bytes(sound.read_bytes()[:-10])
-    elif harm == "changed":
-        sound.write_bytes((folder / "sounds" / "4.flac").read_bytes())
-    elif harm == "one more":
-        (folder / "sounds" / "99.flac").write_bytes(sound.read_bytes())
-    else:
-        (folder / "complete.txt").write_bytes(b"\xff\xfe")
-    written(folder)
-    assert contents(folder) == whole
+    assert folder_of(written()) == folder and times == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    other = folder_of(written(seed=1))
+    assert other != folder and contents(other) != whole
+    shutil.rmtree(folder)
+    assert contents(folder_of(written())) == whole
 
 
-def test_other_products_replace_the_folder(tmp_path):
-    written(tmp_path / "media")
-    written(tmp_path / "media", seed=1, n=2)
-    assert len(contents(tmp_path / "media")) == 3 * 2 + 1
-
-
-def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "1.png").write_text("mine")
-    with pytest.raises(DataError, match="name another folder"):
-        written(tmp_path)
-    assert contents(tmp_path) == {"images/1.png": b"mine"}
-
-
-def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
-    written(tmp_path / "media")
-    before = contents(tmp_path / "media")
-
+def test_a_run_that_fails_leaves_nothing_that_looks_whole(written, tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("soundfile.write", full)
-    with pytest.raises(OSError, match="disk full"):
-        written(tmp_path / "media", seed=1)
-    assert contents(tmp_path / "media") == before
-    assert not list(tmp_path.glob("*.partial")) + list(tmp_path.glob(".*.partial"))
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
+        patched.setattr("soundfile.write", full)
+        written()
+    partial = [path for path in (tmp_path / "market").iterdir() if path.is_dir()]
+    assert [path.suffix for path in partial] == [".partial"]
+    assert len(contents(folder_of(written()))) == 3 * N and not partial[0].exists()
 
 
-def test_what_a_killed_run_left_behind_is_cleared_away(tmp_path):
-    leftover = tmp_path / ".media.abc.partial"
-    (leftover / "new" / "images").mkdir(parents=True)
-    written(tmp_path / "media")
-    assert not leftover.exists()
-
-
-def test_two_writers_at_once_do_not_disturb_each_other(tmp_path):
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            written(tmp_path / "media")
-        except BaseException as error:
-            failures.append(error)
-
-    writers = [threading.Thread(target=work) for _ in range(3)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert not failures
-    written(tmp_path / "alone")
-    assert contents(tmp_path / "media") == contents(tmp_path / "alone")
-
-
-def test_without_a_folder_it_is_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECFUSE_CACHE", str(tmp_path))
-    files = media.write(None, np.arange(1, 3), *products(2, 0), seed=0, progress=False).files
-    assert files["image"][0].is_relative_to(tmp_path / "market") and files["image"][0].is_file()
-
-
-def test_bad_arguments_are_named(tmp_path):
-    pixels, mood, motion = products(2, 0)
-    for item_ids in ([1, 1], ["a", "A"], ["a/b", "c"], ["..", "c"], ["", "c"]):
-        with pytest.raises(DataError, match="item ids become file names"):
-            media.write(tmp_path / "media", item_ids, pixels, mood, motion, seed=0)
-    with pytest.raises(DataError, match="3 products need photographs"):
-        media.write(tmp_path / "media", [1, 2, 3], pixels, mood, motion, seed=0)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_long_write_says_how_far_it_is(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(media, "_SECONDS_BETWEEN_REPORTS", 0.0)
-    media.write(tmp_path / "media", np.arange(1, 3), *products(2, 0), seed=0)
-    assert "of 2 products" in capsys.readouterr().out
-    media.write(tmp_path / "quiet", np.arange(1, 3), *products(2, 0), seed=0, progress=False)
-    assert not capsys.readouterr().out
+def test_two_writers_at_once_do_not_disturb_each_other(written):
+    with ThreadPoolExecutor(3) as pool:
+        (folder,) = {folder_of(files) for files in pool.map(lambda _: written(), range(3))}
+    assert len(contents(folder)) == 3 * N

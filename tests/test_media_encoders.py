@@ -21,7 +21,7 @@ N_ITEMS = 400
 
 @pytest.fixture(scope="module")
 def pictures():
-    return photographs.load().pixels[:N_ITEMS, ..., None].astype("float32") / 255
+    return photographs.load()[0][:N_ITEMS, ..., None].astype("float32") / 255
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def sounds(taste):
 
 @pytest.fixture(scope="module")
 def clips(taste):
-    pixels = photographs.load().pixels
+    pixels = photographs.load()[0]
     made = [media.turntable(pixels[item], motion, np.random.default_rng(item)) for item, motion in enumerate(taste)]
     return np.stack(made)[..., None].astype("float32") / 255
 
@@ -75,10 +75,7 @@ def test_info_nce_is_cross_entropy_in_both_directions():
 
 
 def test_a_picture_keeps_what_taste_depends_on(pictures, learned):
-    everything = photographs.load()
-    properties = photographs.visual_properties(
-        photographs.Photographs(everything.pixels[:N_ITEMS], np.zeros(N_ITEMS, int))
-    )
+    properties = photographs.visual_properties(photographs.load()[0][:N_ITEMS], np.zeros(N_ITEMS, int))
     assert (explained(learned.encode(pictures), properties) > 0.8).all()
 
 
@@ -210,7 +207,7 @@ def test_alignment_is_saved_and_loaded(tmp_path):
 def files(tmp_path, monkeypatch):
     monkeypatch.setenv("RECFUSE_CACHE", str(tmp_path / "cache"))
     paths: list[Path | None] = []
-    for item, pixels in enumerate(photographs.load().pixels[:20]):
+    for item, pixels in enumerate(photographs.load()[0][:20]):
         paths.append(tmp_path / f"{item}.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths
@@ -229,7 +226,7 @@ def test_files_are_encoded_once(files, monkeypatch):
     for change in ({"seed": 1}, {"size": 32}, {"epochs": 5}, {"seen": np.arange(20) < 9}):
         with pytest.raises(AssertionError, match="learned again"):
             encode_images(moved, **change)
-    Image.fromarray(photographs.load().pixels[99]).save(moved[3])
+    Image.fromarray(photographs.load()[0][99]).save(moved[3])
     with pytest.raises(AssertionError, match="learned again"):
         encode_images(moved)
 

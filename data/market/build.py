@@ -5,7 +5,8 @@
 The folder holds ``train-images-idx3-ubyte.gz`` and ``train-labels-idx1-ubyte.gz``; where there is a network, the same
 two files are what `keras.datasets.fashion_mnist` downloads (to ``~/.keras/datasets/fashion-mnist``). The first 300
 photographs of each of the ten categories are taken, in the order of the source. The pixels are compared with the
-content checksum in ``checksums.json``; nothing is replaced unless they agree.
+content checksum in ``checksums.json``; nothing is replaced unless they agree. ``phrases.json`` is written by hand:
+``--pin`` takes a change of it into the checksums.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def main() -> None:
     rows = np.sort(np.concatenate([np.flatnonzero(labels == category)[:PER_CATEGORY] for category in range(10)]))
     pixels, category = images[rows], labels[rows]
 
-    record = json.loads((HERE / "checksums.json").read_text("utf-8")) if not arguments.pin else {}
+    record = json.loads((HERE / "checksums.json").read_text("utf-8"))
     contents = {"photographs.png": sha256(pixels.tobytes()), "photographs.csv": sha256(category.tobytes())}
     for name, digest in contents.items():
         if not arguments.pin and digest != record[name]["content_sha256"]:
@@ -61,6 +62,8 @@ def main() -> None:
     for name in contents:
         record[name] = {"content_sha256": contents[name], "file_sha256": sha256((HERE / name).read_bytes())}
         print(f"{name}: {(HERE / name).stat().st_size:,} bytes, content sha256 {contents[name][:12]}")
+    if arguments.pin:
+        record["phrases.json"] = {"file_sha256": sha256((HERE / "phrases.json").read_bytes())}
     (HERE / "checksums.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from recfuse_lib.data.market.shoppers import respond
-from recfuse_lib.data.market.simulator import DAYS_BETWEEN, SESSIONS, Truth, return_probability, satisfied
+from recfuse_lib.data.market import shoppers
+from recfuse_lib.data.market.simulator import DAYS_BETWEEN, SESSIONS, Truth
 from recfuse_lib.evaluation.comparisons import ALPHA, POWER
 
 Policy = Callable[[np.ndarray, int], np.ndarray]
@@ -166,8 +166,7 @@ def simulate_counterfactuals(
 ) -> pd.DataFrame:
     """Every shopper's whole stay under every policy. No shop sees that: nobody comes for the first time twice.
 
-    The shoppers do what they do in `MarketEnvironment`, all of them at once: they look at the places of a slate with
-    the market's probabilities, answer, and come back or not, for at most 30 visits.
+    The shoppers act as in `market.shoppers.visit`, and come back or not, for at most 30 visits.
 
     Args:
         truth: Of a simulated market.
@@ -196,15 +195,13 @@ def _stays(truth: Truth, name: str, policy: Policy, users: np.ndarray, seed: int
         slate = np.asarray(policy(clicked_in[here], visit))
         if slate.ndim != 2 or len(slate) != len(here) or (np.diff(np.sort(slate, axis=1), axis=1) == 0).any():
             raise ValueError(f"policy {name!r} gave {slate.shape} for {len(here)} visitors; show each distinct items")
-        no_coupon = np.zeros(len(here), bool)
-        would = respond(truth.shoppers, truth.products, users[here], slate, day[here], no_coupon, generator)
-        viewed = generator.random(slate.shape) < truth.examination[: slate.shape[1]]
-        clicked = viewed & would["click"]
-        level[here] = satisfied(level[here], would["utility"], clicked)
-        back = return_probability(level[here])
-        row, place = np.nonzero(clicked)
+        _, did, level[here] = shoppers.visit(
+            truth.shoppers, truth.products, users[here], slate, day[here], level[here], generator
+        )
+        back = shoppers.return_probability(level[here])
+        row, place = np.nonzero(did["click"])
         np.add.at(clicked_in, (here[row], category[slate[row, place]]), 1)
-        sums[:, here] += np.ones(len(here)), clicked.sum(1), (viewed & would["buy"]).sum(1), back
+        sums[:, here] += np.ones(len(here)), did["click"].sum(1), did["buy"].sum(1), back
         day += generator.exponential(DAYS_BETWEEN, n)
         here = here[generator.random(len(here)) < back]
         if not len(here):

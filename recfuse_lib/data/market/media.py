@@ -11,28 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 import shutil
-import tempfile
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.market.products import Products
+from recfuse_lib.data.media import Media
 from recfuse_lib.pretrained import cache_dir
-
-if TYPE_CHECKING:
-    from recfuse_lib.data.media import Media
 
 RATE, SECONDS = 8000, 1.5
 FRAMES, SIZE = 8, 28
-FRAME_MILLISECONDS = 100
 EXTREME = math.sqrt(3)
 """Mood and motion lie in −√3…√3, where a uniform variable has variance 1."""
 
@@ -54,10 +47,7 @@ _EXPOSURES = 4  # a frame shows the mean of so many moments, as a shutter does: 
 _NARROWEST = 0.08  # the card's edge, as a share of its width
 _PIXEL = 256  # positions are counted in 1/256 pixel
 
-_MODALITIES = (("image", "images", "png"), ("sound", "sounds", "flac"), ("clip", "clips", "gif"))
-_NAME = re.compile(r"\w[\w.-]*")
-_MARKER = "complete.txt"
-_SECONDS_BETWEEN_REPORTS = 5.0
+_MODALITIES = {"image": ("images", "png"), "sound": ("sounds", "flac"), "clip": ("clips", "gif")}
 
 Property = Sequence[float] | npt.NDArray[np.float64]
 
@@ -149,71 +139,52 @@ def turntable(
     return frames
 
 
-def write(
-    folder: str | Path | None,
-    item_ids: Sequence[Any] | npt.NDArray[Any],
-    photographs: npt.NDArray[np.uint8],
-    mood: npt.NDArray[np.float64],
-    motion: npt.NDArray[np.float64],
-    seed: int,
-    progress: bool = True,
-) -> Media:
+def write(products: Products, seed: int) -> Media:
     """Write images/<item_id>.png, sounds/<item_id>.flac and clips/<item_id>.gif without loss, or find them written.
 
-    The folder appears whole or not at all. It carries a marker with a checksum of what it was made from and one of its
-    files: where both fit nothing is written, where one does not the folder is replaced.
+    The folder lies in the cache under a checksum of all that the files depend on; it appears whole or not at all.
 
     Args:
-        folder: Where to write: a new or empty folder, or one that this function wrote. None: a folder in the cache.
-        item_ids: One id a product, (I,).
-        photographs: Grey pictures, (I, 28, 28).
-        mood: Valence and arousal, (I, 2).
-        motion: Speed and sway, (I, 2).
+        products: Their photographs, moods and motions; the first has the id 1.
         seed: Where the chance in jingles and clips comes from.
-        progress: Print a line every five seconds.
-
-    Returns:
-        Where the files are, by item code.
-
-    Raises:
-        DataError: Arrays of different lengths, ids that are no file names or not distinct, or a folder that holds
-            something else.
     """
-    from recfuse_lib.data.media import Media
+    digest = hashlib.sha256(Path(__file__).read_bytes() + str(seed).encode())
+    for part in (products.pixels, products.mood, products.motion):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    folder = cache_dir() / "market" / digest.hexdigest()[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            _write_files(partial, products, seed)
+            partial.rename(folder)
+    return Media({modality: tuple(_paths(folder, modality, len(products))) for modality in _MODALITIES})
 
-    names = [str(item_id) for item_id in item_ids]
-    n_items = len(names)
-    if not (photographs.shape == (n_items, SIZE, SIZE) and mood.shape == motion.shape == (n_items, 2)):
-        raise DataError(
-            f"{n_items} products need photographs {(n_items, SIZE, SIZE)} and mood and motion {(n_items, 2)}, "
-            f"got {photographs.shape}, {mood.shape} and {motion.shape}"
-        )
-    if len({name.casefold() for name in names}) < n_items or not all(map(_NAME.fullmatch, names)):
-        raise DataError("item ids become file names: each must be distinct, of letters, digits, '_', '-' and '.'")
-    key = _key(names, photographs, mood, motion, seed)
-    folder = cache_dir() / "market" / key[:16] if folder is None else Path(folder)
-    if not _is_complete(folder, key):
-        _refuse_strangers(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
-                shutil.rmtree(leftover)
-            if not _is_complete(folder, key):
-                partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-                try:
-                    _write_files(partial / "new", names, photographs, mood, motion, seed, progress)
-                    (partial / "new" / _MARKER).write_bytes(f"{key}\n{_checksum(partial / 'new')}\n".encode())
-                    if folder.exists():
-                        folder.rename(partial / "old")
-                    (partial / "new").rename(folder)
-                finally:
-                    shutil.rmtree(partial)
-    return Media(
-        {
-            modality: tuple(folder / part / f"{name}.{suffix}" for name in names)
-            for modality, part, suffix in _MODALITIES
-        }
-    )
+
+def _paths(folder: Path, modality: str, n_items: int) -> list[Path]:
+    part, suffix = _MODALITIES[modality]
+    return [folder / part / f"{item_id}.{suffix}" for item_id in range(1, n_items + 1)]
+
+
+def _write_files(folder: Path, products: Products, seed: int) -> None:
+    import soundfile
+    from PIL import Image
+
+    images, sounds, clips = (_paths(folder, modality, len(products)) for modality in _MODALITIES)
+
+    def one(code: int) -> None:
+        photograph, generator = products.pixels[code], np.random.default_rng([seed, code])
+        Image.fromarray(photograph).save(images[code])
+        soundfile.write(sounds[code], jingle(products.mood[code], generator), RATE, subtype="PCM_16")
+        first, *others = map(Image.fromarray, turntable(photograph, products.motion[code], generator))
+        # Pillow's optimisation would give each frame a palette of its own: twice the bytes.
+        first.save(clips[code], save_all=True, append_images=others, duration=100, loop=0, optimize=False)
+
+    for part, _ in _MODALITIES.values():
+        (folder / part).mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, range(len(products))))
 
 
 def _share(value: float) -> float:
@@ -244,66 +215,3 @@ def _resampled(
     left, right = padded[moments, before + 2], padded[moments, before + 3]
     between: npt.NDArray[np.int64] = left * (_PIXEL - fraction) + right * fraction
     return between
-
-
-def _key(names: list[str], *made_of: Any) -> str:
-    """A sha256 over all that the files depend on, this module included."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    digest.update("\n".join(names).encode())
-    for part in made_of:
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()
-
-
-def _checksum(folder: Path) -> str:
-    """A sha256 over the names and contents of all files but the marker."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*/*")):
-        content = path.read_bytes()
-        digest.update(f"{path.parent.name}/{path.name} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _is_complete(folder: Path, key: str) -> bool:
-    marker = folder / _MARKER
-    return marker.is_file() and marker.read_bytes() == f"{key}\n{_checksum(folder)}\n".encode()
-
-
-def _refuse_strangers(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and ((folder / _MARKER).is_file() or not any(folder.iterdir()))):
-        raise DataError(
-            f"{folder}: holds something that was not written here (no {_MARKER}); name another folder or empty this one"
-        )
-
-
-def _write_files(
-    folder: Path,
-    names: list[str],
-    photographs: npt.NDArray[np.uint8],
-    mood: npt.NDArray[np.float64],
-    motion: npt.NDArray[np.float64],
-    seed: int,
-    progress: bool,
-) -> None:
-    import soundfile
-    from PIL import Image
-
-    def one(code: int) -> None:
-        image, sound, clip = (folder / part / f"{names[code]}.{suffix}" for _, part, suffix in _MODALITIES)
-        generator = np.random.default_rng([seed, code])
-        Image.fromarray(photographs[code]).save(image)
-        soundfile.write(sound, jingle(mood[code], generator), RATE, subtype="PCM_16")
-        first, *others = (Image.fromarray(frame) for frame in turntable(photographs[code], motion[code], generator))
-        # Pillow's optimisation would give each frame a palette of its own: twice the bytes.
-        first.save(clip, save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0, optimize=False)
-
-    for _, part, _ in _MODALITIES:
-        (folder / part).mkdir(parents=True)
-    started = reported = time.monotonic()
-    with ThreadPoolExecutor(2) as pool:
-        for done, _ in enumerate(pool.map(one, range(len(names))), 1):
-            now = time.monotonic()
-            if progress and now - reported > _SECONDS_BETWEEN_REPORTS:
-                print(f"wrote the files of {done:,} of {len(names):,} products in {now - started:.0f} s", flush=True)
-                reported = now

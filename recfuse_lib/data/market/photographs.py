@@ -3,9 +3,6 @@
 Taught in notebook 01.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import io
 from pathlib import Path
 
@@ -19,34 +16,23 @@ SIZE = 28
 VISUAL = ("brightness", "texture", "stripes", "area")
 
 
-@dataclasses.dataclass(frozen=True)
-class Photographs:
-    """Grey photographs of products, light on black.
-
-    Attributes:
-        pixels: uint8 (N, 28, 28).
-        category: Which of the ten kinds of product each one shows, int64 (N,).
-    """
-
-    pixels: np.ndarray
-    category: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.pixels)
+def read_file(name: str) -> bytes:
+    """Return a file of the market's data folder, if it is the one that the checksums describe."""
+    return read_verified(DATA, "market", name, name)
 
 
-def load(folder: Path | str = DATA) -> Photographs:
-    """The 3,000 photographs that are committed with the course, 300 of each category.
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """Return the 3,000 photographs that are committed with the course, 300 of each kind of product.
 
-    Args:
-        folder: Where `photographs.png`, `photographs.csv` and `checksums.json` lie.
+    Returns:
+        Pixels, light on black, uint8 (3000, 28, 28), and the category of each, int64 (3000,).
 
     Raises:
         DataError: A file is missing or is not the one that the checksums describe.
 
     Example:
-        >>> photographs = load()
-        >>> photographs.pixels.shape, np.bincount(photographs.category).tolist() == [300] * 10
+        >>> pixels, category = load()
+        >>> pixels.shape, np.bincount(category).tolist() == [300] * 10
         ((3000, 28, 28), True)
 
     References:
@@ -55,44 +41,35 @@ def load(folder: Path | str = DATA) -> Photographs:
     """
     from PIL import Image
 
-    contents = {
-        name: read_verified(Path(folder), "market", name, name) for name in ("photographs.png", "photographs.csv")
-    }
-    with Image.open(io.BytesIO(contents["photographs.png"])) as sheet:
+    with Image.open(io.BytesIO(read_file("photographs.png"))) as sheet:
         grid = np.asarray(sheet)
-    columns = grid.shape[1] // SIZE
-    pixels = grid.reshape(-1, SIZE, columns, SIZE).swapaxes(1, 2).reshape(-1, SIZE, SIZE)
-    table = pd.read_csv(io.BytesIO(contents["photographs.csv"]))
-    return Photographs(pixels, table["category"].to_numpy("int64"))
+    pixels = grid.reshape(-1, SIZE, grid.shape[1] // SIZE, SIZE).swapaxes(1, 2).reshape(-1, SIZE, SIZE)
+    table = pd.read_csv(io.BytesIO(read_file("photographs.csv")))
+    return pixels, table["category"].to_numpy("int64")
 
 
-def visual_properties(photographs: Photographs) -> np.ndarray:
-    """What a photograph looks like beyond the kind of product that it shows.
+def visual_properties(photographs: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """Measure what photographs look like beyond the kind of product that they show.
 
-    Measured on the pixels: how bright the product is, how much texture it has, whether its edges run along or across
-    (stripes), how much of the picture it fills. Each is taken relative to the product's category, then made
-    uncorrelated with those before it, so that no label tells anything about them.
+    How bright the product is, how much texture it has, whether its edges run along or across (stripes), how much of the
+    picture it fills: each relative to the product's category, then made uncorrelated with those before it, so that no
+    label tells anything about them.
 
     Args:
-        photographs: N photographs.
+        photographs: Pixels, (N, 28, 28).
+        category: Kind of product, (N,).
 
     Returns:
         float64 (N, 4) in the order of `VISUAL`; every column has mean 0 in each category and variance 1.
-
-    Example:
-        >>> photographs = load()
-        >>> properties = visual_properties(photographs)
-        >>> bool(np.abs(properties[photographs.category == 3].mean(axis=0)).max() < 1e-9)
-        True
     """
-    pixels = photographs.pixels.astype("int64")
+    pixels = photographs.astype("int64")
     inside = pixels > 20
     area = inside.sum((1, 2))
     across = np.abs(np.diff(pixels, axis=2))[:, :-1].sum((1, 2))
     along = np.abs(np.diff(pixels, axis=1))[:, :, :-1].sum((1, 2))
     measured = np.stack([(pixels * inside).sum((1, 2)) / area, (across + along) / area, across / along, area], axis=1)
-    for category in np.unique(photographs.category):
-        members = photographs.category == category
+    for kind in np.unique(category):
+        members = category == kind
         measured[members] -= measured[members].mean(axis=0)
         measured[members] /= measured[members].std(axis=0)
     factor = np.linalg.cholesky(np.cov(measured.T, bias=True))

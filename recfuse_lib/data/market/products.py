@@ -3,9 +3,8 @@
 Taught in notebook 01.
 """
 
-from __future__ import annotations
-
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,8 @@ FEATURES = {
 """Dimension of taste → how many numbers describe a product in it."""
 
 SLICES = {
-    name: slice(sum(list(FEATURES.values())[:place]), sum(list(FEATURES.values())[: place + 1]))
-    for place, name in enumerate(FEATURES)
+    name: slice(end - width, end)
+    for (name, width), end in zip(FEATURES.items(), itertools.accumulate(FEATURES.values()), strict=True)
 }
 WIDTH = sum(FEATURES.values())
 
@@ -73,30 +72,20 @@ class Products:
 
 
 def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
-    """The products of a market, and the catalogue that its customers see.
+    """Make the products of a market, and the catalogue that its customers see, without its column `launched`.
 
     The first 3,000 products have a photograph each. A bigger shop sells them again in other shades.
-
-    Args:
-        seed: The market's seed.
-        n_products: I.
-
-    Returns:
-        The products, and the catalogue without its column `launched`.
     """
     generator = np.random.default_rng([seed, 1])
-    real = photographs.load()
+    real, kind = photographs.load()
     order = np.concatenate([generator.permutation(len(real)) for _ in range(-(-n_products // len(real)))])[:n_products]
-    pixels = real.pixels[order]
+    pixels, category = real[order], kind[order]
     for start in range(len(real), n_products, len(real)):
         # A table of 256 integers by exact arithmetic: the same on every machine.
         level, strength = np.arange(256), int(generator.integers(-100, 101))
-        pixels[start : start + len(real)] = (level + level * (255 - level) * strength // 25_500).astype("uint8")[
-            pixels[start : start + len(real)]
-        ]
-    category = real.category[order]
-    visual = photographs.visual_properties(photographs.Photographs(pixels, category))
-
+        shade = (level + level * (255 - level) * strength // 25_500).astype("uint8")
+        pixels[start : start + len(real)] = shade[pixels[start : start + len(real)]]
+    visual = photographs.visual_properties(pixels, category)
     brand, material, occasion = (
         generator.integers(len(names), size=n_products)
         for names in (language.BRANDS, language.MATERIALS, language.OCCASIONS)
@@ -106,20 +95,18 @@ def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
     price = np.round(np.array(CENTRAL_PRICE)[category] * np.exp(markup), 2)
     dear = (markup - markup.mean()) / markup.std()
     mood, motion = generator.uniform(-np.sqrt(3), np.sqrt(3), size=(2, n_products, 2))
-    features = np.concatenate(
-        [
-            generator.normal(size=(n_products, FEATURES["collaborative"])),
-            _indicator(category, FEATURES["category"]),
-            _indicator(material, len(language.MATERIALS)),
-            _indicator(occasion, len(language.OCCASIONS)),
-            _indicator(brand, FEATURES["brand"]),
-            dear[:, None],
-            visual,
-            mood,
-            motion,
-        ],
-        axis=1,
-    )
+    parts = [
+        generator.normal(size=(n_products, FEATURES["collaborative"])),
+        # One column a value: a taste of standard normal numbers gives a utility of variance 1.
+        np.eye(FEATURES["category"])[category],
+        np.eye(len(language.MATERIALS))[material],
+        np.eye(len(language.OCCASIONS))[occasion],
+        np.eye(FEATURES["brand"])[brand],
+        dear[:, None],
+        visual,
+        mood,
+        motion,
+    ]
     products = Products(
         pixels=pixels,
         category=category,
@@ -129,36 +116,31 @@ def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
         price=price,
         mood=mood,
         motion=motion,
-        features=features,
+        features=np.concatenate(parts, axis=1),
         quality=generator.normal(size=n_products),
         hype=generator.normal(size=n_products),
         prominence=np.exp(generator.normal(0.0, 0.7, n_products)),
         new=generator.permutation(n_products) < round(NEW_SHARE * n_products),
     )
     tier = np.searchsorted([-0.5, 0.5], dear)
-    visible = _visible_word(visual, generator)
+    looks = _looks_that_are_told(visual, generator)
     catalogue = pd.DataFrame(
         {
             "item_id": np.arange(1, n_products + 1, dtype="int32"),
             "title": language.titles(generator, category, brand, material),
             "year": pd.array([pd.NA] * n_products, dtype="Int64"),
-            "genres": np.array(language.CATEGORIES)[category].astype(object),
-            "brand": np.array(language.BRANDS)[brand].astype(object),
+            "genres": np.array(language.CATEGORIES)[category],
+            "brand": np.array(language.BRANDS)[brand],
             "price": price,
-            "description": language.descriptions(generator, category, brand, material, occasion, tier, visible),
+            "description": language.descriptions(generator, category, brand, material, occasion, tier, looks),
         }
     ).astype({"title": "str", "genres": "str", "brand": "str", "description": "str"})
     return products, catalogue
 
 
-def _visible_word(visual: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _looks_that_are_told(visual: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """The one thing that some descriptions say of the picture: 0 nothing, 1 dark, 2 light, 3 plain, 4 patterned."""
     tone = np.select([visual[:, 0] < -0.4, visual[:, 0] > 0.4], [1, 2], 0)
     pattern = np.select([visual[:, 1] < -0.4, visual[:, 1] > 0.4], [3, 4], 0)
-    said = np.where(generator.random(len(visual)) < 0.5, tone, pattern)
-    return np.where(generator.random(len(visual)) < SAID_OF_LOOKS, said, 0)
-
-
-def _indicator(code: np.ndarray, n_values: int) -> np.ndarray:
-    """One column a value, scaled so that a taste of standard normal numbers gives a utility of variance 1."""
-    return np.asarray(np.eye(n_values)[code])
+    told = np.where(generator.random(len(visual)) < 0.5, tone, pattern)
+    return np.where(generator.random(len(visual)) < SAID_OF_LOOKS, told, 0)

@@ -1,12 +1,9 @@
-"""The customers of the simulated shop: what each of them likes, and how they act on it.
+"""The customers of the simulated shop: what each of them likes, and how they act on it; `visit` is one step in time.
 
 Taught in notebook 01.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +11,9 @@ from recfuse_lib.data.market.products import FEATURES, SLICES, WIDTH, Products
 
 N_GROUPS = 8
 GROUP_SPREAD = 0.5
+SLATE = 20
+EXAMINATION = 1 / (1 + 0.15 * np.arange(SLATE))
+"""Probability that a shopper looks at position k of a slate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,30 +64,24 @@ class Shoppers:
         return len(self.group)
 
     def at(self, day: np.ndarray | float, user: np.ndarray) -> np.ndarray:
-        """The tastes of some shoppers on some day, the drifting mood included, (n, `WIDTH`).
-
-        Args:
-            day: Days since the log began, a number or (n,).
-            user: Which shoppers, (n,).
-        """
+        """Return the tastes of some shoppers on some day of the log, the drifting mood included, (n, `WIDTH`)."""
         tastes = self.tastes[user]
         angle = self.phase[user] + self.drift[user] * day
         tastes[:, SLICES["sound"]] += self.weights.mood * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         return np.asarray(tastes)
 
-    @classmethod
-    def concatenate(cls, parts: list[Shoppers]) -> Shoppers:
-        """All shoppers of several parts of one market."""
-        names = [field.name for field in dataclasses.fields(cls) if field.name != "weights"]
-        return cls(
-            parts[0].weights, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        )
+
+def concatenate(parts: list[Shoppers]) -> Shoppers:
+    """Join all shoppers of several parts of one market."""
+    names = [field.name for field in dataclasses.fields(Shoppers) if field.name != "weights"]
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Shoppers(parts[0].weights, **arrays)
 
 
 def make(
     generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, weights: Weights, emphasis: np.ndarray
 ) -> Shoppers:
-    """Draws shoppers.
+    """Draw shoppers.
 
     Args:
         generator: The randomness.
@@ -100,7 +94,7 @@ def make(
     own = generator.normal(size=(n_shoppers, WIDTH))
     price_sensitivity = np.exp(generator.normal(-0.125, 0.5, n_shoppers))
     tastes = np.empty_like(own)
-    for place, (name, width) in enumerate(FEATURES.items()):
+    for dimension, (name, width) in enumerate(FEATURES.items()):
         columns = SLICES[name]
         part = own[:, columns]
         if name == "collaborative":
@@ -111,7 +105,7 @@ def make(
             part = part / np.sqrt(2)
         elif name in ("visual", "sound", "motion"):
             part = part / np.sqrt(width)
-        tastes[:, columns] = getattr(weights, name) * emphasis[:, [place]] * part
+        tastes[:, columns] = getattr(weights, name) * emphasis[:, [dimension]] * part
     return Shoppers(
         weights=weights,
         group=group,
@@ -130,10 +124,10 @@ def respond(
     user: np.ndarray,
     item: np.ndarray,
     day: np.ndarray,
-    coupon: np.ndarray,
+    coupon: np.ndarray | bool,
     generator: np.random.Generator,
-) -> dict[str, Any]:
-    """What shoppers would do with each item of a slate, if they looked at it: all potential outcomes.
+) -> dict[str, np.ndarray]:
+    """Draw what shoppers would do with each item of a slate, if they looked at it: all potential outcomes.
 
         P(click | look) = σ(0.8 U + 0.6 hype + activity − 2.4)   P(favourite | click) = σ(0.9 U − 0.6)
         P(cart | click) = σ(0.9 U − 1.2)                         P(buy | cart) = σ(0.5 U − 0.5 + coupon · sensitivity)
@@ -146,33 +140,60 @@ def respond(
         user: Who is asked, (n,).
         item: What each of them is shown, (n, K).
         day: Days since the log began, (n,).
-        coupon: Whether they have a coupon, bool (n,).
+        coupon: Whether they have a coupon, (n,) or one for all.
         generator: The randomness.
 
     Returns:
         `utility` float64 and, as bool, `click`, `favourite`, `cart`, `buy`, `buy_without_coupon`, `buy_with_coupon`,
         each (n, K); a later step implies a click.
     """
-    tastes = shoppers.at(day, user)
-    utility = np.einsum("nw,nkw->nk", tastes, products.features[item])
+    utility = np.einsum("nw,nkw->nk", shoppers.at(day, user), products.features[item])
     utility += shoppers.weights.quality * products.quality[item]
     draw = generator.random((4, *item.shape))
-    willing = shoppers.activity[user][:, None]
+    willing, sensitivity = shoppers.activity[user][:, None], shoppers.price_sensitivity[user][:, None]
     click = draw[0] < _sigmoid(0.8 * utility + 0.6 * products.hype[item] + willing - 2.4)
     favourite = click & (draw[1] < _sigmoid(0.9 * utility - 0.6))
     cart = click & (draw[2] < _sigmoid(0.9 * utility - 1.2))
-    sensitivity = shoppers.price_sensitivity[user][:, None]
-    buy_without = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5))
-    buy_with = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5 + sensitivity))
-    return {
-        "utility": utility,
-        "click": click,
-        "favourite": favourite,
-        "cart": cart,
-        "buy": np.where(coupon[:, None], buy_with, buy_without),
-        "buy_without_coupon": buy_without,
-        "buy_with_coupon": buy_with,
-    }
+    without = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5))
+    with_coupon = cart & (draw[3] < _sigmoid(0.5 * utility - 0.5 + sensitivity))
+    buy = np.where(np.reshape(coupon, (-1, 1)), with_coupon, without)
+    outcomes = {"utility": utility, "click": click, "favourite": favourite, "cart": cart, "buy": buy}
+    return {**outcomes, "buy_without_coupon": without, "buy_with_coupon": with_coupon}
+
+
+def visit(
+    shoppers: Shoppers,
+    products: Products,
+    user: np.ndarray,
+    item: np.ndarray,
+    day: np.ndarray,
+    satisfaction: np.ndarray,
+    generator: np.random.Generator,
+    coupon: np.ndarray | bool = False,
+    filled: np.ndarray | bool = True,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Step the simulation by one visit: shoppers look at a slate from the top, act on it and are pleased or not.
+
+    Args:
+        shoppers, products, user, item, day, generator, coupon: As `respond` takes them.
+        satisfaction: Of each of them before the visit, (n,).
+        filled: Which positions of the slates show their item, (n, K) or one for all.
+
+    Returns:
+        What they would do (see `respond`); what they do: `view`, `click`, `favourite`, `cart`, `buy`, bool (n, K); and
+        satisfaction afterwards: 0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,).
+    """
+    would = respond(shoppers, products, user, item, day, coupon, generator)
+    view = filled & (generator.random(item.shape) < EXAMINATION[: item.shape[1]])
+    did = {"view": view, **{name: view & would[name] for name in ("click", "favourite", "cart", "buy")}}
+    clicks = did["click"].sum(axis=1)
+    mean = np.where(clicks > 0, (would["utility"] * did["click"]).sum(axis=1) / np.maximum(clicks, 1), -1.0)
+    return would, did, np.asarray(0.8 * satisfaction + 0.2 * mean)
+
+
+def return_probability(satisfaction: np.ndarray) -> np.ndarray:
+    """P(comes back) = σ(2.5 + 1.5 · satisfaction), (n,)."""
+    return _sigmoid(2.5 + 1.5 * satisfaction)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

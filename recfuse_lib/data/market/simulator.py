@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse
 
 from recfuse_lib.data.market import language, products, shoppers
-from recfuse_lib.data.market.policy import SLATE, ShopPolicy, believe
+from recfuse_lib.data.market.policy import LoggingPolicy, believe
 from recfuse_lib.data.market.products import SLICES, Products
 from recfuse_lib.data.market.shoppers import Shoppers, Weights
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
@@ -21,8 +21,6 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from recfuse_lib.data.media import Media
 
 N_PRODUCTS, N_SHOPPERS = 3_000, 4_000
@@ -38,21 +36,25 @@ SHOPPERS_AT_ONCE = 4_000
 BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
 """Behaviour → the signal that it sends, in stars. Being shown an item sends none: nobody knows whether it was seen."""
 
+ACTIONS = {"viewed": "view", "clicked": "click", "favourited": "favourite", "carted": "cart", "bought": "buy"}
+"""Column of the log → what a shopper did, as `shoppers.visit` calls it."""
+
 SIGNALS = {3.0: "click", 4.0: "favourite", 4.5: "cart", 5.0: "purchase"}
 """What the strongest behaviour is called, by its stars."""
 
 ROLES = {"title": TEXT, "genres": CATEGORIES, "brand": CATEGORY, "price": NUMBER, "description": TEXT}
 
-TAG_DIMENSIONS = {
-    "looks": "visual",
-    "material": "material",
-    "occasion": "occasion",
-    "price": "price",
-    "brand": "brand",
-    "sound": "sound",
-    "clip": "motion",
-    "kind": "category",
-    "style": "collaborative",
+_FIRST, _LAST = SLICES["words"].start, SLICES["words"].stop
+_TAG_COLUMNS = {
+    "looks": SLICES["visual"],
+    "material": slice(_FIRST, _FIRST + len(language.MATERIALS)),
+    "occasion": slice(_FIRST + len(language.MATERIALS), _LAST),
+    "price": SLICES["price"],
+    "brand": SLICES["brand"],
+    "sound": SLICES["sound"],
+    "clip": SLICES["motion"],
+    "kind": SLICES["category"],
+    "style": SLICES["collaborative"],
 }
 
 
@@ -77,38 +79,33 @@ class Market:
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
-        """The log as interactions with values in stars: a review's rating, else the strongest of `BEHAVIOURS`.
+        """Return the log as interactions with values in stars: a review's rating, else the strongest of `BEHAVIOURS`.
 
         Each pair of shopper and product is one interaction, at the moment of its first click.
         """
         clicked = self.impressions[self.impressions["clicked"]]
-        signal = np.zeros(len(clicked))
-        for behaviour, stars in BEHAVIOURS.items():
-            signal = np.where(clicked[behaviour], stars, signal)
-        pairs = clicked.assign(rating=signal).groupby(["user_id", "item_id"], sort=True)
-        strongest = pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min"))
+        stars = np.zeros(len(clicked))
+        for behaviour, value in BEHAVIOURS.items():
+            stars = np.where(clicked[behaviour], value, stars)
+        pairs = clicked.assign(value=stars).groupby(["user_id", "item_id"], sort=True)
+        log = pairs.agg(value=("value", "max"), timestamp=("timestamp", "min"))
+        log["signal"] = log["value"].map(SIGNALS)
         reviewed = self.reviews.groupby(["user_id", "item_id"])["rating"].last()
-        strongest["signal"] = strongest["rating"].map(SIGNALS)
-        strongest.loc[reviewed.index, ["signal", "rating"]] = pd.DataFrame({"signal": "rating", "rating": reviewed})
-        log = strongest.reset_index().rename(columns={"rating": "value"})
+        log.loc[reviewed.index, ["signal", "value"]] = pd.DataFrame({"signal": "rating", "value": reviewed})
         catalogue = self.catalogue.drop(columns=["launched", "year"])
-        return Dataset.of("Market", log, catalogue, roles=ROLES, positive="value>=4")
+        return Dataset.of("Market", log.reset_index(), catalogue, roles=ROLES, positive="value>=4")
 
-    def media(self, folder: Path | str | None = None) -> Media:
-        """A photograph, a jingle and a turntable clip of each product, as files; written once, then found again.
-
-        Args:
-            folder: Where to write them; by default a folder in the cache.
-        """
+    def media(self) -> Media:
+        """Return a photograph, a jingle and a clip of each product, as files in the cache; written once."""
         from recfuse_lib.data.market.media import write
 
         made, _ = products.make(self.seed, len(self.catalogue))
-        return write(folder, self.catalogue["item_id"].to_numpy(), made.pixels, made.mood, made.motion, seed=self.seed)
+        return write(made, self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
 class Oracle:
-    """Scores each product with its true utility at the end of the log.
+    """The recommender that knows every taste: scores each product with its true utility at the end of the log.
 
     Attributes:
         truth: The truth.
@@ -144,25 +141,16 @@ class Truth:
     tags: pd.DataFrame
 
     def utility(self, user: np.ndarray, day: float = SESSIONS * DAYS_BETWEEN) -> np.ndarray:
-        """U of every product for some shoppers, float64 (n, I).
-
-        Args:
-            user: Shopper codes, (n,).
-            day: Days since the log began; by default its end.
-        """
+        """Compute U of every product for some shoppers on a day, by default at the end of the log, float64 (n, I)."""
         quality = self.shoppers.weights.quality * self.products.quality
         return np.asarray(self.shoppers.at(day, user) @ self.products.features.T + quality)
 
     def oracle(self, dataset: Dataset) -> Oracle:
-        """The recommender that knows every taste: the best that can be reached on `fold`.
-
-        Args:
-            dataset: The market's log, which says who the user codes of a query are.
-        """
+        """Return the best that can be reached on `fold`; the market's log says who the user codes of a query are."""
         return Oracle(self, dataset.user_ids - 1)
 
-    def fold(self, dataset: Dataset, cold: bool = False, n_users: int = 1_000, seed: int = 0) -> Fold:
-        """What shoppers would buy if each product were put before them: a test that no log can give.
+    def fold(self, dataset: Dataset, cold: bool = False, n_users: int = 1_000) -> Fold:
+        """Draw what shoppers would buy if each product were put before them: a test that no log can give.
 
         The targets are drawn from the true probabilities, whatever the shop happened to show, so popularity and
         position play no part; the oracle's score is the best that can be reached.
@@ -171,33 +159,25 @@ class Truth:
             dataset: The market's log.
             cold: Whether the products that nobody has seen are ranked; otherwise all others.
             n_users: How many shoppers are asked: the first that would buy one of the candidates.
-            seed: Of the draws.
         """
-        history = dataset.events()
+        history, n_items = dataset.events(), len(self.products)
         user = np.unique(history["user"])[:n_users]
-        code = dataset.user_ids[user] - 1
-        item = np.broadcast_to(np.arange(len(self.products)), (len(user), len(self.products)))
-        day, no_coupon = np.full(len(user), SESSIONS * DAYS_BETWEEN), np.zeros(len(user), bool)
-        generator = np.random.default_rng([seed, 4])
-        targets = np.zeros(item.shape, bool)
+        generator = np.random.default_rng([0, 4])
+        targets = np.zeros((len(user), n_items), bool)
         for start in range(0, len(user), 100):
-            part = slice(start, start + 100)
-            targets[part] = shoppers.respond(
-                self.shoppers, self.products, code[part], item[part], day[part], no_coupon[part], generator
-            )["buy"]
+            code = dataset.user_ids[user[start : start + 100]] - 1
+            item = np.broadcast_to(np.arange(n_items), (len(code), n_items))
+            day = np.full(len(code), SESSIONS * DAYS_BETWEEN)
+            would = shoppers.respond(self.shoppers, self.products, code, item, day, False, generator)
+            targets[start : start + 100] = would["buy"]
         candidates = self.products.new if cold else ~self.products.new
         targets &= candidates
         queries = Queries.of(history, user, dataset.n_items)
         targets[np.repeat(np.arange(len(user)), queries.lengths), queries.item] = False
         asked = np.flatnonzero(targets.any(axis=1))
-        return Fold(
-            history,
-            Queries.of(history, user[asked], dataset.n_items),
-            scipy.sparse.csr_array(targets[asked]),
-            candidates,
-            dataset.n_users,
-            dataset.items,
-        )
+        queries = Queries.of(history, user[asked], dataset.n_items)
+        target = scipy.sparse.csr_array(targets[asked])
+        return Fold(history, queries, target, candidates, dataset.n_users, dataset.items)
 
 
 def make(
@@ -227,25 +207,22 @@ def make(
     n_products, n_shoppers = round(scale * N_PRODUCTS), round(scale * N_SHOPPERS)
     if n_products < 100:
         raise ValueError(f"scale {scale:g} makes {n_products} products; use at least {100 / N_PRODUCTS:.2f}")
-    weights = weights or Weights()
     made, catalogue = products.make(seed, n_products)
     groups = np.random.default_rng([seed, 2]).normal(size=(shoppers.N_GROUPS, products.FEATURES["collaborative"]))
-    policy = ShopPolicy(made)
-    examination = 1 / (1 + 0.15 * np.arange(SLATE))
-    parts: list[tuple[Shoppers, pd.DataFrame, pd.DataFrame]] = []
+    policy, crowds, logs, truths = LoggingPolicy(made), [], [], []
     for first in range(0, n_shoppers, SHOPPERS_AT_ONCE):
         generator = np.random.default_rng([seed, 3, first])
         n_people = min(SHOPPERS_AT_ONCE, n_shoppers - first)
         own = np.random.default_rng([seed, 8, first]).normal(size=(n_people, len(products.FEATURES)))
         emphasis = np.exp(personal * own - personal**2 / 2)
-        people = shoppers.make(generator, n_people, groups, weights, emphasis)
-        log, outcomes = _visits(people, made, policy, examination, generator)
+        crowds.append(shoppers.make(generator, n_people, groups, weights or Weights(), emphasis))
+        log, outcomes = _visits(crowds[-1], made, policy, generator)
         log["user_id"] = (log["user_id"] + first + 1).astype("int32")
-        parts.append((people, log, outcomes))
-    people = Shoppers.concatenate([part for part, _, _ in parts])
-    log = pd.concat([part for _, part, _ in parts], ignore_index=True)
-    outcomes = pd.concat([part for _, _, part in parts], ignore_index=True)
-    del parts
+        logs.append(log)
+        truths.append(outcomes)
+    people = shoppers.concatenate(crowds)
+    log, outcomes = pd.concat(logs, ignore_index=True), pd.concat(truths, ignore_index=True)
+    del logs, truths
     order = np.lexsort((log["position"], log["user_id"], log["timestamp"] - log["position"]))
     log, outcomes = log.iloc[order].reset_index(drop=True), outcomes.iloc[order].reset_index(drop=True)
     starts = (log["user_id"] != log["user_id"].shift()) | (log["visit"] != log["visit"].shift())
@@ -255,71 +232,45 @@ def make(
     closing = OPENING + int(SESSIONS * DAYS_BETWEEN * DAY)
     catalogue["launched"] = np.where(made.new, closing, OPENING).astype("int64")
     market = Market(seed, scale, catalogue, log.drop(columns="visit"), reviews)
-    return market, Truth(made, people, examination, outcomes, tags)
+    return market, Truth(made, people, shoppers.EXAMINATION, outcomes, tags)
 
 
 def _visits(
-    people: Shoppers, made: Products, policy: ShopPolicy, examination: np.ndarray, generator: np.random.Generator
+    people: Shoppers, made: Products, policy: LoggingPolicy, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The log and the truth of some shoppers; `user_id` and `item_id` are codes, `visit` counts a shopper's visits."""
-    n_categories = len(language.CATEGORIES)
     gap = generator.exponential(DAYS_BETWEEN, size=(len(people), SESSIONS))
     day_of = np.minimum(np.cumsum(gap, axis=1), SESSIONS * DAYS_BETWEEN * 0.999)
-    clicks = np.zeros((len(people), n_categories))
-    satisfaction = np.zeros(len(people))
-    user = np.arange(len(people))
+    clicks = np.zeros((len(people), len(language.CATEGORIES)))
+    satisfaction, user = np.zeros(len(people)), np.arange(len(people))
     logs, truths = [], []
     for visit in range(SESSIONS):
-        stays = generator.random(len(user)) < return_probability(satisfaction[user])
+        stays = generator.random(len(user)) < shoppers.return_probability(satisfaction[user])
         user = user[stays & (day_of[user, visit] < SESSIONS * DAYS_BETWEEN * 0.999)] if visit else user
         if not len(user):
             break
         day = day_of[user, visit]
         item, filled, propensity = policy.slates(believe(clicks[user]), generator)
         coupon = generator.random(len(user)) < COUPON_SHARE
-        would = shoppers.respond(people, made, user, item, day, coupon, generator)
-        viewed = filled & (generator.random(item.shape) < examination)
-        did = {name: viewed & would[name] for name in ("click", "favourite", "cart", "buy")}
-        row, place = np.nonzero(filled)
-        shown = {name: values[row, place] for name, values in did.items()}
-        second = OPENING + (day * DAY).astype("int64")
-        logs.append(
-            pd.DataFrame(
-                {
-                    "user_id": user[row].astype("int32"),
-                    "timestamp": second[row] + place,
-                    "position": place.astype("int8"),
-                    "item_id": item[row, place].astype("int32"),
-                    "coupon": coupon[row],
-                    "viewed": viewed[row, place],
-                    "clicked": shown["click"],
-                    "favourited": shown["favourite"],
-                    "carted": shown["cart"],
-                    "bought": shown["buy"],
-                    "visit": np.int8(visit),
-                }
-            )
+        would, did, satisfaction[user] = shoppers.visit(
+            people, made, user, item, day, satisfaction[user], generator, coupon, filled
         )
-        names = ("utility", "click", "buy_without_coupon", "buy_with_coupon")
-        truth = {"propensity": propensity[row, place].astype("float32")}
-        truth |= {name: would[name][row, place] for name in names}
-        truths.append(pd.DataFrame({**truth, "utility": truth["utility"].astype("float32")}))
-        rows, places = np.nonzero(did["click"])
-        np.add.at(clicks, (user[rows], made.category[item[rows, places]]), 1)
-        satisfaction[user] = satisfied(satisfaction[user], would["utility"], did["click"])
+        row, position = np.nonzero(filled)
+        columns = {
+            "user_id": user[row].astype("int32"),
+            "timestamp": (OPENING + (day * DAY).astype("int64"))[row] + position,
+            "position": position.astype("int8"),
+            "item_id": item[filled].astype("int32"),
+            "coupon": coupon[row],
+        }
+        columns |= {name: did[action][filled] for name, action in ACTIONS.items()}
+        logs.append(pd.DataFrame({**columns, "visit": np.int8(visit)}))
+        truth = {"propensity": propensity[filled].astype("float32"), "utility": would["utility"][filled]}
+        truth |= {name: would[name][filled] for name in ("click", "buy_without_coupon", "buy_with_coupon")}
+        truths.append(pd.DataFrame(truth).astype({"utility": "float32"}))
+        row, position = np.nonzero(did["click"])
+        np.add.at(clicks, (user[row], made.category[item[row, position]]), 1)
     return pd.concat(logs, ignore_index=True), pd.concat(truths, ignore_index=True)
-
-
-def satisfied(before: np.ndarray, utility: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """Satisfaction after a visit: 0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,)."""
-    count = clicked.sum(axis=1)
-    mean = np.where(count > 0, (utility * clicked).sum(axis=1) / np.maximum(count, 1), -1.0)
-    return np.asarray(0.8 * before + 0.2 * mean)
-
-
-def return_probability(satisfaction: np.ndarray) -> np.ndarray:
-    """P(comes back) = σ(2.5 + 1.5 · satisfaction), (n,)."""
-    return np.asarray(1 / (1 + np.exp(-2.5 - 1.5 * satisfaction)))
 
 
 def _reviews(
@@ -334,35 +285,26 @@ def _reviews(
     stars = 2.2 + 0.55 * outcomes["utility"].to_numpy("float64")[bought] + generator.normal(0.0, 0.5, len(bought))
     rating = np.clip(np.round(2 * stars), 1, 10) / 2
     timestamp = log["timestamp"].to_numpy()[bought] + generator.integers(2 * DAY, 9 * DAY, len(bought))
-    parts = _contributions(people, made, user, item, (timestamp - OPENING) / DAY)
-    n_said = generator.integers(1, 4, len(bought))
+    # What each tag's dimension adds to the utility, (n, number of tags).
+    product = people.at((timestamp - OPENING) / DAY, user) * made.features[item]
+    parts = np.stack([product[:, _TAG_COLUMNS[tag]].sum(axis=1) for tag in language.TAGS], axis=1)
+    n_told = generator.integers(1, 4, len(bought))
     loudest = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :3]
-    said = np.where(np.arange(3) < n_said[:, None], loudest, -1)
+    told = np.where(np.arange(3) < n_told[:, None], loudest, -1)
     polarity = np.where(np.take_along_axis(parts, loudest, axis=1) > 0, 1, -1)
     truth = np.zeros((len(bought), len(language.TAGS)), "int8")
-    row, place = np.nonzero(said >= 0)
-    truth[row, said[row, place]] = polarity[row, place]
+    row, place = np.nonzero(told >= 0)
+    truth[row, told[row, place]] = polarity[row, place]
+    whole_stars = np.clip(np.ceil(rating), 1, 5).astype("int64")
     reviews = pd.DataFrame(
         {
             "user_id": (user + 1).astype("int32"),
             "item_id": (item + 1).astype("int32"),
             "timestamp": timestamp.astype("int64"),
             "rating": rating.astype("float32"),
-            "comment": language.comments(generator, np.clip(np.ceil(rating), 1, 5).astype("int64"), said, polarity),
+            "comment": language.comments(generator, whole_stars, told, polarity),
         }
     ).astype({"comment": "str"})
     order = np.lexsort((reviews["item_id"], reviews["user_id"], reviews["timestamp"]))
     tags = pd.DataFrame(truth[order], columns=list(language.TAGS))
     return reviews.iloc[order].reset_index(drop=True), tags
-
-
-def _contributions(people: Shoppers, made: Products, user: np.ndarray, item: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """What each tag's dimension adds to the utility, for pairs of shopper and product, (n, number of tags)."""
-    product = people.at(day, user) * made.features[item]
-    words, n_materials = SLICES["words"], len(language.MATERIALS)
-    columns = {
-        **SLICES,
-        "material": slice(words.start, words.start + n_materials),
-        "occasion": slice(words.start + n_materials, words.stop),
-    }
-    return np.stack([product[:, columns[TAG_DIMENSIONS[tag]]].sum(axis=1) for tag in language.TAGS], axis=1)

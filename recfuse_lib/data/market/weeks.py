@@ -3,34 +3,32 @@
 Taught in notebook 19.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.market import shoppers, simulator
+from recfuse_lib.data.market.policy import shown_before
 from recfuse_lib.data.market.products import SLICES
-from recfuse_lib.data.market.simulator import BEHAVIOURS, DAY, OPENING, SIGNALS, Market, Truth
+from recfuse_lib.data.market.simulator import BEHAVIOURS, Market, Truth
 
 VISITS = 2
 """Of each shopper in a week."""
 
 WEEKS_OF_A_FASHION = 4
 FASHIONABLE = ("category", "words", "brand")
-FIRST_DAY = simulator.SESSIONS * simulator.DAYS_BETWEEN
 
 
 class WeeklyShop:
-    """Shoppers of a simulated market come twice a week, as long as they are satisfied.
+    """Shoppers of a simulated market who come twice a week, as long as they are satisfied.
 
     Three things change with time, all of them simulated: a fashion that all shoppers share (what they like in
     category, material, occasion and brand) moves from one random direction to the next in four weeks; each shopper's
     mood turns, as in the log; and the products that nobody had seen when the log ended go on sale, a few a week.
 
-    Whoever is shown a slate answers as in `shoppers.respond`, and comes back with the probability that their
-    satisfaction gives; who does not is gone. What happens depends on the seed and on the slates alone.
+    Whoever is shown a slate acts as in `shoppers.visit`, and comes back with the probability that their satisfaction
+    gives; who does not is gone. What happens depends on the seed and on the slates alone.
 
     Args:
         market: The shop's log.
@@ -60,15 +58,11 @@ class WeeklyShop:
         self.here = np.arange(len(self._shopper))
         generator = np.random.default_rng([seed, 6])
         self._launch = np.where(truth.products.new, generator.integers(1, 11, len(self._ids)), 0)
-        self._directions = generator.normal(size=(16, truth.shoppers.tastes.shape[1]))
-        fashionable = np.zeros(self._directions.shape[1], bool)
-        for name in FASHIONABLE:
-            columns = SLICES[name]
-            fashionable[columns] = True
+        drawn = generator.normal(size=(16, truth.shoppers.tastes.shape[1]))
+        self._directions = np.zeros_like(drawn)
+        for columns in (SLICES[name] for name in FASHIONABLE):
             # Fashion says what is liked more than the rest, not that everything is.
-            self._directions[:, columns] -= self._directions[:, columns].mean(axis=1, keepdims=True)
-        self._directions[:, ~fashionable] = 0
-        self._directions[0] = 0
+            self._directions[1:, columns] = (drawn[:, columns] - drawn[:, columns].mean(axis=1, keepdims=True))[1:]
 
     @property
     def week(self) -> int:
@@ -81,17 +75,16 @@ class WeeklyShop:
         return self._launch <= self.week
 
     def taste_of_fashion(self) -> np.ndarray:
-        """What everybody's tastes have in addition this week, in the columns of `products.SLICES`."""
-        position = self.week / WEEKS_OF_A_FASHION
-        start, share = int(position), position % 1
+        """Return what everybody's tastes have in addition this week, in the columns of `products.SLICES`."""
+        start, share = self.week // WEEKS_OF_A_FASHION, self.week / WEEKS_OF_A_FASHION % 1
         return np.asarray(self.fashion * ((1 - share) * self._directions[start] + share * self._directions[start + 1]))
 
     def visit(self, slates: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-        """All shoppers that still come are shown a slate each.
+        """Show a slate to each shopper that still comes.
 
         Args:
-            slates: Item codes, best place first, one row for each of `here`, (n, K); an item that a slate holds twice
-                counts at its first place.
+            slates: Item codes, best first, one row for each of `here`, (n, K); an item that a slate holds twice counts
+                at its first position.
 
         Returns:
             The events, columns as in `Dataset.interactions`: what was clicked, with the stars of the strongest
@@ -103,35 +96,31 @@ class WeeklyShop:
         if slates.ndim != 2 or len(slates) != len(self.here) or not self.on_sale[slates].all():
             raise ValueError(f"slates have shape {slates.shape}; give each of {len(self.here)} shoppers items on sale")
         generator = np.random.default_rng([self.seed, 7, self.visits])
-        everyone = np.zeros((len(self._shopper), slates.shape[1]), "int64")
-        everyone[self.here] = slates
         # Everybody's dice are thrown, whoever still comes: two recommenders then differ by their slates alone.
-        when = (self.visits + generator.random(len(everyone))) / VISITS
-        day = FIRST_DAY + 7 * when
+        item = np.zeros((len(self._shopper), slates.shape[1]), "int64")
+        item[self.here] = slates
+        present = np.isin(np.arange(len(item)), self.here)
+        day = simulator.SESSIONS * simulator.DAYS_BETWEEN + 7 * ((self.visits + generator.random(len(item))) / VISITS)
         people = dataclasses.replace(self.truth.shoppers, tastes=self.truth.shoppers.tastes + self.taste_of_fashion())
-        nobody = np.zeros(len(everyone), bool)
-        would = shoppers.respond(people, self.truth.products, self._shopper, everyone, day, nobody, generator)
-        again = np.tril(everyone[:, :, None] == everyone[:, None, :], k=-1).any(axis=2)
-        viewed = ~again & (generator.random(everyone.shape) < self.truth.examination[: everyone.shape[1]])
-        clicked = viewed & would["click"]
-        satisfaction = simulator.satisfied(self._satisfaction, would["utility"], clicked)[self.here]
-        self._satisfaction[self.here] = satisfaction
-        back = simulator.return_probability(satisfaction)
-        stars = np.full(everyone.shape, BEHAVIOURS["clicked"])
-        for behaviour, name in (("favourited", "favourite"), ("carted", "cart"), ("bought", "buy")):
-            stars = np.where(would[name], BEHAVIOURS[behaviour], stars)
-        present = np.zeros(len(everyone), bool)
-        present[self.here] = True
-        row, place = np.nonzero(clicked & present[:, None])
+        filled = ~shown_before(item)
+        _, did, satisfaction = shoppers.visit(
+            people, self.truth.products, self._shopper, item, day, self._satisfaction, generator, filled=filled
+        )
+        self._satisfaction = np.where(present, satisfaction, self._satisfaction)
+        back = shoppers.return_probability(satisfaction[self.here])
+        row, position = np.nonzero(did["click"] & present[:, None])
+        value = np.zeros(len(row))
+        for behaviour, stars in BEHAVIOURS.items():
+            value = np.where(did[simulator.ACTIONS[behaviour]][row, position], stars, value)
         events = pd.DataFrame(
             {
                 "user_id": self._shopper[row] + 1,
-                "item_id": self._ids[everyone[row, place]],
-                "signal": [SIGNALS[one] for one in stars[row, place]],
-                "value": stars[row, place],
-                "timestamp": OPENING + (day[row] * DAY).astype("int64") + place,
+                "item_id": self._ids[item[row, position]],
+                "signal": [simulator.SIGNALS[star] for star in value],
+                "value": value,
+                "timestamp": simulator.OPENING + (day[row] * simulator.DAY).astype("int64") + position,
             }
         )
-        self.here = self.here[generator.random(len(everyone))[self.here] < back]
+        self.here = self.here[generator.random(len(item))[self.here] < back]
         self.visits += 1
         return events, back
