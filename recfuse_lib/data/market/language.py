@@ -47,7 +47,7 @@ def opinions(tag: int, polarity: int) -> list[str]:
     """Return all wordings of an opinion: sayings, and subject × verdict, about as many of the one as of the other."""
     verdicts = phrases()["liked" if polarity > 0 else "disliked"]
     general = [f"{subject} {verdict}" for subject, verdict in itertools.product(phrases()["subjects"][tag], verdicts)]
-    sayings = phrases()["sayings"][tag][0 if polarity > 0 else 1]
+    sayings: list[str] = phrases()["sayings"][tag][0 if polarity > 0 else 1]
     return general + sayings * (len(general) // len(sayings))
 
 
@@ -157,7 +157,7 @@ def _told(start: int, tags: list[int], polarities: list[int], wording: list[int]
     return told and told + "."
 
 
-def _rows(*columns: Codes) -> Iterator[tuple[Any, ...]]:
+def _rows(*columns: Any) -> Iterator[tuple[Any, ...]]:
     """Rows of several arrays as Python's own numbers, which are quicker one at a time than NumPy's."""
     return zip(*(column.tolist() for column in columns), strict=True)
 
