@@ -164,10 +164,11 @@ def measure(modality):
 
 def align(pictures, catalogue, category):
     """Does a description find its product among all of them, by the picture alone? Each product is held out once."""
-    from recfuse_lib.encoders.contrastive import Alignment, found
+    from course.lessons import definitions
     from recfuse_lib.encoders.image import ImageEncoder
     from recfuse_lib.encoders.text import encode_texts
 
+    lesson = definitions("06_multimodal_tower")
     texts = encode_texts(catalogue["description"].tolist(), progress=False)
     fold = np.random.default_rng(0).permutation(len(pictures)) % FOLDS
     hits = {(kind, k): [] for kind in ("held-out products", "products learned from") for k in (1, 10)}
@@ -176,12 +177,16 @@ def align(pictures, catalogue, category):
         seen = fold != held_out
         encodings = ImageEncoder().learn(pictures, seen).encode(pictures)
         begun = time.perf_counter()
-        alignment = Alignment(encodings.shape[1], texts.shape[1]).learn(encodings, texts, seen)
+        learned_from = {"image": encodings[seen], "text": texts[seen]}
+        alignment = lesson.Alignment({"image": encodings.shape[1], "text": texts.shape[1]})
+        for side, rows in learned_from.items():
+            alignment.standardise[side].adapt(rows)
+        lesson.fit_by_contrast(alignment, learned_from, epochs=40, seed=0)
         seconds += time.perf_counter() - begun
-        items, wanted = alignment.of_media(encodings), alignment.of_text(texts)
+        items, wanted = alignment.project("image", encodings), alignment.project("text", texts)
         for kind, k in hits:
             rows = np.flatnonzero(seen if kind == "products learned from" else ~seen)
-            hits[kind, k].append(found(wanted[rows], items, rows, k))
+            hits[kind, k].append(lesson.finds(wanted[rows], items, rows, k))
     rivals = (category == category[:, None]).sum(axis=1)
     print(f"  alignment with the descriptions, {seconds / FOLDS:.0f} s; finding one product among {len(pictures):,}:")
     for (kind, k), hit in hits.items():

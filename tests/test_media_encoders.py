@@ -8,10 +8,11 @@ import pytest
 from eager import eagerly
 from PIL import Image
 
+from course.lessons import definitions
 from recfuse_lib.data.market import media, photographs
 from recfuse_lib.data.media import MediaError
 from recfuse_lib.encoders.audio import SoundEncoder
-from recfuse_lib.encoders.contrastive import Alignment, found, info_nce
+from recfuse_lib.encoders.contrastive import fit_by_contrast, info_nce
 from recfuse_lib.encoders.image import ImageEncoder, PretrainedImageEncoder, encode_images
 from recfuse_lib.encoders.video import ClipEncoder, OverTime
 from recfuse_lib.pretrained import PretrainedError
@@ -89,12 +90,6 @@ def test_a_clip_keeps_its_motion(clips, taste):
     assert (explained(ClipEncoder().learn(clips, epochs=3).encode(clips), taste) > [0.4, 0.4]).all()
 
 
-def test_learning_lowers_the_loss(pictures, capsys):
-    ImageEncoder().learn(pictures, epochs=6, verbose=1)
-    losses = [float(line.split("loss: ")[1]) for line in capsys.readouterr().out.splitlines()]
-    assert len(losses) == 6 and losses[-1] < 0.8 * losses[0]
-
-
 def test_the_widest_directions_are_equally_wide(pictures, learned):
     encodings = learned.encode(pictures)
     np.testing.assert_allclose(encodings.mean(axis=0), 0, atol=1e-3)
@@ -167,37 +162,34 @@ def test_what_does_not_fit_is_refused(pictures):
 # ---- alignment
 
 
+def aligned(image, text, epochs):
+    alignment = definitions("06_multimodal_tower").Alignment({"image": image.shape[1], "text": text.shape[1]}, 16)
+    for side, encodings in (("image", image), ("text", text)):
+        alignment.standardise[side].adapt(encodings)
+    fit_by_contrast(alignment, {"image": image, "text": text}, epochs, seed=0)
+    return alignment
+
+
 def test_alignment_finds_held_out_partners():
     random = np.random.default_rng(0)
     shared = random.normal(size=(600, 6))
-    media_encodings = (shared @ random.normal(size=(6, 20)) + 0.1 * random.normal(size=(600, 20))).astype("float32")
+    image = (shared @ random.normal(size=(6, 20)) + 0.1 * random.normal(size=(600, 20))).astype("float32")
     text = (shared @ random.normal(size=(6, 30)) + 0.1 * random.normal(size=(600, 30))).astype("float32")
     seen = np.arange(600) < 500
-    alignment = Alignment(20, 30, dimensions=16).learn(media_encodings, text, seen, epochs=20)
-    space, wanted = alignment.of_media(media_encodings), alignment.of_text(text[~seen])
-    np.testing.assert_allclose(np.linalg.norm(space, axis=1), 1, atol=1e-5)
-    recall = found(wanted, space, np.flatnonzero(~seen), k=10).mean()
-    assert recall > 0.5 > 20 * 10 / 600
-    shuffled = Alignment(20, 30, dimensions=16).learn(media_encodings, random.permutation(text), seen, epochs=20)
-    assert (
-        found(shuffled.of_text(text[~seen]), shuffled.of_media(media_encodings), np.flatnonzero(~seen), 10).mean() < 0.2
-    )
+
+    def recall(alignment):
+        items, wanted = alignment.project("image", image), alignment.project("text", text[~seen])
+        np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, atol=1e-5)
+        return definitions("06_multimodal_tower").finds(wanted, items, np.flatnonzero(~seen), k=10).mean()
+
+    assert recall(aligned(image[seen], text[seen], epochs=20)) > 0.5 > 20 * 10 / 600
+    assert recall(aligned(image[seen], random.permutation(text)[seen], epochs=20)) < 0.2
 
 
-def test_found_counts_ties_against_the_query():
-    assert not found(np.ones((1, 2)), np.ones((3, 2)), np.array([0]), k=2).any()
-    assert found(np.ones((1, 2)), np.ones((3, 2)), np.array([0]), k=3).all()
-
-
-def test_alignment_is_saved_and_loaded(tmp_path):
-    pairs = {"media": np.random.default_rng(0).random((8, 3), "float32"), "text": np.eye(8, 5, dtype="float32")}
-    alignment = Alignment(3, 5, 4).learn(pairs["media"], pairs["text"], epochs=1)
-    alignment.save(tmp_path / "alignment.keras")
-    loaded = keras.models.load_model(tmp_path / "alignment.keras")
-    np.testing.assert_allclose(loaded.of_text(pairs["text"]), alignment.of_text(pairs["text"]), atol=1e-6)
-    np.testing.assert_allclose(loaded.of_media(pairs["media"]), alignment.of_media(pairs["media"]), atol=1e-6)
-    with pytest.raises(ValueError, match=r"\(8, 5\) and \(8, 3\)"):
-        alignment.learn(pairs["text"], pairs["media"])
+def test_ties_count_against_the_query():
+    finds = definitions("06_multimodal_tower").finds
+    assert not finds(np.ones((1, 2)), np.ones((3, 2)), np.array([0]), k=2).any()
+    assert finds(np.ones((1, 2)), np.ones((3, 2)), np.array([0]), k=3).all()
 
 
 # ---- files

@@ -1,7 +1,4 @@
-"""Learning without labels, by contrast: two views of one thing belong together, and so do a picture and its words.
-
-The encoders of pictures, sounds and clips learn by `TwoViewEncoder`; `Alignment` brings what they say and what a text
-encoder says into one space.
+"""Learning without labels: two views of one item belong together, as do a picture and its words.
 
 Taught in notebook 06.
 """
@@ -18,7 +15,6 @@ from keras import ops
 
 DIMENSIONS = 64
 EPOCHS = 15
-ALIGNMENT_EPOCHS = 40
 BATCH = 128
 LEARNING_RATE = 2e-3
 ENERGY_FLOOR = 0.01
@@ -30,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def info_nce(left: Any, right: Any, scale: Any) -> Any:
-    """The contrastive loss in both directions: each row must find its partner among all rows of the other side.
+    """Compute the contrastive loss in both directions: each row must find its partner among all of the other side.
 
         ℓ = −½ · mean_i [log softmax_j(l_i·r_j / τ)_i + log softmax_j(r_i·l_j / τ)_i],   1/τ = scale
 
@@ -57,21 +53,38 @@ def info_nce(left: Any, right: Any, scale: Any) -> Any:
 
 
 def to_unit(rows: Any) -> Any:
-    """Rows divided by their length, (B, D)."""
+    """Divide rows by their length, (B, D)."""
     return rows * ops.rsqrt(ops.sum(rows * rows, axis=-1, keepdims=True) + 1e-12)
 
 
 def seeded(seed: int) -> Iterator[keras.initializers.Initializer]:
-    """Initialisers for the layers of a network, one after another, all from one seed."""
+    """Yield initialisers for the layers of a network, one after another, all from one seed."""
     return (keras.initializers.GlorotUniform(int(state)) for state in np.random.SeedSequence(seed).generate_state(64))
+
+
+def fit_by_contrast(model: keras.Model, inputs: Any, epochs: int, seed: int) -> None:
+    """Train a model on full batches, in an order that depends on the seed alone.
+
+    Args:
+        model: Its `compute_loss` contrasts the rows of a batch.
+        inputs: An array or a dictionary of arrays, (I, …).
+        epochs: Passes over the rows.
+        seed: Of their order.
+    """
+    n_rows = len(keras.tree.flatten(inputs)[0])
+    batch = min(BATCH, n_rows)
+    steps = n_rows // batch
+    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
+    model.compile(keras.optimizers.Adam(rate), jit_compile=False)
+    shuffler = np.random.default_rng(seed)
+    for _ in range(epochs):
+        for rows in shuffler.permutation(n_rows)[: steps * batch].reshape(steps, batch):
+            model.train_on_batch(keras.tree.map_structure(lambda matrix, rows=rows: matrix[rows], inputs))
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LogEnergies(keras.layers.Layer):
-    """How much of each pattern there is, on a scale of ratios:  log(mean over places + 0.01).
-
-    Where a pattern stands does not matter, how much of it there is does. Differences of two of them are log ratios, so
-    a linear layer can compare, say, lines across with lines along.
+    """How much of each pattern there is, wherever it stands, on a scale of ratios:  log(mean over places + 0.01).
 
     Args:
         axes: The axes over which the mean goes.
@@ -94,14 +107,14 @@ class LogEnergies(keras.layers.Layer):
 
 
 class TwoViewEncoder(keras.Model):
-    """What the three encoders share: they learn to know an item again in another view of it.
+    """What the encoders of pictures, sounds and clips share: they learn to know an item again in another view of it.
 
         h = network(prepare(x)),   ℓ = InfoNCE(P h(view(x)), P h(view′(x))),   e = Λ^(−1/2) Uᵀ (h − μ)
 
     P is a small network that is thrown away afterwards, so that h may keep what the loss does not ask for. A view
     changes what taste cannot depend on (place, noise) and leaves alone what it may depend on (brightness, pitch,
-    speed). Afterwards e is h with all directions made equally wide (μ, U and Λ from the items learned from), or else
-    the one thing that differs most between items would drown the others in every cosine.
+    speed). e is h with all directions made equally wide (μ, U and Λ from the items learned from), or else the one thing
+    that differs most between items would drown the others in every cosine.
 
     A subclass says what its `network` and its `view` are, and what is computed once before either.
 
@@ -143,22 +156,23 @@ class TwoViewEncoder(keras.Model):
         """e of each input, (B, `dimensions`)."""
         return ops.matmul(self.network(self.prepare(inputs)) - self.mean, self.whitening)
 
-    def learn(self, inputs: Array, seen: Mask | None = None, epochs: int = EPOCHS, verbose: int = 0) -> Self:
-        """Learns from the inputs alone.
+    def learn(self, inputs: Array, seen: Mask | None = None, epochs: int = EPOCHS) -> Self:
+        """Learn from the inputs alone.
 
         Args:
             inputs: float32 (I, …), as the reader of this kind of file gives them.
-            seen: The items that may be learned from, bool (I,): leave out held-out items and missing ones. Defaults to
-                all.
+            seen: The items that may be learned from, bool (I,): leave out held-out items and missing ones.
             epochs: Passes over them.
-            verbose: 1 prints the loss of each epoch.
 
         Raises:
             ValueError: Fewer than two items to tell apart, or inputs of another shape.
         """
         self._check(inputs)
-        prepared = _in_batches(self.prepare, inputs[_rows(len(inputs), seen)])
-        _fit(_TwoViews(self.network, self.view, self.seed), prepared, epochs, self.seed, verbose)
+        seen = np.ones(len(inputs), bool) if seen is None else seen
+        if seen.sum() < 2:
+            raise ValueError(f"contrast needs at least two items; {seen.sum()} of {len(inputs)} may be learned from")
+        prepared = _in_batches(self.prepare, inputs[seen])
+        fit_by_contrast(_TwoViews(self.network, self.view, self.seed), prepared, epochs, self.seed)
         raw = _in_batches(self.network, prepared).astype(np.float64)
         values, vectors = np.linalg.eigh(np.cov(raw.T))
         self.mean.assign(raw.mean(axis=0))
@@ -166,13 +180,7 @@ class TwoViewEncoder(keras.Model):
         return self
 
     def encode(self, inputs: Array) -> Array:
-        """Encodings of any items, learned from or not.
-
-        Args:
-            inputs: float32 (I, …).
-
-        Returns:
-            float32 (I, `dimensions`). Over the items learned from, every direction has mean 0 and about the same width.
+        """Return encodings of any items, float32 (I, `dimensions`); of those learned from, with mean 0 and equal width.
 
         Raises:
             ValueError: Inputs of another shape.
@@ -215,147 +223,6 @@ class _TwoViews(keras.Model):
     def compute_loss(self, x: Any = None, *_: Any, **__: Any) -> Any:
         first, second = (to_unit(self.projection(self.network(self.view(x, self.random)))) for _ in range(2))
         return info_nce(first, second, ops.exp(self.log_scale))
-
-
-@keras.saving.register_keras_serializable(package="recfuse")
-class Alignment(keras.Model):
-    """One space for what an item shows and what is said of it: two linear maps, trained by contrast.
-
-        v_i = A e_i / ‖A e_i‖,   t_i = B w_i / ‖B w_i‖,   ℓ = InfoNCE(v, t)
-
-    It stands on top of an encoder and leaves the encoder alone. A description names little of what a picture shows, and
-    an encoder that must please the description forgets the rest, which taste may depend on.
-
-    Args:
-        media_width: Width of e_i, an encoding of a picture, sound or clip.
-        text_width: Width of w_i, an encoding of a text.
-        dimensions: Width of the common space.
-        seed: Everything random follows from it.
-
-    Example:
-        >>> alignment = Alignment(media_width=3, text_width=2, dimensions=4)
-        >>> alignment.of_media(np.eye(3, dtype="float32")).shape
-        (3, 4)
-
-    References:
-        Radford et al. (2021), Learning Transferable Visual Models From Natural Language Supervision, ICML (CLIP).
-    """
-
-    def __init__(
-        self, media_width: int, text_width: int, dimensions: int = DIMENSIONS, seed: int = 0, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.media_width, self.text_width, self.dimensions, self.seed = media_width, text_width, dimensions, seed
-        weights = seeded(seed)
-        self.standardise_media, self.standardise_text = (keras.layers.Normalization() for _ in range(2))
-        self.media, self.text = (
-            keras.layers.Dense(dimensions, use_bias=False, kernel_initializer=next(weights)) for _ in range(2)
-        )
-        for width, standardise, dense in (
-            (media_width, self.standardise_media, self.media),
-            (text_width, self.standardise_text, self.text),
-        ):
-            standardise.build((None, width))
-            dense.build((None, width))
-        self.dropout = keras.layers.Dropout(0.2, seed=seed)
-        self.log_scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(2.3), name="log_scale")
-
-    def build(self, input_shape: Any) -> None:
-        self.built = True
-
-    def call(self, inputs: dict[str, Any], training: bool = False) -> tuple[Any, Any]:
-        """v and t, each (B, `dimensions`) in rows of length 1, from {"media": (B, …), "text": (B, …)}."""
-        media = self.dropout(self.standardise_media(inputs["media"]), training=training)
-        text = self.dropout(self.standardise_text(inputs["text"]), training=training)
-        return to_unit(self.media(media)), to_unit(self.text(text))
-
-    def compute_loss(self, x: Any = None, *_: Any, **__: Any) -> Any:
-        media, text = self(x, training=True)
-        return info_nce(media, text, ops.exp(self.log_scale))
-
-    def learn(
-        self, media: Array, text: Array, seen: Mask | None = None, epochs: int = ALIGNMENT_EPOCHS, verbose: int = 0
-    ) -> Self:
-        """Learns from pairs: row i of both matrices belongs to item i.
-
-        Args:
-            media: (I, `media_width`).
-            text: (I, `text_width`).
-            seen: The items that may be learned from, bool (I,). Defaults to all.
-            epochs: Passes over them.
-            verbose: 1 prints the loss of each epoch.
-
-        Raises:
-            ValueError: Matrices that do not fit, or fewer than two items.
-        """
-        if media.shape != (len(media), self.media_width) or text.shape != (len(media), self.text_width):
-            raise ValueError(
-                f"encodings have shapes {media.shape} and {text.shape}; "
-                f"this alignment takes (I, {self.media_width}) and (I, {self.text_width})"
-            )
-        rows = _rows(len(media), seen)
-        media, text = media[rows], text[rows]
-        self.standardise_media.adapt(media)
-        self.standardise_text.adapt(text)
-        _fit(self, {"media": media, "text": text}, epochs, self.seed, verbose)
-        return self
-
-    def of_media(self, media: Array) -> Array:
-        """v of any items, float32 (N, `dimensions`), rows of length 1."""
-        return np.asarray(ops.convert_to_numpy(to_unit(self.media(self.standardise_media(media)))))
-
-    def of_text(self, text: Array) -> Array:
-        """t of any texts, float32 (N, `dimensions`), rows of length 1."""
-        return np.asarray(ops.convert_to_numpy(to_unit(self.text(self.standardise_text(text)))))
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("media_width", "text_width", "dimensions", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
-
-
-def found(wanted: Array, items: Array, partner: npt.NDArray[np.integer], k: int) -> Mask:
-    """Whether each query finds its own item among the k nearest of all:  recall@k is the mean.
-
-    Args:
-        wanted: Queries, (N, D), such as descriptions.
-        items: All items, (I, D). By chance a query finds its item with probability k / I.
-        partner: Code of each query's own item, (N,).
-        k: How many items may be looked at.
-
-    Returns:
-        bool (N,). An item that is exactly as near as the own one counts as nearer.
-
-    Example:
-        >>> found(np.eye(2), np.eye(2), np.array([0, 0]), k=1)
-        array([ True, False])
-    """
-    scores = wanted @ items.T
-    own = scores[np.arange(len(wanted)), partner]
-    return np.asarray((scores >= own[:, None]).sum(axis=1) <= k)
-
-
-def _rows(n_items: int, seen: Mask | None) -> npt.NDArray[np.int64]:
-    rows = np.arange(n_items) if seen is None else np.flatnonzero(np.asarray(seen, bool))
-    if len(rows) < 2:
-        raise ValueError(f"contrast needs at least two items; {len(rows)} of {n_items} may be learned from")
-    return rows
-
-
-def _fit(model: keras.Model, inputs: Any, epochs: int, seed: int, verbose: int) -> None:
-    """Full batches of the rows in an order of our own, which does not depend on the state of the process."""
-    n_rows = len(keras.tree.flatten(inputs)[0])
-    batch = min(BATCH, n_rows)
-    steps = n_rows // batch
-    rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * steps)
-    model.compile(keras.optimizers.Adam(rate), jit_compile=False)
-    shuffler = np.random.default_rng(seed)
-    for epoch in range(epochs):
-        model.reset_metrics()
-        order = shuffler.permutation(n_rows)[: steps * batch].reshape(steps, batch)
-        for rows in order:
-            loss = model.train_on_batch(keras.tree.map_structure(lambda matrix, rows=rows: matrix[rows], inputs))
-        if verbose:
-            print(f"epoch {epoch + 1}/{epochs} - loss: {float(loss):.4f}", flush=True)
 
 
 def _in_batches(function: Callable[[Any], Any], inputs: Array) -> Array:
