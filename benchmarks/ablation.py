@@ -31,6 +31,7 @@ from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.pretrained import store
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = REPOSITORY / "build" / "ablation"
@@ -144,9 +145,8 @@ def run(seed: int) -> None:
         if not path.exists():
             started = time.monotonic()
             scores = make()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path.with_suffix(".partial.npz"), **scores)
-            path.with_suffix(".partial.npz").replace(path)
+            with store.replacing(path) as file:
+                np.savez(file, **scores)
             means = {key: round(float(values.mean()), 4) for key, values in scores.items()}
             print(f"seed {seed} {name}: {means}, {time.monotonic() - started:.0f} s", flush=True)
 

@@ -31,6 +31,7 @@ from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.sequential import SequentialModel
+from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import leaderboard
 
 RUNS = tables.REPOSITORY / "build" / "deep_tower"
@@ -207,13 +208,11 @@ def keep(name: str, seed: int, make: Callable[[], dict[str, Scores]]) -> None:
     """Make and keep what is not yet kept."""
     if (RUNS / f"{seed} {name}.npz").exists():
         return
-    RUNS.mkdir(parents=True, exist_ok=True)
     begun, scores = time.process_time(), make()
     # The training's own name comes last: when that file is there, all are.
     for key in sorted(scores, key=lambda key: key == name):
-        partial = RUNS / f"{seed} {key}.partial.npz"
-        np.savez(partial, **scores[key])
-        partial.replace(RUNS / f"{seed} {key}.npz")
+        with store.replacing(RUNS / f"{seed} {key}.npz") as file:
+            np.savez(file, **scores[key])
     means = {key: round(float(values["ndcg"].mean()), 4) for key, values in scores.items()}
     print(f"seed {seed}: {means}, {time.process_time() - begun:.0f} CPU s", flush=True)
 

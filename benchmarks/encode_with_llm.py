@@ -28,12 +28,13 @@ from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import natural_title
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.encoders import cache, language_model
+from recfuse_lib.encoders import language_model
 from recfuse_lib.encoders.centring import Centring, Whitening
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import leaderboard
 
 COMMAND = "python benchmarks/encode_with_llm.py"
@@ -291,8 +292,8 @@ def liked_pairs() -> Pairs:
 def decoder_states(texts: list[str], at_once: int = 32) -> np.ndarray:
     """Mean and last token of SmolLM2's last layer, mean of its middle one without the first token, (3, N, D)."""
     decoder = language_model.load("smollm2")
-    key = cache.content_key(texts, {"model": decoder.name, "pooling": "mean, last, middle without first"})
-    kept = cache.fetch(key)
+    key = store.content_key(texts, {"model": decoder.name, "pooling": "mean, last, middle without first"})
+    kept = store.fetch(key)
     if kept is not None:
         return kept
     backbone = decoder.model.backbone
@@ -313,7 +314,7 @@ def decoder_states(texts: list[str], at_once: int = 32) -> np.ndarray:
         for place, vectors in enumerate(pooled):
             states[place, rows] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         print(f"SmolLM2 has read {start + len(rows):,} of {len(order):,} films", flush=True)
-    cache.store(key, states)
+    store.keep(key, states)
     return states
 
 

@@ -33,6 +33,7 @@ from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.joint import JointModel
+from recfuse_lib.pretrained import store
 from recfuse_lib.training import lora
 from recfuse_lib.training.devices import describe_devices
 from recfuse_lib.training.finetuning import FineTuning
@@ -147,10 +148,8 @@ class Bench:
         model.learn(
             model.batches(history, 1024, seed=seed), optimizer("adam", rate), 1, FIRST_STEPS, available, verbose=0
         )
-        self.kept.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, *joint.get_weights())
-        partial.replace(path)
+        with store.replacing(path) as file:
+            np.savez(file, *joint.get_weights())
         return joint
 
     def train(self, policy, rate, protocol, seed, part):
@@ -203,9 +202,7 @@ def run(policy, rates, cells, part):
                 continue
             bench = bench or Bench()
             row = bench.train(policy, rate, protocol, seed, part)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(row))
-            partial.replace(path)
+            store.write(path, json.dumps(row))
             print(f"{part} {protocol} {seed} {policy} θ {rate:g}: {np.mean(row['numbers']):.4f}", flush=True)
 
 

@@ -32,6 +32,7 @@ from recfuse_lib.models.closed_form import MultiInterest
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.ratings import UserGaussianProcess
+from recfuse_lib.pretrained import store
 
 RUNS = tables.REPOSITORY / "build" / "fuse_interests"
 COMMAND = "python benchmarks/fuse_interests.py"
@@ -256,14 +257,12 @@ def keep(name: str, measured: Iterator[tuple[str, np.ndarray]]) -> None:
     path = RUNS / f"{name}.npz"
     if path.exists():
         return
-    RUNS.mkdir(parents=True, exist_ok=True)
     found, begun = {}, time.process_time()
     for variant, values in measured:
         found[variant] = values
         print(f"{name}, {variant}: {values.mean():.4f}, {time.process_time() - begun:.0f} CPU s so far", flush=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **found)
-    partial.replace(path)
+    with store.replacing(path) as file:
+        np.savez(file, **found)
 
 
 def kept(asked: str) -> dict[str, list[np.ndarray]]:

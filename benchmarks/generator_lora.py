@@ -10,7 +10,6 @@ What is finished is kept in build/generator_lora. Writes docs/finetuning/generat
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -28,6 +27,7 @@ from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.encoders import language_model
 from recfuse_lib.models.ratings import ContentBiases
+from recfuse_lib.pretrained import store
 from recfuse_lib.stated.evidence import shown_title
 from recfuse_lib.training import snapshots
 from recfuse_lib.training.generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
@@ -98,7 +98,7 @@ def peers(train, asked, n_items):
 
 def judged(model, prompts):
     """Scores and the processor seconds they took; what is finished is kept, some prompts at a time."""
-    key = hashlib.sha256("\0".join([model.name, *prompts]).encode()).hexdigest()[:16]
+    key = store.sha256("\0".join([model.name, *prompts]))[:16]
     path = KEPT / f"judged-{key}.safetensors"
     scores, seconds = np.empty(0), 0.0
     if path.exists():
@@ -117,7 +117,7 @@ def tuned(original, examples, arguments, seed):
     """The language model after training with one seed, or as an earlier run left it, and what that cost."""
     prompts, answers = examples
     settings = [arguments.rank, arguments.rate, arguments.epochs, arguments.batch, seed]
-    key = hashlib.sha256(json.dumps([original.name, prompts, answers, settings]).encode()).hexdigest()[:16]
+    key = store.sha256(json.dumps([original.name, prompts, answers, settings]))[:16]
     path, costs = KEPT / f"lora-{key}.safetensors", KEPT / f"lora-{key}.json"
     keras.utils.set_random_seed(seed)
     tuning = GeneratorTuning(original, arguments.rank)

@@ -31,6 +31,7 @@ from recfuse_lib.models.balancing import GradientBalancing
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.pretrained import store
 from recfuse_lib.training.monitoring import rating_error
 
 RUNS = tables.REPOSITORY / "build" / "joint_training"
@@ -203,11 +204,9 @@ def keep(variant: str, seed: int) -> None:
     path = RUNS / f"{seed} {variant}.npz"
     if path.exists():
         return
-    RUNS.mkdir(parents=True, exist_ok=True)
     begun, scores = time.process_time(), train(variant, seed)
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **scores)
-    partial.replace(path)
+    with store.replacing(path) as file:
+        np.savez(file, **scores)
     ndcg, rmse = scores["ndcg"][-1].mean(), np.sqrt(scores["errors"].mean(axis=1).min())
     print(
         f"seed {seed} {variant}: NDCG@10 {ndcg:.4f}, best RMSE {rmse:.4f}, {time.process_time() - begun:.0f} CPU s",

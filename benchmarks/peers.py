@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import inspect
 import itertools
 import sys
@@ -25,13 +24,13 @@ from bpr import BPR
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold, Split
 from recfuse_lib.data.weighting import Weighting
-from recfuse_lib.encoders.cache import content_key, fetch, store
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
 from recfuse_lib.evaluation.significance import bootstrap
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import leaderboard
 
 Settings = dict[str, Any]
@@ -86,7 +85,7 @@ class Tuned:
 
 def tuned(name: str, split: Split) -> np.ndarray:
     """NDCG@10 of every test query for the peer's setting that is best on validation: kept, or else found now."""
-    kept = fetch(_key(name, split))
+    kept = store.fetch(_key(name, split))
     return tune(name, split).test.per_query["ndcg"].to_numpy() if kept is None else kept[:, 0].astype("float64")
 
 
@@ -96,7 +95,7 @@ def tune(name: str, split: Split) -> Tuned:
     best, validation = max(_trials(name, split.validation), key=lambda trial: trial[1])
     model = _model(name)(**best).fit(split.test.history, split.test.items)
     test = evaluate(model, split.test)
-    store(_key(name, split), test.per_query[["ndcg"]].to_numpy("float32"))
+    store.keep(_key(name, split), test.per_query[["ndcg"]].to_numpy("float32"))
     return Tuned(best, validation, test, time.perf_counter() - begun)
 
 
@@ -162,13 +161,13 @@ def _model(name: str) -> Any:
 def _key(name: str, split: Split) -> str:
     """Another entry when the data, the grid or the peer's code is another."""
     parts = [split.validation.history, split.test.history]
-    content = [hashlib.sha256(part.to_numpy("float64").tobytes()).hexdigest() for part in parts]
-    content.append(hashlib.sha256(split.test.targets.indices.tobytes()).hexdigest())
+    content = [store.sha256(part.to_numpy("float64")) for part in parts]
+    content.append(store.sha256(split.test.targets.indices))
     content.append(inspect.getsource(sys.modules[_model(name).__module__]))
     how: dict[str, Any] = {"peer": name, "protocol": split.protocol, "grid": str(GRIDS[name])}
     if name == "SASRec":
         how["epochs"] = [MOST_EPOCHS, FREE_EPOCHS, PATIENCE]
-    return content_key(content, how)
+    return store.content_key(content, how)
 
 
 def main(asked: list[str]) -> None:

@@ -8,7 +8,6 @@ with the tree; ``python benchmarks/repeat.py`` makes one row of each table again
 
 import ast
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from course.lessons import definitions_in
+from recfuse_lib.pretrained import store
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = REPOSITORY / "docs"
@@ -66,8 +66,7 @@ def write(table: Table, frame: pd.DataFrame) -> None:
     if frame.duplicated(list(table.keys)).any():
         raise ValueError(f"{table.path}: two rows have the same {', '.join(table.keys)}")
     path = DOCUMENTS / table.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, frame.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
+    store.write(path, frame.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
     stamp(table)
     print(f"written: docs/{table.path}")
 
@@ -81,12 +80,12 @@ def stamp(table: Table) -> None:
         "data": list(table.data),
         "code": list(table.code),
         "digests": digests(table.command, table.settings, table.data, table.code),
-        "sha256": hashlib.sha256((DOCUMENTS / table.path).read_bytes()).hexdigest(),
+        "sha256": store.sha256(DOCUMENTS / table.path),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }
-    _replace(MANIFEST, json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False) + "\n")
+    store.write(MANIFEST, json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False) + "\n")
 
 
 def digests(command: str, settings: Mapping[str, Any], data: tuple[str, ...], code: tuple[str, ...]) -> dict[str, str]:
@@ -115,7 +114,7 @@ def stale(path: str, entry: Mapping[str, Any]) -> list[str]:
     """
     now = digests(entry["command"], entry["settings"], tuple(entry["data"]), tuple(entry["code"]))
     changed = [name for name in now if now[name] != entry["digests"][name]]
-    if hashlib.sha256((DOCUMENTS / path).read_bytes()).hexdigest() != entry["sha256"]:
+    if store.sha256(DOCUMENTS / path) != entry["sha256"]:
         changed.append("the table itself")
     return changed
 
@@ -166,13 +165,4 @@ def _what_runs(path: Path) -> str:
 
 
 def _digest(*parts: bytes) -> str:
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(hashlib.sha256(part).digest())
-    return total.hexdigest()[:16]
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+    return store.sha256(*(bytes.fromhex(store.sha256(part)) for part in parts))[:16]

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import datetime
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -22,6 +21,7 @@ from typing import Any
 
 from course import costs
 from course.costs import MEASURES, NOTEBOOKS, REPOSITORY
+from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import leaderboard
 
 OUTPUT = REPOSITORY / "build" / "course"
@@ -71,7 +71,7 @@ class Progress:
     def keep(self, notebook: Path, run: Run) -> None:
         """Remember a run that succeeded."""
         self._done[notebook.stem] = {"digest": self._digest(notebook), "run": dataclasses.asdict(run)}
-        costs.replace(self.path, json.dumps(self._done, indent=1))
+        store.write(self.path, json.dumps(self._done, indent=1))
 
     def forget(self) -> None:
         """The next run begins at the first notebook."""
@@ -130,8 +130,8 @@ def _run_course(paths: list[Path], output: Path) -> int:
         print(f"[{number}/{len(paths)}] {path.stem}" + (": done in the run before" if run else ""), flush=True)
         if run is None:
             notebook, run = _run_one(path)
-            costs.replace(output / "notebooks" / path.name, _text(notebook))
-            costs.replace(output / "html" / f"{path.stem}.html", _page(notebook))
+            store.write(output / "notebooks" / path.name, _text(notebook))
+            store.write(output / "html" / f"{path.stem}.html", _page(notebook))
             if not run.error:
                 progress.keep(path, run)
         print(f"      {run}", flush=True)
@@ -148,7 +148,7 @@ def _run_in_place(paths: list[Path]) -> int:
         print(f"[{number}/{len(paths)}] {path.stem}", flush=True)
         notebook, run = _run_one(path)
         if not run.error:
-            costs.replace(path, _text(notebook))
+            store.write(path, _text(notebook))
         print(f"      {run}", flush=True)
         runs.append(run)
     return 1 if _failed(runs) else 0
@@ -210,7 +210,7 @@ def _write_summary(runs: list[Run], output: Path) -> None:
     costs.write_timings(rows, output / "timings.csv")
     tables = {protocol: leaderboard.table(protocol, provenance=True) for protocol in leaderboard.PROTOCOLS}
     page = leaderboard.render(tables)
-    costs.replace(output / "leaderboard.md", page)
+    store.write(output / "leaderboard.md", page)
     print(f"\n{page}\n{'notebook':<32}{'processor s':>12}{'seconds':>9}{'peak GB':>9}")
     for run in runs:
         line = f"{run.name:<32}{run.processor_seconds:>12.0f}{run.seconds:>9.0f}{run.peak_memory_mb / 1000:>9.1f}"
@@ -221,10 +221,7 @@ def _write_summary(runs: list[Run], output: Path) -> None:
 
 
 def _digest(*paths: Path) -> str:
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    return store.sha256(*(bytes.fromhex(store.sha256(path)) for path in paths))
 
 
 if __name__ == "__main__":

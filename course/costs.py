@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from recfuse_lib.pretrained import store
+
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 TIMINGS = REPOSITORY / "docs" / "timings.csv"
@@ -21,7 +23,7 @@ SLOWEST = 3.4
 
 def renew_readme() -> None:
     """Write the table of notebooks and the picture of a result into README."""
-    replace(README, with_table(README.read_text("utf-8"), notebook_table()))
+    store.write(README, with_table(README.read_text("utf-8"), notebook_table()))
     RESULT.write_bytes(result_picture())
 
 
@@ -134,7 +136,7 @@ def write_timings(rows: list[dict[str, str]], path: Path) -> None:
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    replace(path, text.getvalue())
+    store.write(path, text.getvalue())
 
 
 def read_timings(path: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -157,14 +159,3 @@ def _card(path: Path) -> dict[str, str]:
         "You will build": build.group(1).strip().rstrip(".") if build else "",
         "Minutes": read.group(1) if read else "?",
     }
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recfuse_lib.encoders import cache
+from recfuse_lib.pretrained import store
 from recfuse_lib.stated.augmentation import rewritten, synonyms, title_and_year
 
 HEAT = "Heat (1995). Action, Crime, Thriller."
@@ -35,7 +35,7 @@ def letters(texts):
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
     """Answers are not kept from test to test."""
-    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(store, "cache_dir", lambda: tmp_path)
 
 
 @pytest.mark.parametrize(("variant", "passes"), [

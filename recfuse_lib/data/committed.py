@@ -5,11 +5,11 @@ Taught in notebook 01.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from recfuse_lib.data.faults import DataError
+from recfuse_lib.pretrained import store
 
 
 def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:
@@ -30,7 +30,7 @@ def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:
         content = (folder / file).read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: file is missing; {advice}") from error
-    digest = hashlib.sha256(content).hexdigest()
+    digest = store.sha256(content)
     if digest != pinned:
         raise DataError(
             f"{folder / file}: sha256 is {digest[:12]}…, expected {pinned[:12]}…: the file was altered; {advice}"

@@ -5,7 +5,6 @@ Taught in notebook 06.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,8 +14,8 @@ import keras
 import numpy as np
 
 from recfuse_lib.data import media
-from recfuse_lib.encoders import cache
 from recfuse_lib.encoders.contrastive import Array, Mask
+from recfuse_lib.pretrained import store
 
 CODE = [
     Path(media.__file__),
@@ -54,8 +53,8 @@ def encode_files(
     if learned.shape != (len(files),):
         raise ValueError(f"seen has shape {learned.shape}; expected one value for each of the {len(files)} items")
     content = [*(_digest(path) for path in [*files, *CODE]), learned.tobytes().hex()]
-    key = cache.content_key(content, {**configuration, "backend": keras.backend.backend()})
-    kept = cache.fetch(key)
+    key = store.content_key(content, {**configuration, "backend": keras.backend.backend()})
+    kept = store.fetch(key)
     if kept is not None and (missing == "mask" or np.isfinite(kept).all()):
         present = ~np.isnan(kept[:, 0])
         unreadable = [str(path) for path, there in zip(files, present, strict=True) if path is not None and not there]
@@ -66,13 +65,10 @@ def encode_files(
     some = encode(arrays[present], learned[present])
     kept = np.full((len(files), some.shape[1]), np.nan, np.float32)
     kept[present] = some
-    cache.store(key, kept)
+    store.keep(key, kept)
     return np.where(present[:, None], kept, 0), present
 
 
 def _digest(path: Path | None) -> str:
     """The sha256 of a file; empty where there is none, which `read_all` judges."""
-    if path is None or not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if path is None or not path.is_file() else store.sha256(path)

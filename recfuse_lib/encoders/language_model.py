@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from recfuse_lib import pretrained
 from recfuse_lib.data.committed import read_verified
-from recfuse_lib.encoders import cache
+from recfuse_lib.pretrained import store
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "generated"
 ANSWERS_AT_ONCE = 64
@@ -120,11 +120,11 @@ def generate_texts(
     def key(row: int) -> str:
         # A greedy answer depends on its prompt alone; what is drawn depends on the seed and the company.
         company = {"seed": seed, "row": row, "prompts": [*prompts, "", *begun]} if temperature else {}
-        return cache.content_key([prompts[row]], {**settings, **company, "answer": begun[row]})
+        return store.content_key([prompts[row]], {**settings, **company, "answer": begun[row]})
 
     keys = [key(row) for row in range(len(prompts))]
     committed = _committed()
-    answers = [committed[one] if one in committed else cache.fetch_text(one) for one in keys]
+    answers = [committed[one] if one in committed else store.fetch_text(one) for one in keys]
     missing = [row for row, found in enumerate(answers) if found is None]
     if temperature and missing:
         missing = list(range(len(prompts)))
@@ -138,7 +138,7 @@ def generate_texts(
         )  # fmt: skip
         for row, text in zip(rows, written, strict=True):
             answers[row] = text
-            cache.store_text(keys[row], text)
+            store.keep_text(keys[row], text)
         passed = time.monotonic() - started
         if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
             print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)

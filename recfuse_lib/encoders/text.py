@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recfuse_lib import pretrained
-from recfuse_lib.encoders import cache
+from recfuse_lib.pretrained import store
 
 TOKENS_PER_BATCH = 1536
 BATCHES_AT_ONCE = 2
@@ -228,7 +228,7 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
     """
     texts = _checked(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}
-    key = cache.content_key(
+    key = store.content_key(
         texts,
         {
             "files": {path: pinned.sha256 for path, pinned in files.items()},
@@ -237,10 +237,10 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
             "precision": "float32",
         },
     )
-    encodings = cache.fetch(key) if files else None
+    encodings = store.fetch(key) if files else None
     if encodings is None:
         encodings = TextEncoder.from_pretrained(model, progress=progress).encode(texts, progress=progress)
-        cache.store(key, encodings)
+        store.keep(key, encodings)
     return encodings
 
 

@@ -5,10 +5,7 @@ Taught in notebook 07.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.fused import FUSIONS, FusedModel, rating_gate
+from recfuse_lib.pretrained import store
 
 SETTINGS = ("left_out", "hidden", "fusion", "task_weight", "seed")
 COLUMNS = ("user", "item", "rating", "timestamp")
@@ -40,15 +38,8 @@ def save(model: FusedModel, path: Path | str) -> None:
         "available": model.available,
         "settings": np.array(json.dumps(settings)),
     }
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".partial", delete=False) as file:
-        try:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    with store.replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path | str, dataset: Dataset, text: np.ndarray | None) -> FusedModel:
@@ -87,5 +78,4 @@ def _gates(model: FusedModel) -> dict[str, Any]:
 
 
 def _checksum(dataset: Dataset, text: np.ndarray | None) -> str:
-    content = dataset.catalogue.to_csv().encode() + (b"" if text is None else np.ascontiguousarray(text).tobytes())
-    return hashlib.sha256(content).hexdigest()
+    return store.sha256(dataset.catalogue.to_csv(), *([] if text is None else [text]))

@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -30,6 +28,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
+from recfuse_lib.pretrained.store import sha256, sync
 
 FORMAT = 1
 """Raised when a bundle of an earlier kind can no longer be read."""
@@ -161,10 +161,10 @@ def write_bundle(
         manifest = {**content, "digest": _digest(content)}
         (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in (*_files(work), *(path for path in work.rglob("*") if path.is_dir()), work):
-            _to_disk(path)
+            sync(path)
         work.chmod(0o755)
         work.rename(target)
-        _to_disk(store)
+        sync(store)
     except OSError as error:
         raise BundleError(f"{target} cannot be written ({error.strerror or error}); nothing was left there") from error
     finally:
@@ -197,7 +197,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(content, sort_keys=True))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -207,16 +207,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _described(path: Path) -> dict[str, Any]:
     if path.is_symlink():
         raise BundleError(f"{path} is a link; a bundle holds its files itself")
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {"size": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _remove_abandoned(store: Path) -> None:

@@ -5,7 +5,6 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.models.joint import JointModel
+from recfuse_lib.pretrained import store
 from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.combination import CANDIDATES, Combination
@@ -161,19 +161,14 @@ def retrieval_vectors(arrays: Path) -> np.ndarray:
 
 def data_checksum(dataset: Dataset) -> str:
     """The sha256 of the interactions and the catalogue, whatever file they came from."""
-    digest = hashlib.sha256()
-    for table in (dataset.interactions, dataset.catalogue):
-        digest.update(table.to_csv(index=False).encode())
-    return digest.hexdigest()
+    return store.sha256(*(table.to_csv(index=False) for table in (dataset.interactions, dataset.catalogue)))
 
 
 def code_checksum() -> str:
     """The sha256 of the library's source files."""
     root = Path(recfuse_lib.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
+    named = ((path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.py")))
+    return store.sha256(*(part for pair in named for part in pair))
 
 
 def _model_arrays(model: JointModel, content: Content) -> dict[str, np.ndarray]:

@@ -23,6 +23,8 @@ from typing import Any
 
 import filelock
 
+from recfuse_lib.pretrained.store import sync, write
+
 CURRENT, DECISIONS = "current", "decisions.jsonl"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -168,13 +170,7 @@ def versions(store: Path | str) -> list[str]:
 def _switch(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
     _check(store, version)
     decision = _record(store, action, version, reason, figures)
-    temporary = store / f".{CURRENT}"
-    with temporary.open("wb") as file:
-        file.write(f"{version}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(store / CURRENT)
-    _sync(store)
+    write(store / CURRENT, f"{version}\n")
     return decision
 
 
@@ -188,7 +184,7 @@ def _record(store: Path, action: str, version: str, reason: str, figures: Mappin
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
-    _sync(store)
+    sync(store)
     return decision
 
 
@@ -205,17 +201,9 @@ def _discard(store: Path, action: str, version: str, reason: str, figures: Mappi
     decision = _record(store, action, version, reason, figures)
     # Renamed first: half a bundle under its own name would look like a whole one.
     gone = (store / version).rename(store / f".gone-{version}")
-    _sync(store)
+    sync(store)
     shutil.rmtree(gone)
     return decision
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

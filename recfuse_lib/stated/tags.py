@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recfuse_lib.encoders import cache
 from recfuse_lib.encoders.language_model import LanguageModel, committed_likelihoods
+from recfuse_lib.pretrained import store
 
 Scores = npt.NDArray[np.float64]
 TagScorer = Callable[[Sequence[str]], Scores]
@@ -171,12 +171,12 @@ def likelihood_judge(
     prompts = [question.format(phrase) for phrase in (*vocabulary.values(), *others)]
 
     def judge(parts: Sequence[str]) -> Scores:
-        key = cache.content_key([*prompts, "", *parts], {"model": model.name, "judge": "likelihood"})
+        key = store.content_key([*prompts, "", *parts], {"model": model.name, "judge": "likelihood"})
         committed = committed_likelihoods()
-        told = committed[key] if key in committed else cache.fetch(key, "likelihoods")
+        told = committed[key] if key in committed else store.fetch(key, "likelihoods")
         if told is None:
             told = model.log_likelihood(prompts, parts).T.astype(np.float32)
-            cache.store(key, told, "likelihoods")
+            store.keep(key, told, "likelihoods")
         return _against_rivals(told.astype(np.float64), len(vocabulary))
 
     return judge

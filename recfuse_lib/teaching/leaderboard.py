@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from recfuse_lib import __version__
+from recfuse_lib.pretrained import store
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "docs" / "leaderboard"
@@ -94,7 +94,7 @@ def record(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # One file a row: two notebooks that run at the same time never touch the same file.
-        _replace(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
+        store.write(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
     except OSError as error:  # a lesson goes on without its row
         print(f"{model} is not recorded: {folder} cannot be written ({error.strerror}); name another folder with")
         print("RECFUSE_LEADERBOARD to keep your rows")
@@ -141,7 +141,7 @@ def accept() -> list[str]:
         if len(_own(protocol)):
             COMMITTED.mkdir(parents=True, exist_ok=True)
             rows = table(protocol, provenance=True).drop(columns="run")
-            _replace(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
+            store.write(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
             changed.append(protocol)
     return changed
 
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     if parser.parse_args(arguments).accept:
         os.environ.setdefault("RECFUSE_LEADERBOARD", str(LAST_COURSE))
         print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {own_folder()}"))
-    _replace(PAGE, render(committed_tables()))
+    store.write(PAGE, render(committed_tables()))
     print(f"written: {PAGE.relative_to(REPOSITORY)}")
     return 0
 
@@ -245,19 +245,6 @@ def _versions() -> str:
 
 def _slug(model: str) -> str:
     return re.sub(r"\W+", "-", model.lower()).strip("-")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-        try:
-            file.write(text)
-            file.close()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise
 
 
 if __name__ == "__main__":

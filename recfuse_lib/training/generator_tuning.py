@@ -7,7 +7,6 @@ Taught in notebook 09.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from recfuse_lib.data.splits import POSITIVE, in_order
 from recfuse_lib.encoders.language_model import LanguageModel
 from recfuse_lib.encoders.local_language_model import LocalLanguageModel
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
+from recfuse_lib.pretrained import store
 from recfuse_lib.training import snapshots
 
 DISLIKED = 2.5
@@ -125,10 +125,8 @@ class GeneratorTuning(keras.Model):
 
     def tuned(self) -> LocalLanguageModel:
         """The language model as it is now; ask anew after more training, because its name says which weights it has."""
-        digest = hashlib.sha256()
-        for weight in self.trainable_weights:
-            digest.update(np.ascontiguousarray(ops.convert_to_numpy(weight)).tobytes())
-        name = f"{self.original.name} + LoRA {digest.hexdigest()}"
+        digest = store.sha256(*(np.asarray(ops.convert_to_numpy(weight)) for weight in self.trainable_weights))
+        name = f"{self.original.name} + LoRA {digest}"
         model = type(self.original.model)(self.backbone, self.original.model.preprocessor)
         return LocalLanguageModel(model, self.original.tokenizer, self.original.template, name)
 

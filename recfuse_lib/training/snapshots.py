@@ -5,14 +5,14 @@ Taught in notebook 09.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recfuse_lib.pretrained import store
 
 
 class SnapshotError(RuntimeError):
@@ -40,18 +40,10 @@ def write(path: Path | str, arrays: Mapping[str, np.ndarray], record: Mapping[st
     """
     from safetensors.numpy import save
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     kept = json.dumps(record, ensure_ascii=False)
     content = save(contiguous, {"record": kept, "sha256": _digest(contiguous, kept)})
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _through_to_the_disk(path.parent)
+    store.write(path, content)
     return len(content)
 
 
@@ -79,19 +71,5 @@ def read(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _digest(arrays: Mapping[str, np.ndarray], record: str) -> str:
-    digest = hashlib.sha256(record.encode())
-    for name in sorted(arrays):
-        array = np.asarray(arrays[name], order="C")
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
-
-
-def _through_to_the_disk(folder: Path) -> None:
-    """The folder's own entry too, where the system has folders that can be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    named = ((f"{name} {arrays[name].dtype.str} {arrays[name].shape}", arrays[name]) for name in sorted(arrays))
+    return store.sha256(record, *(part for pair in named for part in pair))

@@ -9,7 +9,6 @@ Taught in notebook 01.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from filelock import FileLock
 
 from recfuse_lib.data.market.products import Products
 from recfuse_lib.data.media import Media
-from recfuse_lib.pretrained import cache_dir
+from recfuse_lib.pretrained import cache_dir, store
 
 RATE, SECONDS = 8000, 1.5
 FRAMES, SIZE = 8, 28
@@ -148,10 +147,8 @@ def write(products: Products, seed: int) -> Media:
         products: Their photographs, moods and motions; the first has the id 1.
         seed: Where the chance in jingles and clips comes from.
     """
-    digest = hashlib.sha256(Path(__file__).read_bytes() + str(seed).encode())
-    for part in (products.pixels, products.mood, products.motion):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    folder = cache_dir() / "market" / digest.hexdigest()[:16]
+    key = store.sha256(Path(__file__), str(seed), products.pixels, products.mood, products.motion)
+    folder = cache_dir() / "market" / key[:16]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():

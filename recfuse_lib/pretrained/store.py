@@ -1,0 +1,188 @@
+"""Files and folders that are replaced whole or not at all, checksums, and a cache of what is expensive to compute.
+
+Taught in notebook 02.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+BLOCK = 1 << 20
+
+_warned: set[Path] = set()
+
+
+def cache_dir() -> Path:
+    """Returns where weights and encodings are kept between runs: `$RECFUSE_CACHE`, or `~/.cache/recfuse`."""
+    named = os.environ.get("RECFUSE_CACHE")
+    return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "recfuse"
+
+
+# -------------------------------------------------------------------------------------------------- whole or not at all
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[IO[bytes]]:
+    """Opens a file that takes the place of `path` when it is complete and on the disk; after an error nothing changed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "new" / "one.npy"
+        >>> with replacing(path) as file:
+        ...     np.save(file, np.arange(3))
+        >>> np.load(path), len(list(path.parent.iterdir()))
+        (array([0, 1, 2]), 1)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: Path | str, content: bytes | str) -> None:
+    """Replaces a file whole or not at all; text is written in UTF-8."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def replace_folder(made: Path, target: Path) -> None:
+    """Moves a folder into the place of another; `recover_folder` mends what a kill between the two moves leaves."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    made.rename(target)
+    sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Puts the older folder back if `replace_folder` was killed before the newer one had its name."""
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file or the names in a folder are on the disk; systems whose folders cannot be opened need not."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# ------------------------------------------------------------------------------------------------------------ checksums
+
+
+def sha256(*parts: bytes | str | Path | np.ndarray) -> str:
+    """Computes the sha256 of parts one after the other: bytes, UTF-8 text, what is in files, what is in arrays.
+
+    Example:
+        >>> sha256("a", b"b") == sha256("ab"), sha256(np.zeros(1, "uint8")) == sha256(b"\\0")
+        (True, True)
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        elif isinstance(part, np.ndarray):
+            digest.update(np.ascontiguousarray(part).view("uint8").data)
+        else:
+            digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------- what is found by its own content
+
+
+def content_key(content: Iterable[str], configuration: Mapping[str, Any]) -> str:
+    """Computes the name of a cache entry, so that another text, weight or setting is another entry.
+
+    Args:
+        content: The texts. Their order and their boundaries count: ["ab"] and ["a", "b"] differ.
+        configuration: Everything else that the entry depends on; it must be JSON.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    texts = (text.encode("utf-8", "surrogatepass") for text in content)
+    lengths = (part for text in texts for part in (len(text).to_bytes(8, "big"), text))
+    return sha256(json.dumps(configuration, sort_keys=True), *lengths)
+
+
+def fetch(key: str, kind: str = "encodings") -> np.ndarray | None:
+    """Returns the array that is kept under a key, or None where there is none or the file is not what was kept.
+
+    Args:
+        key: From `content_key`.
+        kind: What the array holds, the name of its folder.
+    """
+    content = _read(cache_dir() / kind / key)
+    return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def keep(key: str, array: np.ndarray, kind: str = "encodings") -> None:
+    """Keeps an array under its key; a cache that cannot be written is warned of once, and nothing is kept."""
+    content = io.BytesIO()
+    np.save(content, array)
+    _keep(cache_dir() / kind / key, content.getvalue())
+
+
+def fetch_text(key: str) -> str | None:
+    """Returns the text that is kept under a key; see `fetch`."""
+    content = _read(cache_dir() / "texts" / key)
+    return None if content is None else content.decode()
+
+
+def keep_text(key: str, text: str) -> None:
+    """Keeps a text under its key; see `keep`."""
+    _keep(cache_dir() / "texts" / key, text.encode())
+
+
+def _read(path: Path) -> bytes | None:
+    """The content of an entry: a line with the checksum of its name and content, then the content."""
+    try:
+        checksum, _, content = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if checksum.decode("ascii", "replace") != sha256(path.name, content):
+        warnings.warn(f"{path} is damaged: it is ignored and will be written again", stacklevel=3)
+        return None
+    return content
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        write(path, sha256(path.name, content).encode() + b"\n" + content)
+    except OSError as error:
+        if path.parent not in _warned:
+            _warned.add(path.parent)
+            warnings.warn(
+                f"{path.parent.name} are not kept: {path.parent} cannot be written ({error.strerror or error}); "
+                "name a folder that you may write with RECFUSE_CACHE",
+                stacklevel=3,
+            )
