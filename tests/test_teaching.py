@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -334,16 +335,11 @@ def test_a_changed_notebook_runs_again(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_full_disk_is_named_and_nothing_is_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write = Path.write_text
-
-    def full(path: Path, text: str, *encoding: str) -> int:
-        if path.suffix != ".partial":
-            return write(path, text, *encoding)
-        write(path, text[:10])
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     nbformat.write(notebook_of("1"), tmp_path / "01_good.ipynb")
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert course.main([str(tmp_path / "01_good.ipynb"), "--output", str(tmp_path / "out")]) == 1
     output = capsys.readouterr().out
     assert "the disk is full" in output and "the same command continues" in output
