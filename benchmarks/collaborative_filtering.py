@@ -25,7 +25,7 @@ from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.weighting import Weighting
-from recfuse_lib.evaluation.metrics import Scorer, evaluate, mae, rmse
+from recfuse_lib.evaluation.metrics import Scorer, evaluate, rmse
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
@@ -244,7 +244,8 @@ def rating_rows(fold: str, tests: pd.DataFrame, alphas: dict[str, float]) -> pd.
         squared = bootstrap((tests["truth"] - tests[name]) ** 2, tests["user"], samples=2_000)
         middle, low, high = np.sqrt([squared.mean, squared.low, squared.high])
         row = {"fold": fold, "model": name, "rmse": middle, "low": low, "high": high}
-        rows.append({**row, "mae": mae(tests["truth"], tests[name]), "alpha": alphas.get(name)})
+        mae = float(np.mean(np.abs(np.asarray(tests["truth"], "float64") - tests[name])))
+        rows.append({**row, "mae": mae, "alpha": alphas.get(name)})
     return pd.DataFrame(rows)
 
 

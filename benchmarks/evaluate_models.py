@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.weighting import Weighting
-from recfuse_lib.evaluation import robustness
 from recfuse_lib.evaluation.metrics import Ranking, evaluate
-from recfuse_lib.evaluation.significance import bootstrap
+from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
@@ -30,6 +30,7 @@ from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
 from recfuse_lib.training.tuning import search
 
+lesson = definitions("10_evaluate")
 COMMAND = "python benchmarks/evaluate_models.py"
 TRIALS = 12
 EVERY = 5
@@ -81,7 +82,7 @@ STRESS = tables.Table(
     f"{COMMAND} stress",
     {"models": STRESSED, "shares": SHARES, "seed": 0},
     ("movielens",),
-    (*CODE, "recfuse_lib/evaluation/robustness.py"),
+    (*CODE, "notebooks/10_evaluate.ipynb"),
     ("model", "kind", "share"),
     {"ndcg": 0.001, "change": 0.001, "low": 0.002, "high": 0.002},
 )
@@ -154,19 +155,23 @@ def record(rolling: pd.DataFrame) -> None:
 def stress_rows(names: list[str], kinds: tuple[str, ...], shares: list[float]) -> pd.DataFrame:
     """NDCG@10 and its change when the log is disturbed, on the validation of `warm`."""
     fold = splits.warm(movielens.load()).validation
-    frames = []
+    rows = []
     for name in names:
-
-        def fit(disturbed: splits.Fold, name: str = name) -> Any:
-            return KINDS[name](**STRESSED[name]).fit(disturbed.history, disturbed.items)
-
-        found = robustness.stress(fit, fold, shares, kinds)
-        ends = {end: [getattr(interval, end) for interval in found["change"]] for end in ("mean", "low", "high")}
-        found = found.assign(change=ends["mean"], low=ends["low"], high=ends["high"])
-        found.insert(0, "model", name)
-        frames.append(found)
+        clean = stressed_ndcg(name, fold)
+        for kind in kinds:
+            for share in (0.0, *shares):
+                values = stressed_ndcg(name, lesson.corrupt(fold, kind, share)) if share else clean
+                change = paired_bootstrap(values, clean, fold.queries.user)
+                row = {"model": name, "kind": kind, "share": share, "ndcg": float(values.mean())}
+                rows.append({**row, "change": change.mean, "low": change.low, "high": change.high})
         print(f"stress, {name}: done", flush=True)
-    return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame(rows)
+
+
+def stressed_ndcg(name: str, fold: splits.Fold) -> np.ndarray:
+    """NDCG@10 of each query, of a model that is fitted on the fold's history."""
+    model = KINDS[name](**STRESSED[name]).fit(fold.history, fold.items)
+    return evaluate(model, fold).per_query["ndcg"].to_numpy()
 
 
 def repeat(table: tables.Table) -> pd.DataFrame:
@@ -185,7 +190,7 @@ def main(asked: list[str]) -> None:
             tables.write(ROLLING, rolling)
             record(rolling)
         elif part == "stress":
-            tables.write(STRESS, stress_rows(list(STRESSED), robustness.KINDS, SHARES))
+            tables.write(STRESS, stress_rows(list(STRESSED), lesson.KINDS, SHARES))
         else:
             raise SystemExit(f"{part} is no table of this script; see its first lines")
 

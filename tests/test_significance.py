@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recfuse_lib.evaluation import comparisons, significance
+from recfuse_lib.evaluation import significance
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 
 
@@ -97,15 +97,12 @@ def test_replicates_are_the_multinomials_of_the_seed() -> None:
 def test_draws_are_made_once_for_as_many_people_and_not_kept_for_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(6)
     a, b, people = generator.random(400), generator.random(400), np.arange(400) // 2
-    for function in (significance._kept_draws, comparisons._kept_signs):
-        function.cache_clear()
-    first = bootstrap(a, people), comparisons.paired_test(a, b, people)
-    bootstrap(b, people), comparisons.paired_test(b, b + a, people)
-    assert significance._kept_draws.cache_info().misses == comparisons._kept_signs.cache_info().misses == 1
-    monkeypatch.setattr(significance, "KEPT", 200 * 10_000 - 1)
-    monkeypatch.setattr(comparisons, "KEPT", 200 * 10_000 - 1)
-    assert (bootstrap(a, people), comparisons.paired_test(a, b, people)) == first
-    assert significance._kept_draws.cache_info().hits == comparisons._kept_signs.cache_info().hits == 1
+    significance._kept_draws.cache_clear()
+    first = bootstrap(a, people), paired_bootstrap(a, b, people)
+    assert significance._kept_draws.cache_info().misses == 1
+    monkeypatch.setattr(significance, "_KEPT", 200 * 10_000 - 1)
+    assert (bootstrap(a, people), paired_bootstrap(a, b, people)) == first
+    assert significance._kept_draws.cache_info().hits == 1
 
 
 @pytest.mark.parametrize("samples", [1, 999, 1_001])

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import rel_entr
 
 from course.checks import exercise
 from recfuse_lib.data import movielens, splits
-from recfuse_lib.evaluation import beyond_accuracy, comparisons, experiments
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
+from recfuse_lib.evaluation.significance import holm
 from recfuse_lib.models.ease import EASE
 
 MISCALIBRATION_KEPT, NDCG_KEPT = 0.7, 0.9
@@ -47,12 +48,12 @@ def swap_p(answer: Callable[..., float]) -> str | None:
 
 @exercise(
     "10.2",
-    start="Equation 10.7 with Δ = 3 % of the mean; `experiments.people_needed` computes it.",
+    start="Equation 10.7 with Δ = 3 % of the mean; `people_needed` computes it.",
     right="Δ is 0.54 purchases; half of it would need four times as many people.",
 )
 def people(answer: float) -> str | None:
     difference = CHANGE * MEAN
-    exact = experiments.people_needed(difference, DEVIATION)
+    exact = _people_needed(difference)
     one_sided = 2 * ((stats.norm.ppf(0.95) + stats.norm.ppf(0.8)) * DEVIATION / difference) ** 2
     if np.isclose(answer, exact, rtol=0.002):
         return None
@@ -60,7 +61,7 @@ def people(answer: float) -> str | None:
         return "That is both arms together; the question is about each."
     if np.isclose(answer, exact / 2, rtol=0.002):
         return "The difference of two means has twice the variance of one: the factor 2 is missing."
-    if np.isclose(answer, experiments.people_needed(CHANGE, DEVIATION), rtol=0.01):
+    if np.isclose(answer, _people_needed(CHANGE), rtol=0.01):
         return "The change is 3 % of the mean of 18 purchases, not 0.03 purchases."
     if np.isclose(answer, one_sided, rtol=0.002):
         return "That is for a one-sided test; a two-sided one at 5 % takes the 97.5 % quantile."
@@ -74,7 +75,7 @@ def people(answer: float) -> str | None:
     start="Sort p (keep the order with np.argsort), multiply by m, m − 1, …, 1, take the running maximum, cut at 1.",
     right="Less strict than multiplying all by m, and it keeps the same promise for the whole family.",
 )
-def holm(answer: Callable[..., np.ndarray]) -> str | None:
+def holm_by_hand(answer: Callable[..., np.ndarray]) -> str | None:
     generator = np.random.default_rng(0)
     for p in (np.array([0.03, 0.01, 0.04, 0.9, 0.012]), generator.random(8) ** 3, np.array([0.5])):
         before = p.copy()
@@ -83,8 +84,7 @@ def holm(answer: Callable[..., np.ndarray]) -> str | None:
             return "The p-values that were given have changed; sort a copy."
         if found.shape != p.shape:
             return f"{len(p)} p-values give an answer of shape {found.shape}; there is one corrected value for each."
-        named = {str(place): value for place, value in enumerate(p.tolist())}
-        exact = np.array(list(comparisons.holm(named).values()))
+        exact = holm(p)
         if np.allclose(found, exact):
             continue
         order = np.argsort(p)
@@ -158,11 +158,20 @@ def _judged(model: Any) -> tuple[float, float]:
     fold, shares = _validation()
     fitted: Scorer = model.fit(fold.history, fold.items)
     ranking = evaluate(fitted, fold)
-    distance = beyond_accuracy.miscalibration(ranking.items, fold.queries, shares)
-    return ranking.summary()["ndcg@10"], float(np.nanmean(distance))
+    wanted = fold.queries.matrix() @ shares
+    given = (shares[ranking.items] * (ranking.items >= 0)[:, :, None]).sum(1)
+    wanted, given = (part / np.maximum(part.sum(1, keepdims=True), 1e-9) for part in (wanted, given))
+    distance = rel_entr(wanted, 0.99 * given + 0.01 * wanted).sum(1)
+    return ranking.summary()["ndcg@10"], float(distance.mean())
+
+
+def _people_needed(difference: float) -> int:
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    return int(np.ceil(2 * (z * DEVIATION / difference) ** 2))
 
 
 @functools.cache
 def _validation() -> tuple[splits.Fold, np.ndarray]:
     dataset = movielens.load()
-    return splits.warm(dataset).validation, beyond_accuracy.genre_shares(dataset.catalogue["genres"])[0]
+    genres = dataset.catalogue["genres"].str.get_dummies("|").drop(columns="", errors="ignore").to_numpy()
+    return splits.warm(dataset).validation, genres / np.maximum(genres.sum(1, keepdims=True), 1)

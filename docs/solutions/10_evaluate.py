@@ -4,8 +4,6 @@ import numpy as np
 from scipy import stats
 
 from recfuse_lib.data import movielens
-from recfuse_lib.evaluation import beyond_accuracy
-from recfuse_lib.evaluation.experiments import people_needed
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.popularity import Popularity
 
@@ -17,6 +15,10 @@ def swap_p(difference, signs):
 
 def swap_p_that_ignores_ties(difference, signs):
     return (1 + (np.abs(signs @ difference) > abs(difference.sum())).sum()) / (1 + len(signs))
+
+
+def people_needed(difference, deviation):
+    return int(np.ceil(2 * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * deviation / difference) ** 2))
 
 
 def holm(p):
@@ -47,7 +49,8 @@ class Calibrated:
 
     def __init__(self, weight=0.5, candidates=100):
         self.weight, self.candidates = weight, candidates
-        self.shares, _ = beyond_accuracy.genre_shares(movielens.load().catalogue["genres"])
+        genres = movielens.load().catalogue["genres"].str.get_dummies("|").drop(columns="", errors="ignore").to_numpy()
+        self.shares = genres / np.maximum(genres.sum(1, keepdims=True), 1)
 
     def fit(self, history, items):
         self.model = EASE(100.0).fit(history, items)

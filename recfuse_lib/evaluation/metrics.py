@@ -1,4 +1,4 @@
-"""Full-ranking metrics over the whole catalogue, and errors of predicted ratings.
+"""Full-ranking metrics over the whole catalogue, and the error of predicted ratings.
 
 Taught in notebook 04.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 
 from recfuse_lib.data.splits import Fold, Queries
 
-BATCH = 512
+_BATCH = 512
 
 
 class Scorer(Protocol):
@@ -39,13 +39,13 @@ class Ranking:
     items: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """The mean of each metric over the queries, and the coverage."""
+        """Return the mean of each metric over the queries, and the coverage."""
         means = {f"{name}@{self.k}": float(self.per_query[name].mean()) for name in ("ndcg", "recall", "mrr")}
         return {**means, f"coverage@{self.k}": self.coverage}
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """The K best items of each row, best first; of equal scores the lower item code wins.
+    """Find the K best items of each row, best first; of equal scores the lower item code wins.
 
     Args:
         scores: (Q, n_items); `-inf` marks an item that may not be recommended.
@@ -75,7 +75,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Share of a query's n relevant items that are among the K recommended: Σ_k hit_k / n.
+    """Compute the share of a query's n relevant items that are among the K recommended: Σ_k hit_k / n.
 
     Args:
         hits: Whether each recommended item is relevant, best first, (Q, K).
@@ -92,14 +92,9 @@ def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
 
 def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Normalised discounted cumulative gain with binary gains: Σ_k hit_k / log₂(k + 1), over the best possible sum.
+    """Compute the normalised discounted cumulative gain, Σ_k hit_k / log₂(k + 1) over the best possible sum.
 
-    Args:
-        hits: Whether each recommended item is relevant, best first, (Q, K).
-        n_relevant: How many relevant items each query has, at least 1, (Q,).
-
-    Returns:
-        (Q,), each in 0–1.
+    Args and returns are those of `recall_at_k`.
 
     Example:
         >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
@@ -115,7 +110,7 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
 
 def mrr_at_k(hits: np.ndarray) -> np.ndarray:
-    """Reciprocal rank of the first relevant item among the K recommended, 0 when there is none, (Q,).
+    """Compute the reciprocal rank of the first relevant item among the K recommended, 0 when there is none, (Q,).
 
     Example:
         >>> mrr_at_k(np.array([[False, True], [False, False]]))
@@ -125,7 +120,7 @@ def mrr_at_k(hits: np.ndarray) -> np.ndarray:
 
 
 def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
-    """Ranks the whole catalogue for every query of a fold, with the history masked.
+    """Rank the whole catalogue for every query of a fold, with the history masked.
 
     Args:
         scorer: A fitted recommender, or anything with its `score`.
@@ -137,13 +132,12 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
     """
     recommended = np.empty((len(fold.queries), k), "int32")
     hits = np.empty((len(fold.queries), k), bool)
-    for start in range(0, len(fold.queries), BATCH):
-        queries = fold.queries[start : start + BATCH]
+    for start in range(0, len(fold.queries), _BATCH):
+        queries = fold.queries[start : start + _BATCH]
         scores = np.array(scorer.score(queries), "float32")
         if scores.shape != (len(queries), fold.n_items):
-            raise ValueError(
-                f"scores have shape {scores.shape}, expected {(len(queries), fold.n_items)}: queries × items"
-            )
+            wanted = (len(queries), fold.n_items)
+            raise ValueError(f"scores have shape {scores.shape}, expected {wanted}: queries × items")
         scores[np.repeat(np.arange(len(queries)), queries.lengths), queries.item] = -np.inf
         scores[:, ~fold.candidates] = -np.inf
         best = top_k(scores, k)
@@ -164,20 +158,10 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
 
 
 def rmse(ratings: np.ndarray, predictions: np.ndarray) -> float:
-    """Root mean squared error, in stars.
+    """Compute the root mean squared error, in stars.
 
     Example:
         >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
         1.0
     """
     return float(np.sqrt(np.mean((np.asarray(ratings, "float64") - predictions) ** 2)))
-
-
-def mae(ratings: np.ndarray, predictions: np.ndarray) -> float:
-    """Mean absolute error, in stars.
-
-    Example:
-        >>> mae(np.array([3.0, 5.0]), np.array([4.0, 4.5]))
-        0.75
-    """
-    return float(np.mean(np.abs(np.asarray(ratings, "float64") - predictions)))

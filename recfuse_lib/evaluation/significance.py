@@ -1,4 +1,4 @@
-"""How sure are we? Bootstrap intervals over users, paired where two models answered the same queries.
+"""How sure are we? Bootstrap intervals over users, paired where two models answered the same queries; many comparisons.
 
 Taught in notebook 04; notebook 10 goes further.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-BATCH = 1_000
-CHUNK = 100
+_BATCH = 1_000
+_CHUNK = 100
 """Rows that are multiplied at once: few enough for the processor's cache."""
 
-KEPT = 50_000_000
+_KEPT = 50_000_000
 """The largest table of draws that is kept for the next comparison of as many people, in bytes."""
 
 
@@ -41,7 +41,7 @@ class Interval:
 
 
 def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0) -> Interval:
-    """A 95 % percentile interval for the mean of `values`, resampling whole groups.
+    """Compute a 95 % percentile interval for the mean of `values`, resampling whole groups.
 
     Queries of one person are not independent, so people are resampled, not queries.
 
@@ -68,8 +68,8 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
         )
     _, group = np.unique(groups, return_inverse=True)
     sums = np.stack([np.bincount(group, values), np.bincount(group)], axis=1)
-    draws = _kept_draws if len(sums) * samples <= KEPT else _draws
-    total, count = np.concatenate([products(batch, sums) for batch in draws(len(sums), samples, seed)]).T
+    draws = _kept_draws if len(sums) * samples <= _KEPT else _draws
+    total, count = np.concatenate([_products(batch, sums) for batch in draws(len(sums), samples, seed)]).T
     low, high = np.quantile(total / count, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
@@ -77,14 +77,9 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
 def paired_bootstrap(
     a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """A 95 % interval for the mean of `a - b`, for two models that answered the same queries.
+    """Compute a 95 % interval for the mean of `a - b`, for two models that answered the same queries.
 
-    Args:
-        a: One number a query of the first model, (Q,).
-        b: The same queries' numbers of the second model, (Q,).
-        groups: Who each query belongs to, (Q,).
-        samples: Bootstrap replicates.
-        seed: Of the resampling.
+    The arguments are those of `bootstrap`.
 
     Raises:
         ValueError: The two do not have the same queries.
@@ -98,34 +93,47 @@ def paired_bootstrap(
     return bootstrap(np.asarray(a, "float64") - np.asarray(b, "float64"), groups, samples, seed)
 
 
-def products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`whole @ columns` in float64, without a copy in float64 of all of `whole`.
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Correct p-values for having made m comparisons: at most one *family* of them in 20 gives a false alarm.
+
+        p̃_(k) = max_{j ≤ k} min(1, (m − j + 1) p_(j)),  p in ascending order
 
     Args:
-        whole: Small whole numbers, in one byte each, (R, G).
-        columns: (G, C).
+        p_values: (m,), in any order.
 
     Returns:
-        (R, C).
+        (m,) in the same order. Those at most α may be claimed together.
 
     Example:
-        >>> products(np.array([[2, 0], [1, 1]], "uint8"), np.array([[0.5], [3.0]])).ravel()
-        array([1. , 3.5])
+        >>> holm(np.array([0.01, 0.04, 0.03]))
+        array([0.03, 0.06, 0.06])
+
+    References:
+        Holm (1979), A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6(2).
     """
+    p = np.asarray(p_values, "float64")
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1)
+    return corrected
+
+
+def _products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`whole @ columns` in float64, without a copy in float64 of all the small whole numbers in `whole`."""
     product = np.empty((len(whole), columns.shape[1]))
-    copy = np.empty((CHUNK, whole.shape[1]))
-    for start in range(0, len(whole), CHUNK):
-        part = whole[start : start + CHUNK]
+    copy = np.empty((_CHUNK, whole.shape[1]))
+    for start in range(0, len(whole), _CHUNK):
+        part = whole[start : start + _CHUNK]
         copy[: len(part)] = part
-        product[start : start + CHUNK] = copy[: len(part)] @ columns
+        product[start : start + _CHUNK] = copy[: len(part)] @ columns
     return product
 
 
 def _draws(groups: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each group is drawn in each replicate, uint8 (BATCH, groups) at a time."""
+    """How often each group is drawn in each replicate, uint8 (_BATCH, groups) at a time."""
     generator = np.random.default_rng(seed)
-    for start in range(0, samples, BATCH):
-        drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(BATCH, samples - start))
+    for start in range(0, samples, _BATCH):
+        drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(_BATCH, samples - start))
         # A group is drawn once on average; with more than 255 groups none is ever drawn 256 times.
         yield drawn.astype("uint8")
 
