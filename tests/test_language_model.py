@@ -108,23 +108,9 @@ def test_an_answer_ends_before_the_stop_and_after_the_maximum(tiny):
 
 
 def test_words_put_into_the_mouth_are_gone_on_from(tiny):
-    assert tiny.generate(["ab"], answer="cd", max_tokens=4) == tiny.generate(["abcd"], max_tokens=4)
     assert tiny.generate(["ab", "x"], answer=["cd", ""], max_tokens=4) == tiny.generate(["abcd", "x"], max_tokens=4)
-    with pytest.raises(ValueError, match="one a prompt"):
+    with pytest.raises(ValueError, match="shorter"):
         tiny.generate(["ab", "x"], answer=["cd"])
-
-
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_encodings_are_the_pooled_states_of_each_text_alone(tiny, pooling):
-    some = ["a film", "another film, longer", "", "七人の侍"]
-    found = tiny.encode(some, pooling)
-    for row, text in enumerate(some):
-        ids = np.array([list(text.encode()) or [0]], "int32")
-        states = keras.ops.convert_to_numpy(tiny.model.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)}))[
-            0
-        ]
-        vector = states.mean(axis=0) if pooling == "mean" else states[-1]
-        np.testing.assert_allclose(found[row], vector / np.linalg.norm(vector), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +119,6 @@ def test_encodings_are_the_pooled_states_of_each_text_alone(tiny, pooling):
         (lambda model: model.generate("one text"), TypeError, "list"),
         (lambda model: model.log_likelihood(["a"], "one text"), TypeError, "list"),
         (lambda model: model.log_likelihood(["a"], ["b", ""]), ValueError, "empty"),
-        (lambda model: model.encode(["a"], "max"), ValueError, "mean"),
         (lambda model: model.generate(["a"], max_tokens=0), ValueError, "max_tokens"),
         (lambda model: model.generate(["a"], temperature=-1.0), ValueError, "temperature"),
     ],
@@ -146,7 +131,6 @@ def test_wrong_calls_say_what_is_wrong(tiny, call, error, words):
 def test_no_prompts_give_no_answers(tiny):
     assert tiny.generate([]) == []
     assert tiny.log_likelihood([], ["a"]).shape == (0, 1)
-    assert tiny.encode([]).shape == (0, 16)
 
 
 def test_a_keras_hub_preset_plugs_in_by_name(tmp_path):
@@ -164,7 +148,6 @@ def test_a_keras_hub_preset_plugs_in_by_name(tmp_path):
     expected = [[slow_log_likelihood(loaded, prompt, one) for one in ("cd", "h")] for prompt in ("ab", "abcdef")]
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert isinstance(loaded.generate(["ab cd"], max_tokens=3)[0], str)
-    assert loaded.encode(["ab"]).shape == (1, 8)
 
 
 def test_an_address_needs_a_model():

@@ -69,7 +69,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, request, dict(self.headers)))
+        self.server.seen.append((self.path, request, self.headers))
         answer = self.server.respond(self.path, request)
         status, headers, body = answer if isinstance(answer, tuple) else (200, {}, answer)
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def do_GET(self):
-        self.server.seen.append((self.path, None, dict(self.headers)))
+        self.server.seen.append((self.path, None, self.headers))
         self.send_error(404)
 
     def log_message(self, *arguments):
@@ -102,12 +102,8 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch):
-    """The waits that were asked for; none is waited."""
-    asked = []
-    monkeypatch.setattr(openai_compatible, "sleep", asked.append)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    return asked
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 def refused(model, *words):
@@ -137,8 +133,8 @@ def test_answers_come_in_order_and_several_at_once(server):
 
 
 def test_what_is_sent(server):
-    model = OpenAICompatible(server.address, "small", api_key=KEY)
-    model.generate(["Grüße 🎬"], max_tokens=7, stop="\n", temperature=0.7, seed=3, answer="1. ")
+    model = OpenAICompatible(server.address, "small")
+    model.generate(["Grüße 🎬"], max_tokens=7, stop="\n", temperature=0.7, seed=3, answer=["1. "])
     model.generate(["short"])
     (path, request, headers), (_, plain, _) = server.seen
     assert path == "/v1/chat/completions" and headers["Authorization"] == f"Bearer {KEY}"
@@ -152,7 +148,7 @@ def test_what_is_sent(server):
 @pytest.mark.parametrize("content", ["Heat\nand more", "1. Heat\nand more", "Heat"])
 def test_neither_the_beginning_nor_the_stop_is_returned(server, content):
     server.respond = lambda path, request: chat(content)
-    assert OpenAICompatible(server.address, "m").generate(["one film"], answer="1. ", stop="\n") == ["Heat"]
+    assert OpenAICompatible(server.address, "m").generate(["one film"], answer=["1. "], stop="\n") == ["Heat"]
 
 
 @pytest.mark.parametrize("start_token", ["", "<s>"])
@@ -197,45 +193,39 @@ def test_a_server_that_does_not_score_is_named(server, spoil):
     assert server.address in str(error.value)
 
 
-def test_wrong_arguments():
-    model = OpenAICompatible("http://127.0.0.1:1/v1", "m")
-    with pytest.raises(TypeError):
-        model.generate("one string")
-    with pytest.raises(TypeError):
-        model.log_likelihood(["a"], "one string")
+def test_wrong_arguments(server):
+    model = OpenAICompatible(server.address, "m")
     with pytest.raises(ValueError, match="empty"):
         model.log_likelihood(["a"], [""])
+    with pytest.raises(ValueError, match="shorter"):
+        model.generate(["a", "b"], answer=["It is"])
+    assert server.seen == []
 
 
 @pytest.mark.parametrize(("answer", "words"), [
-    (b"<html>Welcome</html>", ["not JSON", "Welcome"]),
-    (b"", ["not JSON"]),
-    (b"\xff\xfe", ["not JSON"]),
+    (b"<html>Welcome</html>", ["no choices"]),
     ({"object": "list"}, ["no choices"]),
     ({"choices": []}, ["no choices"]),
-    ({"choices": ["text"]}, ["no choices"]),
     ([1], ["no choices"]),
-    ({"error": {"message": "the model is loading"}}, ["no choices", "the model is loading"]),
     (chat(None, "length"), ["no text", "length"]),
     ({"choices": [{"message": "text"}]}, ["no text"]),
     ({"choices": [{}]}, ["no text"]),
     ((400, {}, {"error": {"message": "max_tokens is too large", "type": "invalid"}}), ["400", "max_tokens is too large"]),
     ((401, {}, {"error": f"Incorrect API key: {KEY}"}), ["401", "Incorrect API key", "key"]),
-    ((403, {}, ("x" * 290 + KEY).encode()), ["403"]),
+    ((403, {}, ("x" * 230 + KEY).encode()), ["403"]),
     ((404, {}, {"detail": "Not Found"}), ["404", "Not Found", "address"]),
-    ((200, {"Content-Length": "500"}, b'{"choices": ['), ["no answer", "IncompleteRead"]),
-    ((302, {"Location": f"http://localhost:1/{KEY}"}, b""), ["302", "http://localhost:1/", "not followed"]),
+    ((302, {"Location": f"http://localhost:1/{KEY}"}, b""), ["302"]),
 ])  # fmt: skip
-def test_bad_answers_are_explained_and_not_repeated(server, waits, answer, words):
+def test_bad_answers_are_explained_and_not_repeated(server, answer, words):
     server.respond = lambda path, request: answer
-    refused(OpenAICompatible(server.address, "m", api_key=KEY), *words)
-    assert len(server.seen) == 1 and waits == []
+    refused(OpenAICompatible(server.address, "m"), *words)
+    assert len(server.seen) == 1
 
 
 def test_half_a_key_is_not_shown_either(server):
-    server.respond = lambda path, request: (403, {}, ("x" * 290 + KEY).encode())
+    server.respond = lambda path, request: (403, {}, ("x" * 230 + KEY).encode())
     with pytest.raises(LanguageModelError) as error:
-        OpenAICompatible(server.address, "m", api_key=KEY).generate(["hello"])
+        OpenAICompatible(server.address, "m").generate(["hello"])
     assert KEY[:4] not in str(error.value)
 
 
@@ -243,43 +233,23 @@ def test_half_a_key_is_not_shown_either(server):
 def test_a_redirect_does_not_take_the_key_along(server, status):
     with running() as other:
         server.respond = lambda path, request: (status, {"Location": other.address}, b"")
-        refused(OpenAICompatible(server.address, "m", api_key=KEY), str(status), other.address)
+        refused(OpenAICompatible(server.address, "m"), str(status))
         other.shutdown()
     assert other.seen == []
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_server_is_asked_again(server, waits, status):
-    server.respond = lambda path, request: chat("at last") if len(server.seen) == 3 else (status, {}, b"busy")
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again(server, status):
+    busy = (status, {"Retry-After": "0.01"}, b"busy")
+    server.respond = lambda path, request: chat("at last") if len(server.seen) == 3 else busy
     assert OpenAICompatible(server.address, "m").generate(["hello"]) == ["at last"]
-    assert waits == [0.5, 1.0]
 
 
-def test_a_server_that_stays_busy_is_left_alone(server, waits):
-    server.respond = lambda path, request: (503, {}, {"message": "loading"})
-    refused(OpenAICompatible(server.address, "m", retries=3), "503", "loading", "4 times")
-    assert len(server.seen) == 4 and waits == [0.5, 1.0, 2.0]
-    refused(OpenAICompatible(server.address, "m", retries=0), "503")
-    assert len(server.seen) == 5
-
-
-@pytest.mark.parametrize(("asked", "waited"), [
-    ("3", 3.0), ("0", 0.0), ("86400", 20.0), ("9" * 500, 20.0), ("-1", 0.5), ("soon", 0.5), ("nan", 0.5),
-])  # fmt: skip
-def test_retry_after_is_honoured_within_bounds(server, waits, asked, waited):
-    server.respond = lambda path, request: (
-        chat("fine") if len(server.seen) > 1 else (429, {"Retry-After": asked}, b"slow down")
-    )
-    assert OpenAICompatible(server.address, "m").generate(["hello"]) == ["fine"]
-    assert waits == [waited]
-
-
-def test_a_silent_server_times_out(server):
+def test_a_silent_server_times_out(server, monkeypatch):
+    monkeypatch.setattr(openai_compatible, "TIMEOUT", 0.2)
     release = threading.Event()
     server.respond = lambda path, request: chat("late") if release.wait(5) else None
-    begun = time.monotonic()
-    refused(OpenAICompatible(server.address, "m", timeout=0.3), "timed out", "0.3 s")
-    assert time.monotonic() - begun < 2
+    refused(OpenAICompatible(server.address, "m"), "timed out", "0.2 s")
     release.set()
 
 
@@ -287,56 +257,33 @@ def test_nobody_listens():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    refused(OpenAICompatible(address, "m", timeout=2), "refused", "running")
-
-
-def test_a_server_that_hangs_up():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: listener.accept()[0].close(), daemon=True)
-        thread.start()
-        refused(OpenAICompatible(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "m", timeout=2), "no answer")
-        thread.join(2)
+    refused(OpenAICompatible(address, "m"), "refused", "running")
 
 
 def test_where_the_key_comes_from(server, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
-    OpenAICompatible(server.address, "m").generate(["a"])
-    OpenAICompatible(server.address, "m", api_key="another").generate(["a"])
-    OpenAICompatible(server.address, "m", api_key="").generate(["a"])
-    sent = [headers.get("Authorization") for _, _, headers in server.seen]
-    assert sent == [f"Bearer {KEY}", "Bearer another", None]
+    for given in (f" {KEY}\n", ""):
+        monkeypatch.setenv("OPENAI_API_KEY", given)
+        OpenAICompatible(server.address, "m").generate(["a"])
+    assert [headers.get("Authorization") for _, _, headers in server.seen] == [f"Bearer {KEY}", "Bearer none"]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://example.org/v1",
-        "http://10.0.0.2:8000/v1",
-        "http://127.0.0.1.example.org/v1",
-        "http://localhost.example.org/v1",
-        "HTTP://example.org",
-    ],
-)
+@pytest.mark.parametrize("address", [
+    "http://example.org/v1", "http://10.0.0.2:8000/v1", "http://127.0.0.1.example.org/v1",
+    "http://localhost.example.org/v1", "HTTP://example.org",
+])  # fmt: skip
 def test_the_key_is_not_sent_in_plain_text(address, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ValueError, match="https") as error:
         OpenAICompatible(address, "m")
     assert KEY not in str(error.value)
-    OpenAICompatible(address, "m", api_key="")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    OpenAICompatible(address, "m")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "https://example.org/v1",
-        "HTTPS://example.org",
-        "http://localhost:8000/v1",
-        "http://127.1.2.3",
-        "http://[::1]:80/v1",
-    ],
-)
+@pytest.mark.parametrize("address", [
+    "https://example.org/v1", "HTTPS://example.org", "http://localhost:8000/v1", "http://127.1.2.3", "http://[::1]:80/v1",
+])  # fmt: skip
 def test_the_key_may_go_there(address):
-    assert OpenAICompatible(address, "m", api_key=KEY).name == f"{address}#m"
+    assert OpenAICompatible(address, "m").name == f"{address}#m"
 
 
 def test_a_proxy_does_not_get_what_is_meant_for_this_machine(server, monkeypatch):
@@ -344,15 +291,16 @@ def test_a_proxy_does_not_get_what_is_meant_for_this_machine(server, monkeypatch
         monkeypatch.setenv("http_proxy", proxy.address)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        assert OpenAICompatible(server.address, "m", api_key=KEY).generate(["a"]) == ["fine"]
+        assert OpenAICompatible(server.address, "m").generate(["a"]) == ["fine"]
         proxy.shutdown()
     assert proxy.seen == []
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
-def test_a_key_that_cannot_be_one(key):
+def test_a_key_that_cannot_be_one(key, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ValueError) as error:
-        OpenAICompatible("https://example.org/v1", "m", api_key=key)
+        OpenAICompatible("https://example.org/v1", "m")
     assert key not in str(error.value)
 
 
@@ -365,13 +313,3 @@ def test_what_is_no_address(address):
     with pytest.raises(ValueError) as error:
         OpenAICompatible(address, "m")
     assert "secret" not in str(error.value)
-
-
-@pytest.mark.parametrize("settings", [{"model": ""}, {"timeout": 0}, {"retries": -1}])
-def test_impossible_settings(settings):
-    with pytest.raises(ValueError, match="model"):
-        OpenAICompatible(**{"address": "http://127.0.0.1/v1", "model": "m", **settings})
-
-
-def test_a_host_name_that_no_resolver_takes():
-    refused(OpenAICompatible(f"http://{'a' * 70}.invalid/v1", "m", timeout=2), "no answer")

@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,9 @@ class LanguageModel(Protocol):
         stop: str | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        answer: str | Sequence[str] = "",
+        answer: Sequence[str] = (),
     ) -> list[str]:
-        """The model's answer to each message.
+        """Answers each message.
 
         Args:
             prompts: Messages of a user, (P,).
@@ -55,35 +55,16 @@ class LanguageModel(Protocol):
             stop: It ends before this text too.
             temperature: 0 takes the likeliest token at each step; otherwise tokens are drawn from softmax(logits / τ).
             seed: Of the draws.
-            answer: Words put into the model's mouth, for all or one a prompt: it goes on from there. Not returned.
+            answer: Words put into the model's mouth, none or one text a prompt: it continues from there. Not returned.
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """log P(continuation | prompt), the natural logarithm, summed over the continuation's tokens, (P, C).
+        """Computes log P(continuation | prompt), natural, summed over the continuation's tokens, (P, C).
 
         Args:
             prompts: Messages of a user, (P,).
             continuations: Beginnings of an answer, (C,), the same for every message.
         """
-
-
-class PresetTokenizer:
-    """A tokenizer of KerasHub, as `LocalLanguageModel` wants it.
-
-    Args:
-        tokenizer: A `keras_hub.tokenizers.Tokenizer`.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.end, self._tokenizer = int(tokenizer.end_token_id), tokenizer
-
-    def encode(self, text: str, special: bool) -> list[int]:
-        """Token ids; KerasHub decides what is special."""
-        return [int(number) for number in np.asarray(self._tokenizer(text))]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
-        return str(self._tokenizer.detokenize(np.array(ids, np.int32)))
 
 
 def generate_texts(
@@ -115,7 +96,7 @@ def generate_texts(
         ['The capital of France is Paris.']
     """
     settings = {"model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature}
-    begun = beginnings(answer, len(prompts))
+    begun = [answer] * len(prompts) if isinstance(answer, str) else list(answer)
 
     def key(row: int) -> str:
         # A greedy answer depends on its prompt alone; what is drawn depends on the seed and the company.
@@ -143,26 +124,6 @@ def generate_texts(
         if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
             print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
     return [found or "" for found in answers]
-
-
-def beginnings(answer: str | Sequence[str], n: int) -> list[str]:
-    """What each of n answers begins with.
-
-    Args:
-        answer: One text for all, or n of them.
-        n: How many prompts there are.
-
-    Raises:
-        ValueError: There are neither one nor n.
-
-    Example:
-        >>> beginnings("It is", 2)
-        ['It is', 'It is']
-    """
-    found = [answer] * n if isinstance(answer, str) else list(answer)
-    if len(found) != n:
-        raise ValueError(f"{len(found)} beginnings of answers for {n} prompts; give one for all, or one a prompt")
-    return found
 
 
 @functools.cache
@@ -218,7 +179,7 @@ def load(name: str = "smollm2") -> LanguageModel:
         return OpenAICompatible(address, model)
     import keras_hub
 
-    from recfuse_lib.encoders.local_language_model import LocalLanguageModel
+    from recfuse_lib.encoders.local_language_model import LocalLanguageModel, PresetTokenizer
 
     if name not in pretrained.MODELS:
         preset = keras_hub.models.CausalLM.from_preset(name)

@@ -1,7 +1,7 @@
 """A language model that writes and judges on this machine: a causal model of KerasHub, its tokenizer, its template.
 
-Three things come out of it: answers (`generate`), the likelihood of given words (`log_likelihood`), and hidden states
-as encodings (`encode`). Keys and values of what was read are kept in a cache; what all texts begin with is read once.
+Two things come out of it: answers (`generate`, by KerasHub's own decoding) and the likelihood of given words
+(`log_likelihood`). Keys and values of what was read are kept in a cache.
 
 Taught in notebook 03.
 """
@@ -15,15 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recfuse_lib.encoders.language_model import beginnings
-from recfuse_lib.encoders.text import Encodings, masked_mean
-
 ROWS_AT_ONCE = 32
 TOKENS_AT_ONCE = 1_024
-GROWTH = 32
-"""Places that the cache grows by."""
-FEW_BATCHES = 8
-"""As many batches are read as quickly as a graph is made."""
 
 
 class LocalLanguageModel:
@@ -32,12 +25,12 @@ class LocalLanguageModel:
         P(w_1 … w_n | prompt) = Π_t P(w_t | prompt, w_1 … w_{t−1}),   P(w | context) = softmax(E h)_w
 
     h is the last hidden state of the context, E the token embeddings. Keys and values of all that was read are kept
-    (the *cache*), so a step reads one token, and what several texts begin with is read once.
+    (the *cache*), so a step reads one token.
 
     Args:
         model: A `keras_hub.models.CausalLM`.
         tokenizer: `encode(text, special)` → token ids, `decode(ids)` → text, and `end`, the id that ends an answer.
-        template: The chat template in Jinja; None for a model that was not trained to chat: it goes on from the prompt.
+        template: The chat template in Jinja; None for a model that was not trained to chat: it continues the prompt.
         name: See `LanguageModel`.
 
     Example:
@@ -62,19 +55,16 @@ class LocalLanguageModel:
             from jinja2.sandbox import ImmutableSandboxedEnvironment
 
             self._template = ImmutableSandboxedEnvironment().from_string(template)
-        tokens, place = (None, None), ()
+        # Making a graph of all layers takes longer than most answers, so one serves for all that is read.
         kept = self._empty(1, 1).shape
-        cache = (None, *kept[1:3], None, *kept[4:])
-        # Making a graph of all layers takes longer than most answers, so one serves for all that is read with a cache.
-        self._forward = _compiled(self.model.call_with_cache, tokens, cache, place)
-        self._pool = _compiled(self._pool_states, tokens)
+        self._forward = _compiled(model.call_with_cache, (None, *kept[1:3], None, *kept[4:]))
+        model.call_with_cache = self._forward
 
     def prompt_text(self, message: str) -> str:
-        """What the model reads when a user says `message`: the chat template filled in, up to where the answer begins.
+        """Fills in the chat template with a user's message, up to where the answer begins.
 
-        Args:
-            message: A user's message. Marks of the template in it lose their force, so that nobody can end his own
-                message and speak for the system: "<|" becomes "< |".
+        Marks of the template in the message lose their force ("<|" becomes "< |"), so that nobody can end his own
+        message and speak for the system.
         """
         if self._template is None:
             return message
@@ -93,7 +83,7 @@ class LocalLanguageModel:
         stop: str | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        answer: str | Sequence[str] = "",
+        answer: Sequence[str] = (),
     ) -> list[str]:
         """See `LanguageModel.generate`. Draws depend on the seed and on the other prompts of the call.
 
@@ -101,17 +91,20 @@ class LocalLanguageModel:
             TypeError: `prompts` is one string.
             ValueError: `max_tokens` or `temperature` is out of range, or there is not one `answer` a prompt.
         """
-        prompts = _checked(prompts)
+        from keras_hub import samplers
+
+        prompts = _listed(prompts)
         if max_tokens < 1 or temperature < 0:
             raise ValueError(f"max_tokens is {max_tokens} (at least 1), temperature {temperature} (at least 0)")
-        generator = np.random.default_rng(seed)
-        answers = [""] * len(prompts)
-        begun = zip(prompts, beginnings(answer, len(prompts)), strict=True)
+        begun = zip(prompts, answer or [""] * len(prompts), strict=True)
         tokens = [self._read(self.prompt_text(prompt) + beginning) for prompt, beginning in begun]
+        random = samplers.RandomSampler(temperature=temperature or 1.0, seed=seed)
+        self.model.sampler = random if temperature else samplers.GreedySampler()
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        for start in range(0, len(order), ROWS_AT_ONCE):
-            rows = order[start : start + ROWS_AT_ONCE]
-            written = self._go_on([tokens[row] for row in rows], max_tokens, stop, temperature, generator)
+        at_once = max(1, 2 * TOKENS_AT_ONCE // (max(map(len, tokens), default=0) + max_tokens))
+        answers = [""] * len(prompts)
+        for rows in (order[start : start + at_once] for start in range(0, len(order), at_once)):
+            written = self._continue([tokens[row] for row in rows], max_tokens, stop)
             for row, text in zip(rows, written, strict=True):
                 answers[row] = text
         return answers
@@ -123,89 +116,68 @@ class LocalLanguageModel:
             TypeError: `prompts` or `continuations` is one string.
             ValueError: A continuation is empty.
         """
-        before = [self._read(self.prompt_text(prompt)) for prompt in _checked(prompts)]
-        after = [self.tokenizer.encode(text, False) for text in _checked(continuations)]
+        before = [self._read(self.prompt_text(prompt)) for prompt in _listed(prompts)]
+        after = [self.tokenizer.encode(text, False) for text in _listed(continuations)]
         if not all(after):
-            raise ValueError("a continuation is empty; there is nothing whose likelihood could be told")
+            raise ValueError("a continuation is empty; there is nothing to score")
         result = np.empty((len(before), len(after)))
         if not result.size:
             return result
         shared, beginning = self._shared([tokens[:-1] for tokens in before])
         by_length = sorted(range(len(after)), key=lambda column: len(after[column]))
         for columns in (by_length[start : start + ROWS_AT_ONCE] for start in range(0, len(after), ROWS_AT_ONCE)):
-            width = len(after[columns[-1]])
-            padded = np.array([after[column] + [0] * (width - len(after[column])) for column in columns], np.int32)
-            real = np.arange(width) < np.array([len(after[column]) for column in columns])[:, None]
+            padded, real = _padded([after[column] for column in columns])
             for rows in _equal_lengths(before, max(1, TOKENS_AT_ONCE // padded.size)):
                 # The prompt's last token is read with the continuation: its logits judge the first token of that.
                 end = len(before[rows[0]]) - 1
-                cache = _widened(_repeated(beginning, len(rows)), end + 1 + width)
+                cache = _widened(_repeated(beginning, len(rows)), end + 1 + padded.shape[1])
                 if end > shared:
                     cache = self._fill(np.array([before[row][shared:end] for row in rows], np.int32), cache, shared)
                 last = np.repeat(np.array([before[row][-1:] for row in rows], np.int32), len(columns), axis=0)
                 asked = np.concatenate([last, np.tile(padded, (len(rows), 1))], axis=1)
-                told = self._judge(asked, _repeated(cache, len(columns)), end).reshape(len(rows), len(columns), width)
-                result[np.ix_(rows, columns)] = (told * real).sum(axis=2)
+                scores = self._judge(asked, _repeated(cache, len(columns)), end).reshape(len(rows), *padded.shape)
+                result[np.ix_(rows, columns)] = (scores * real).sum(axis=2)
         return result
-
-    def encode(self, texts: Sequence[str], pooling: str = "mean") -> Encodings:
-        """Hidden states of the last layer, pooled over the tokens of each text (no chat template).
-
-        Args:
-            texts: N strings.
-            pooling: `"mean"` of all tokens, or the `"last"` one, which alone has read the whole text.
-
-        Returns:
-            float32 (N, D), every row of length 1.
-
-        Raises:
-            TypeError: `texts` is one string.
-            ValueError: Another pooling.
-        """
-        if pooling not in ("mean", "last"):
-            raise ValueError(f"pooling {pooling!r} does not exist; there are 'mean' and 'last'")
-        tokens = [self.tokenizer.encode(text, False) or [self.tokenizer.end] for text in _checked(texts)]
-        encodings = np.empty((len(tokens), self.dimensions), np.float32)
-        batches = list(_equal_lengths(tokens, ROWS_AT_ONCE))
-        pool = self._pool if len(batches) > FEW_BATCHES else self._pool_states
-        for rows in batches:
-            mean, last = pool(np.array([tokens[row] for row in rows], np.int32))
-            encodings[rows] = _numpy(mean if pooling == "mean" else last)
-        return np.asarray(encodings / np.linalg.norm(encodings, axis=1, keepdims=True), np.float32)
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
         """What the model expects after each token of a text, without a template, (T, vocabulary)."""
         tokens = np.array([self._read(text)], np.int32)
-        return np.asarray(_numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0])
+        return _numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0]
+
+    def _continue(self, prompts: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
+        """Answers to some prompts of about the same length, written side by side."""
+        behind = ((0, 0), (0, max_tokens))
+        ids, real = (np.pad(one, behind) for one in _padded(prompts))
+        # A stop that is one token ends an answer where it is written; any stop is cut off below.
+        of_stop = self.tokenizer.encode(stop, False) if stop else []
+        ends = (self.tokenizer.end, *(of_stop if len(of_stop) == 1 else ()))
+        # What stands where nothing is written yet must not look like an end.
+        blank = next(token for token in itertools.count() if token not in ends)
+        inputs = {"token_ids": np.where(real, ids, np.int32(blank)), "padding_mask": real}
+        written = _numpy(self.model.generate_step(inputs, ends)["token_ids"])
+        answers = []
+        for tokens, prompt in zip(written.tolist(), prompts, strict=True):
+            new = tokens[len(prompt) : len(prompt) + max_tokens]
+            text = self.tokenizer.decode(list(itertools.takewhile(lambda token: token != self.tokenizer.end, new)))
+            answers.append(text.partition(stop)[0] if stop else text)
+        return answers
 
     def _fill(self, token_ids: Any, cache: Any, start: Any) -> Any:
-        """The cache after some tokens more, from place `start`."""
+        """The cache after some tokens more, from position `start`."""
         for first in range(0, token_ids.shape[1], width := max(1, TOKENS_AT_ONCE // len(token_ids))):
             cache = self._forward(token_ids[:, first : first + width], cache, start + first)[2]
         return cache
-
-    def _next(self, token_ids: Any, cache: Any, start: Any) -> Any:
-        """Logits after one token more, (B, vocabulary), and the cache with it."""
-        logits, _, cache = self._forward(token_ids, cache, start)
-        return logits[:, -1], cache
 
     def _judge(self, token_ids: Any, cache: Any, start: Any) -> npt.NDArray[np.float64]:
         """log P(token t + 1 | up to token t) for each token but the first, (B, T − 1)."""
         from keras import ops
 
-        told = []
+        scores = []
         # Row by row: the logits are by far the largest of all arrays.
         for row, logits in zip(token_ids, self._forward(token_ids, cache, start)[0], strict=True):
             chosen = ops.take_along_axis(logits[:-1], row[1:, None], axis=-1)
-            told.append(_numpy(chosen)[:, 0] - _numpy(ops.logsumexp(logits[:-1], axis=-1)))
-        return np.array(told, np.float64)
-
-    def _pool_states(self, token_ids: Any) -> Any:
-        from keras import ops
-
-        token_ids = ops.convert_to_tensor(token_ids)
-        states = self.model.backbone({"token_ids": token_ids, "padding_mask": ops.ones_like(token_ids)})
-        return masked_mean(states), states[:, -1]
+            scores.append(_numpy(chosen)[:, 0] - _numpy(ops.logsumexp(logits[:-1], axis=-1)))
+        return np.array(scores, np.float64)
 
     def _read(self, text: str) -> list[int]:
         """Token ids of a prompt; an empty one is the end token alone, from which a model may begin."""
@@ -227,51 +199,33 @@ class LocalLanguageModel:
         cache = self._empty(1, length)
         return length, self._fill(np.array([tokens[0][:length]], np.int32), cache, 0) if length else cache
 
-    def _go_on(
-        self,
-        prompts: list[list[int]],
-        max_tokens: int,
-        stop: str | None,
-        temperature: float,
-        generator: np.random.Generator,
-    ) -> list[str]:
-        """Answers to some prompts of about the same length, written side by side.
 
-        All rows read the same place at once; a row whose prompt is longer than that is told its next token.
-        """
-        shortest = min(map(len, prompts))
-        shared, cache = self._shared([tokens[: shortest - 1] for tokens in prompts])
-        cache = _widened(_repeated(cache, len(prompts)), shortest + GROWTH)
-        if shortest - 1 > shared:
-            cache = self._fill(np.array([tokens[shared : shortest - 1] for tokens in prompts], np.int32), cache, shared)
-        rows, answers = [list(tokens) for tokens in prompts], [""] * len(prompts)
-        going, place = list(range(len(prompts))), shortest
-        while going:
-            if place > cache.shape[3]:
-                cache = _widened(cache, place + GROWTH)
-            read = np.array([[rows[row][place - 1]] for row in going], np.int32)
-            following, cache = self._next(read, cache, place - 1)
-            logits = _numpy(following)
-            staying = []
-            for position, row in enumerate(going):
-                if place == len(rows[row]):
-                    rows[row].append(_chosen(logits[position], temperature, generator))
-                own = rows[row][len(prompts[row]) :]
-                ended = bool(own) and own[-1] == self.tokenizer.end
-                answers[row], stopped = _before(self.tokenizer.decode(own[: len(own) - ended]), stop)
-                if not (ended or stopped or len(own) == max_tokens):
-                    staying.append(position)
-            if len(staying) < len(going):
-                going = [going[position] for position in staying]
-                cache = _rows(cache, staying)
-            place += 1
-        return answers
+class PresetTokenizer:
+    """A tokenizer of KerasHub, as `LocalLanguageModel` wants it."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.end, self._tokenizer = int(tokenizer.end_token_id), tokenizer
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Token ids; KerasHub decides what is special."""
+        return [int(number) for number in np.asarray(self._tokenizer(text))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        return str(self._tokenizer.detokenize(np.array(ids, np.int32)))
 
 
-def _checked(texts: Sequence[str]) -> list[str]:
+def _listed(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("expected a list of texts, got one text; put it into a list: [text]")
     return list(texts)
+
+
+def _padded(tokens: list[list[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Token ids with zeros behind, (B, T), and which are real."""
+    width = max(map(len, tokens))
+    real = np.arange(width) < np.array([len(row) for row in tokens])[:, None]
+    return np.array([[*row, *[0] * (width - len(row))] for row in tokens], np.int32), real
 
 
 def _equal_lengths(tokens: list[list[int]], at_once: int) -> Iterator[list[int]]:
@@ -288,19 +242,6 @@ def _numpy(tensor: Any) -> npt.NDArray[Any]:
     return np.asarray(ops.convert_to_numpy(tensor))
 
 
-def _chosen(logits: Any, temperature: float, generator: np.random.Generator) -> int:
-    values = np.asarray(logits, np.float64)
-    if temperature:
-        # The largest of logits / τ + Gumbel noise is a draw from softmax(logits / τ).
-        values = values / temperature + generator.gumbel(size=len(values))
-    return int(values.argmax())
-
-
-def _before(text: str, stop: str | None) -> tuple[str, bool]:
-    place = text.find(stop) if stop else -1
-    return (text, False) if place < 0 else (text[:place], True)
-
-
 def _repeated(cache: Any, times: int) -> Any:
     from keras import ops
 
@@ -313,33 +254,21 @@ def _widened(cache: Any, length: int) -> Any:
     return ops.pad(cache, [(0, 0)] * 3 + [(0, length - cache.shape[3])] + [(0, 0)] * 2)
 
 
-def _rows(cache: Any, rows: list[int]) -> Any:
-    from keras import ops
-
-    return ops.take(cache, np.array(rows, np.int32), axis=0)
-
-
-def _compiled(function: Any, *shapes: tuple[int | None, ...]) -> Any:
-    """`function` as one graph for every batch and length where the backend can, else without gradients.
-
-    Args:
-        function: Of tensors; the second is float32 (a cache), the others are int32.
-        shapes: Of its arguments.
-    """
+def _compiled(call_with_cache: Any, cache: tuple[int | None, ...]) -> Any:
+    """Reads token ids with a cache of this shape, as one graph for every batch and length where the backend can."""
     import keras
     from keras import ops
 
-    types = ("int32", "float32", "int32")
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow
+    function = call_with_cache
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-        signature = [tensorflow.TensorSpec(shape, kind) for shape, kind in zip(shapes, types, strict=False)]
-        function = tensorflow.function(function, input_signature=signature, autograph=False)
-    elif backend == "torch":
+        signature = [tf.TensorSpec((None, None), "int32"), tf.TensorSpec(cache, "float32"), tf.TensorSpec((), "int32")]
+        function = tf.function(call_with_cache, input_signature=signature, autograph=False)
+    elif keras.backend.backend() == "torch":
         import torch
 
-        function = torch.inference_mode()(function)
-    return lambda *arguments: function(
-        *(ops.convert_to_tensor(argument, kind) for argument, kind in zip(arguments, types, strict=False))
+        function = torch.no_grad()(call_with_cache)
+    return lambda token_ids, cache, position: function(
+        ops.convert_to_tensor(token_ids, "int32"), cache, ops.convert_to_tensor(position, "int32")
     )

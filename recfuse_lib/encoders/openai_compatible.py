@@ -1,34 +1,26 @@
-"""A language model behind an address that speaks OpenAI's protocol, with the standard library alone.
+"""A language model behind an address that speaks OpenAI's protocol, asked through the package `openai`.
 
-The key is sent over https or to this machine, never anywhere else, and no error shows it.
+The key, `$OPENAI_API_KEY`, is sent over https or to this machine, never anywhere else, and no error shows it.
 
 Taught in notebook 03.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import ipaddress
-import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
-from recfuse_lib.encoders.language_model import beginnings
-
 REQUESTS_AT_ONCE = 4
-FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
-"""Seconds before the first repetition (each further one waits twice as long), and at most, even for Retry-After."""
+TIMEOUT = 60.0
+"""Seconds that the server may keep silent."""
 
 
 class LanguageModelError(RuntimeError):
@@ -38,76 +30,64 @@ class LanguageModelError(RuntimeError):
 class OpenAICompatible:
     """A `LanguageModel` at an address: `POST {address}/chat/completions` and `POST {address}/completions`.
 
-    Servers differ. A given beginning of the answer is sent as a last message of the assistant: some go on from there,
-    others answer anew (a beginning that comes back is taken away). And few can score given text.
+    Servers differ. A given beginning of the answer is sent as a last message of the assistant: some continue there,
+    others start again (a beginning that comes back is taken away). And few can score given text.
 
     Args:
         address: What stands before /chat/completions; it often ends in /v1.
         model: The name under which the server knows the model.
-        api_key: Defaults to $OPENAI_API_KEY; "" sends none.
-        timeout: Seconds that the server may keep silent.
-        retries: Repetitions of a request that is answered with 429 or 5xx.
-
-    Attributes:
-        name: `address#model`.
 
     Raises:
-        ValueError: Not an http or https address, an impossible setting, or a key that may not be sent there.
-
-    Example:
-        >>> OpenAICompatible("http://127.0.0.1:8080/v1/", "smollm2").name
-        'http://127.0.0.1:8080/v1#smollm2'
+        ValueError: Not an http or https address, or a key that may not be sent there.
     """
 
-    def __init__(
-        self, address: str, model: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2
-    ) -> None:
-        loopback = _is_this_machine(address)
-        if not model or timeout <= 0 or retries < 0:
-            raise ValueError(f"model {model!r}, timeout {timeout}, retries {retries}: expected a name, > 0 and >= 0")
-        key = (os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key).strip()
+    def __init__(self, address: str, model: str) -> None:
+        import openai
+
+        key, here = os.environ.get("OPENAI_API_KEY", "").strip(), _is_this_machine(address)
         if not all("!" <= character <= "~" for character in key):
             raise ValueError("the API key holds a space or a character outside ASCII; was it copied whole?")
-        if key and not loopback and urlsplit(address).scheme != "https":
+        if key and not here and urlsplit(address).scheme != "https":
             raise ValueError(
                 f"{address}: over http anybody on the way could read the API key, so it is not sent; use https, or "
-                'api_key="" if the server needs none'
+                "unset OPENAI_API_KEY if the server needs none"
             )
-        self.address, self.model, self.timeout, self.retries = address.rstrip("/"), model, timeout, retries
+        self.address, self.model, self._key = address.rstrip("/"), model, key
         self.name = f"{self.address}#{model}"
-        self._key = key
-        # This machine is reached directly: a proxy would get the key in plain text.
-        direct = [urllib.request.ProxyHandler({})] if loopback else []
-        self._opener = urllib.request.build_opener(_NoRedirect(), *direct)
+        self._client = openai.OpenAI(
+            api_key=key or "none",
+            base_url=self.address,
+            timeout=TIMEOUT,
+            # A redirect would take the key along, and no proxy need see what is asked of this machine.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False, trust_env=not here),
+        )
 
     def generate(
         self, prompts: Sequence[str], *, max_tokens: int = 64, stop: str | None = None, temperature: float = 0.0,
-        seed: int = 0, answer: str | Sequence[str] = "",
+        seed: int = 0, answer: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         """See `LanguageModel.generate`: one request a prompt, several at once; the server applies the chat template.
 
         Raises:
             LanguageModelError: The server cannot be reached, refuses, or answers something else.
         """
-        if isinstance(prompts, str):
-            raise TypeError("expected a list of prompts, got one string")
-        settings = {"model": self.model, "max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings |= {"stop": [stop]} if stop else {}
 
         def one(prompt: str, begun: str) -> str:
             given = [{"role": "assistant", "content": begun}] if begun else []
             messages = [{"role": "user", "content": prompt}, *given]
-            choice = self._choice("chat/completions", {**settings, "messages": messages})
-            message = choice.get("message")
-            content = message.get("content") if isinstance(message, dict) else None
+            choice = self._ask(self._client.chat.completions.create, messages=messages, **settings)
+            content = getattr(getattr(choice, "message", None), "content", None)
             if not isinstance(content, str):
-                reason = choice.get("finish_reason")
+                reason = getattr(choice, "finish_reason", None)
                 raise self._error(f"the answer holds no text (finish_reason {reason}); more max_tokens may help")
             content = content.removeprefix(begun)
             return content.partition(stop)[0] if stop else content
 
+        pairs = list(zip(prompts, answer or [""] * len(prompts), strict=True))
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            return list(pool.map(one, prompts, beginnings(answer, len(prompts))))
+            return list(pool.map(lambda pair: one(*pair), pairs))
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
         """See `LanguageModel.log_likelihood`: one request for each prompt with each continuation.
@@ -120,18 +100,16 @@ class OpenAICompatible:
             LanguageModelError: As for `generate`, or the server does not score given text.
             ValueError: A continuation is empty.
         """
-        if isinstance(prompts, str) or isinstance(continuations, str):
-            raise TypeError("expected lists of prompts and continuations, got one string")
         if not all(continuations):
-            raise ValueError("a continuation is empty; there is nothing whose likelihood could be told")
+            raise ValueError("a continuation is empty; there is nothing to score")
 
         def one(pair: tuple[str, str]) -> float:
             # Some servers refuse to generate nothing, so one token is asked for and left out of the sum.
-            request = {"model": self.model, "prompt": "".join(pair), "max_tokens": 1, "temperature": 0}
-            choice = self._choice("completions", {**request, "echo": True, "logprobs": 1})
+            request = {"prompt": "".join(pair), "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+            choice = self._ask(self._client.completions.create, **request)
             try:
                 return _score(choice, *pair)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, TypeError, ValueError) as error:
                 raise self._error(
                     f"the server returns no log-probabilities of given text ({error!r}); take one that knows echo "
                     "with logprobs, or a local model"
@@ -141,62 +119,25 @@ class OpenAICompatible:
             scores = list(pool.map(one, product(prompts, continuations)))
         return np.array(scores, np.float64).reshape(len(prompts), len(continuations))
 
-    def _choice(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
-        body = self._post(path, json.dumps(request).encode())
+    def _ask(self, create: Callable[..., Any], **request: Any) -> Any:
+        """The first choice of an answer."""
+        import openai
+
         try:
-            choice: dict[str, Any] = {**json.loads(body)["choices"][0]}
-        except (ValueError, LookupError, TypeError) as error:
-            what = "is not JSON" if isinstance(error, ValueError) else "has no choices"
-            raise self._error(f"the answer {what}: {self._said(body)}; is this the protocol's address?") from None
-        return choice
+            return create(model=self.model, **request).choices[0]
+        except openai.APIStatusError as error:
+            said = f"HTTP {error.status_code}; check the address, the model's name and the key: {error.response.text}"
+        except openai.OpenAIError as error:
+            reason = error.__cause__ or error
+            said = f"no answer ({reason}); is the server running, the address right, and {TIMEOUT:g} s enough?"
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            said = f"the answer has no choices ({error}); is this the protocol's address?"
+        raise self._error(said) from None
 
-    def _post(self, path: str, body: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "User-Agent": "recfuse"}
-        headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        request = urllib.request.Request(f"{self.address}/{path}", body, headers)
-        for attempt in range(self.retries + 1):
-            try:
-                try:
-                    with self._opener.open(request, timeout=self.timeout) as response:
-                        return bytes(response.read())
-                except urllib.error.HTTPError as refusal:
-                    with refusal:
-                        said, code, header = self._said(refusal.read()), refusal.code, refusal.headers
-            except (OSError, UnicodeError, http.client.HTTPException) as error:
-                reason = getattr(error, "reason", "") or error
-                raise self._error(
-                    f"no answer ({reason}); is the server running, the address right, and {self.timeout:g} s enough?"
-                ) from None
-            if code != 429 and code < 500:
-                break
-            if attempt < self.retries:
-                after = header.get("Retry-After", "").strip()
-                sleep(min(float(after[:9]) if after.isdecimal() else FIRST_WAIT * 2**attempt, LONGEST_WAIT))
-        hint = f"asked {attempt + 1} times; check the address, the model's name and the key"
-        if code < 400:
-            hint = f"it points to {header.get('Location')}, which is not followed, lest the key goes there"
-        raise self._error(f"HTTP {code}: {said}; {hint}")
-
-    def _said(self, body: bytes) -> str:
-        """The message in a body, by one of the names in use, or the body's beginning."""
-        said: Any = body.decode("utf-8", "replace")
-        with contextlib.suppress(ValueError):
-            said = json.loads(said)
-        for name in ("error", "message", "detail"):
-            said = said.get(name, said) if isinstance(said, dict) else said
-        # Without the key before it is cut, lest half of it stays.
-        return self._without_key(" ".join(str(said).split()))[:300] or "no message"
-
-    def _error(self, what: str) -> LanguageModelError:
-        return LanguageModelError(f"{self.address} (model {self.model}): {self._without_key(what)}")
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments: Any) -> None:
-        """None follows no redirect: urllib would send the key to wherever the server points."""
+    def _error(self, said: str) -> LanguageModelError:
+        # The key goes before the text is cut, or half of it might stay.
+        safe = said.replace(self._key, "[key]") if self._key else said
+        return LanguageModelError(f"{self.address} (model {self.model}): {' '.join(safe.split())[:300]}")
 
 
 def _is_this_machine(address: str) -> bool:
@@ -211,17 +152,16 @@ def _is_this_machine(address: str) -> bool:
         return host == "localhost"
 
 
-def _score(choice: dict[str, Any], prompt: str, continuation: str) -> float:
+def _score(choice: Any, prompt: str, continuation: str) -> float:
     """The sum over an echoed text's tokens that end after the prompt; an error if they are not there."""
-    text, begin = prompt + continuation, len(prompt)
-    if not choice["text"].startswith(text):
+    text, begin, found = prompt + continuation, len(prompt), choice.logprobs
+    if not choice.text.startswith(text):
         raise ValueError("the text does not come back")
-    offsets = choice["logprobs"]["text_offset"]
     # Some servers count a start token such as <s>, which the text does not hold.
-    start_token = "".join(choice["logprobs"]["tokens"]).find(text)
-    shift = start_token if offsets[1:2] == [start_token] else 0
+    start_token = "".join(found.tokens).find(text)
+    shift = start_token if found.text_offset[1:2] == [start_token] else 0
     begin, end = begin + shift, len(text) + shift
-    spans = zip(choice["logprobs"]["token_logprobs"], offsets, [*offsets[1:], end], strict=True)
+    spans = zip(found.token_logprobs, found.text_offset, [*found.text_offset[1:], end], strict=True)
     scores = [float(score) for score, start, stop in spans if start < end and (start >= begin or stop > begin)]
     if not scores or np.isnan(sum(scores)):
         raise ValueError("no number stands for the continuation")
