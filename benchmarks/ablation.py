@@ -56,7 +56,7 @@ declared = functools.partial(
     code=(
         "recfuse_lib/data/weighting.py",
         *(f"recfuse_lib/models/{name}.py" for name in ("item_knn", "popularity")),
-        *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "pipeline.py", "schema.py", "splits.py")),
+        *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "schema.py", "sequences.py", "splits.py")),
         *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "audio", "centring", "contrastive", "image")),
         *(f"recfuse_lib/encoders/{name}.py" for name in ("item_encodings", "text", "video")),
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),

@@ -39,7 +39,7 @@ TABLES = [
         settings={"seeds": list(SEEDS), "scale": SCALE, "weeks": WEEKS, "fashion": FASHION, "rules": RULES},
         data=("market/photographs.csv", "market/photographs.png", "market/phrases.json"),
         code=(
-            *(f"recfuse_lib/data/{name}" for name in ("market", "pipeline.py", "schema.py", "splits.py")),
+            *(f"recfuse_lib/data/{name}" for name in ("market", "schema.py", "sequences.py", "splits.py")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
             *(f"recfuse_lib/serving/{name}.py" for name in ("closed_loop", "content", "retraining", "training")),

@@ -70,7 +70,7 @@ TABLES = [
         },
         data=("movielens/catalogue.parquet", "movielens/interactions.parquet"),
         code=(
-            *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "pipeline", "schema", "splits")),
+            *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "schema", "sequences", "splits")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("centring", "item_encodings", "text")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
             *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),

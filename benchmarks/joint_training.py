@@ -78,7 +78,7 @@ CODE = (
     "recfuse_lib/models/retrieval.py",
     "recfuse_lib/models/user_tower.py",
     "recfuse_lib/models/item_tower.py",
-    "recfuse_lib/data/pipeline.py",
+    "recfuse_lib/data/sequences.py",
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/centring.py",
     "recfuse_lib/models/ease.py",

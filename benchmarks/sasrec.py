@@ -103,8 +103,9 @@ class SASRec:
         if events.empty:
             raise ValueError("there are no events to learn from")
         rows = sequences(events, self.length, self.length)
-        inputs = {"history": _padded(rows.history, rows.history_rating, items.n_items), "target": rows.target[..., 0]}
-        inputs["counted"] = (rows.target_rating[..., 0] > 0) & (rows.history_rating > 0)
+        inputs = {"history": _padded(rows["history"], rows["history_rating"], items.n_items)}
+        inputs["target"] = rows["target"][..., 0]
+        inputs["counted"] = (rows["target_rating"][..., 0] > 0) & (rows["history_rating"] > 0)
         if self.loss == "full":
             needed = 12 * self.batch_size * self.length * items.n_items
             way_out = "take smaller batches, or loss='one', which draws one other item instead of scoring all"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.joint import JointModel
 
@@ -34,7 +34,7 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
     """
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries; one recommendation of one person is explained at a time")
-    history, rating = pipeline.latest(queries, model.history_length)
+    history, rating, _ = sequences.latest(queries, model.history_length).values()
     parts = model.item_tower.parts()
     vectors = np.sum(list(parts.values()), axis=0)
     popularity = ops.convert_to_numpy(model.retrieval.popularity)

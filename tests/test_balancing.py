@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.balancing import (
@@ -63,7 +63,7 @@ def scores(model: JointModel, history: pd.DataFrame) -> np.ndarray:
 
 
 def sample(history: pd.DataFrame, length: int = 5, rows: int = 40) -> dict[str, np.ndarray]:
-    return {name: value[:rows] for name, value in pipeline.examples(history, length).inputs().items()}
+    return {name: value[:rows] for name, value in sequences.examples(history, length).items()}
 
 
 losses_of_tasks = st.floats(0.0625, 20.0, width=32)

@@ -51,14 +51,14 @@ def test_each_event_is_the_next_item_of_one_place(
         for place, item in enumerate(items):
             item_past[own["user"].iloc[0], item] = (items[:place], items[place : place + horizon])
     found = []
-    for row in range(len(rows)):
-        real = rows.history_rating[row] > 0
+    for row in range(len(rows["history"])):
+        real = rows["history_rating"][row] > 0
         for place in range(scored):
-            if rows.target_rating[row, place, 0] == 0:
+            if rows["target_rating"][row, place, 0] == 0:
                 continue
             end = length - scored + place + 1
-            past = rows.history[row, :end][real[:end]].tolist()
-            item = rows.target[row, place, 0]
+            past = rows["history"][row, :end][real[:end]].tolist()
+            item = rows["target"][row, place, 0]
             user = next(
                 user
                 for (user, other), (before, _) in item_past.items()
@@ -66,8 +66,8 @@ def test_each_event_is_the_next_item_of_one_place(
             )
             before, ahead = item_past[user, item]
             assert past == before[max(0, len(before) - end) :]
-            exists = rows.target_rating[row, place] > 0
-            assert rows.target[row, place][exists].tolist() == ahead
+            exists = rows["target_rating"][row, place] > 0
+            assert rows["target"][row, place][exists].tolist() == ahead
             found.append((user, item, 1))
     assert len(found) == len(expected) == len(set(found))
 
@@ -75,10 +75,10 @@ def test_each_event_is_the_next_item_of_one_place(
 def test_rows_of_one_person_in_full() -> None:
     history = pd.DataFrame({"user": 7, "item": [1, 2, 3, 4, 5], "rating": [5.0, 1, 4, 4, 3], "timestamp": range(5)})
     rows = sequences(history, length=4, scored=2, horizon=2)
-    assert rows.history.tolist() == [[1, 2, 3, 4], [0, 0, 1, 2], [0, 0, 0, 0]]
-    assert rows.history_rating.tolist() == [[5, 1, 4, 4], [0, 0, 5, 1], [0, 0, 0, 0]]
-    assert rows.target.tolist() == [[[4, 5], [5, 0]], [[2, 3], [3, 4]], [[0, 0], [1, 2]]]
-    assert rows.target_rating[2].tolist() == [[0, 0], [5, 1]]
+    assert rows["history"].tolist() == [[1, 2, 3, 4], [0, 0, 1, 2], [0, 0, 0, 0]]
+    assert rows["history_rating"].tolist() == [[5, 1, 4, 4], [0, 0, 5, 1], [0, 0, 0, 0]]
+    assert rows["target"].tolist() == [[[4, 5], [5, 0]], [[2, 3], [3, 4]], [[0, 0], [1, 2]]]
+    assert rows["target_rating"][2].tolist() == [[0, 0], [5, 1]]
 
 
 def test_impossible_lengths_are_refused() -> None:

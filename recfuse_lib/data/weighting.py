@@ -36,7 +36,7 @@ class Weighting:
     floor: float = 0.0
 
     def matrix(self, queries: Queries) -> scipy.sparse.csr_array:
-        """The weighted histories, sparse (Q, n_items); what weighs nothing is not stored."""
+        """Return the weighted histories, sparse (Q, n_items); what weighs nothing is not stored."""
         weights = np.where(queries.rating >= POSITIVE, 1.0, self.low_rating)
         recency = np.exp2(-queries.steps_back() / self.half_life)
         matrix = queries.matrix(weights * (self.floor + (1 - self.floor) * recency))
@@ -44,10 +44,10 @@ class Weighting:
         return matrix
 
     def without_recency(self) -> Weighting:
-        """The same, every interaction counting alike whenever it was: what models are fitted on."""
+        """Return the same for fitting: every interaction counts alike whenever it was."""
         return Weighting(self.low_rating)
 
 
 def by_user(history: pd.DataFrame, n_items: int) -> Queries:
-    """The history of every person in it, as queries in the order of their codes."""
+    """Return the history of every person in it, as queries in the order of their codes."""
     return Queries.of(history, np.unique(history["user"]), n_items)

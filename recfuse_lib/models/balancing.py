@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.training.gradients import cosine, norm, task_gradients
 
 SPEED = 10.0
@@ -144,7 +144,7 @@ class GradientProbe(keras.callbacks.Callback):
         return pd.DataFrame(self.records)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        inputs = pipeline.examples(self.history, self.model.history_length).inputs()
+        inputs = sequences.examples(self.history, self.model.history_length)
         count = len(self.history)
         rows = np.random.default_rng(self.seed).choice(count, min(self.size, count), replace=False)
         self.sample = {name: values[rows] for name, values in inputs.items()}

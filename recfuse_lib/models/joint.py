@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models import experts, memory
@@ -124,7 +124,7 @@ class JointModel(keras.Model):
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Both tasks' answers for a batch of `recfuse_lib.data.pipeline.Examples`.
+        """Both tasks' answers for a batch of `recfuse_lib.data.sequences.examples`.
 
         Returns:
             `scores` of all items (B, I) and `rating` in stars (B,).
@@ -225,7 +225,7 @@ class JointModel(keras.Model):
         rows, batch_size = _even_batches(len(history), batch_size)
         compiled = with_xla(epochs * len(rows) // batch_size)
         self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
-        inputs = pipeline.examples(history, self.history_length).inputs()
+        inputs = sequences.examples(history, self.history_length)
         inputs = {name: values[rows] for name, values in inputs.items()}
         with untuned():
             return self.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
@@ -237,7 +237,7 @@ class JointModel(keras.Model):
 
     def interests(self, queries: Queries, vectors: Any) -> Any:
         """p_u of every query, (Q, D), given z_i of every item, (I, D)."""
-        history, history_rating = pipeline.latest(queries, self.history_length)
+        history, history_rating, _ = sequences.latest(queries, self.history_length).values()
         user = np.where(queries.user < self.n_users, queries.user, self.n_users)
         inputs = {"user": user, "history": history, "history_rating": history_rating}
         return self._interests({name: ops.convert_to_tensor(value) for name, value in inputs.items()}, vectors, False)

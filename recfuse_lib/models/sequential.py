@@ -196,7 +196,7 @@ class SequentialModel(keras.Model):
             raise ValueError(f"{len(history)} ratings, none of {POSITIVE:g} stars or more: there is nothing to learn")
         self.negatives.set_counts(counts)
         self.popularity.assign(np.where(available, np.log1p(counts), 0.0).astype("float32"))
-        inputs = sequences(history, self.length, max(1, self.length // SCORED_SHARE), self.horizon).inputs()
+        inputs = sequences(history, self.length, max(1, self.length // SCORED_SHARE), self.horizon)
         rows = len(inputs["history"])
         steps = -(-rows // batch_size)
         size = -(-rows // steps)

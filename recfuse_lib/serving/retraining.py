@@ -21,7 +21,7 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries, in_order, rolling_fold
@@ -331,7 +331,7 @@ def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
         events: In order (`recfuse_lib.data.splits.in_order`), (N,).
         asked: Which of them, bool (N,).
     """
-    inputs = {name: value[asked] for name, value in pipeline.examples(events, model.history_length).inputs().items()}
+    inputs = {name: value[asked] for name, value in sequences.examples(events, model.history_length).items()}
     starts = range(0, int(asked.sum()), BATCH)
     parts = [{name: value[start : start + BATCH] for name, value in inputs.items()} for start in starts]
     return np.concatenate([np.asarray(model(part)["rating"]) for part in parts])

@@ -17,7 +17,7 @@ import pandas as pd
 import safetensors
 import safetensors.numpy
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.attributes import AttributeEncoder
@@ -166,7 +166,7 @@ def fit(
         kept = min(len(old), round(replay * int(new.sum())))
         old = np.random.default_rng(seed).choice(old, kept, replace=False)
     rows = np.sort(np.concatenate([np.flatnonzero(new), old]))
-    inputs = {name: values[rows] for name, values in pipeline.examples(events, model.history_length).inputs().items()}
+    inputs = {name: values[rows] for name, values in sequences.examples(events, model.history_length).items()}
     keras.utils.set_random_seed(seed)
     for tower in (model.item_tower, model.user_tower):
         tower.random.state.assign(keras.random.SeedGenerator(seed).state)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data import pipeline
+from recfuse_lib.data import sequences
 from recfuse_lib.training.text_layers import WIDTH_STEP, FrozenActivations
 
 Batch = dict[str, np.ndarray]
@@ -27,7 +27,7 @@ class Batches:
     """All batches of a training, by number.
 
     Attributes:
-        inputs: The examples by name, (N, …), as `recfuse_lib.data.pipeline.Examples.inputs`.
+        inputs: The examples by name, (N, …), as `recfuse_lib.data.sequences.examples`.
         size: Examples a batch.
         encoded: How many items are encoded anew; 0 where nothing of the encoder learns. Half of them are drawn from the
             items of the batch, half from the rest of the history, and `weight` says for how many each one stands,
@@ -78,7 +78,7 @@ class Batches:
             raise ValueError(f"{encoded} items a batch shall be encoded anew; give their lower states too")
         steps = -(-len(history) // size)
         encoded = min(encoded, history["item"].nunique())
-        return cls(pipeline.examples(history, length).inputs(), -(-len(history) // steps), encoded, lower, seed)
+        return cls(sequences.examples(history, length), -(-len(history) // steps), encoded, lower, seed)
 
     @functools.cached_property
     def _known(self) -> np.ndarray:

@@ -43,7 +43,7 @@ def task_gradients(
 
     Args:
         model: A `JointModel`.
-        inputs: A batch, as `recfuse_lib.data.pipeline.Examples.inputs` gives it.
+        inputs: A batch, as `recfuse_lib.data.sequences.examples` gives it.
         variables: The weights to differentiate by, trainable ones of the model.
 
     Returns:
