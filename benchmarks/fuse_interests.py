@@ -9,8 +9,11 @@ seed share the examples, and all of them the fitted dimensions. Of equal scores 
 change of code, delete build/fuse_interests.
 """
 
+from __future__ import annotations
+
 import argparse
 import copy
+import dataclasses
 import functools
 import time
 from collections.abc import Iterator
@@ -19,16 +22,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tables
+from sklearn.cluster import KMeans
 
 from recfuse_lib.data import movielens, splits
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap
-from recfuse_lib.models import holdouts
-from recfuse_lib.models.closed_form import MultiInterest
+from recfuse_lib.models import content, holdouts
+from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.ratings import UserGaussianProcess
@@ -56,12 +61,12 @@ WARM: dict[str, dict[str, Any]] = {
     NO_HIDDEN_ROUNDS: {"fusion": "late"},
     "early": {"fusion": "early"},
     "attention": {"fusion": "attention"},
-    **{f"without {name}": {"left_out": GROUPS[name]} for name in ("behaviour", "order", "time")},
+    **{f"without {name}": {"without": GROUPS[name]} for name in ("behaviour", "order", "time")},
 }
 COLD: dict[str, dict[str, Any]] = {
     "gated + network": {},
     "gated": {"hidden": 0},
-    "without meaning": {"left_out": GROUPS["meaning"]},
+    "without meaning": {"without": GROUPS["meaning"]},
     "texts of other films": {},
 }
 VIEWS = ("what is usual", "+ like-minded", "+ taste", "+ taste and mood", "fused")
@@ -83,6 +88,8 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
+    "recfuse_lib/models/content.py",
+    "recfuse_lib/models/contract.py",
     "recfuse_lib/models/dimensions.py",
     "recfuse_lib/models/gates.py",
     "recfuse_lib/models/fused.py",
@@ -112,19 +119,26 @@ Measured = dict[str, np.ndarray]
 
 
 @functools.cache
-def world() -> tuple[Dataset, np.ndarray]:
+def world() -> Dataset:
     dataset = movielens.load()
-    return dataset, encode_texts(dataset.texts(), progress=False)
+    return dataset.encoded(text=encode_texts(dataset.texts(), progress=False))
 
 
 @functools.cache
-def question(asked: str) -> tuple[Fold, pd.DataFrame, np.ndarray]:
-    """The fold, its history in order, and which films could be chosen during it."""
-    dataset = world()[0]
+def question(asked: str) -> tuple[Fold, pd.DataFrame, Items]:
+    """The fold, its history in order, and the films, with which of them could be chosen during it."""
+    dataset = world()
     split = splits.warm(dataset) if asked == "warm" else splits.cold(dataset, 0)
     fold = split.validation
-    available = np.ones(dataset.n_items, bool) if asked == "warm" else ~fold.candidates & ~split.test.candidates
-    return fold, splits.in_order(fold.history), available
+    available = None if asked == "warm" else ~fold.candidates & ~split.test.candidates
+    return fold, splits.in_order(fold.history), dataclasses.replace(fold.items, available=available)
+
+
+def exchanged(items: Items, seed: int | None) -> Items:
+    """The films with each other's texts; None leaves them as they are."""
+    if seed is None:
+        return items
+    return items.encoded(text=np.random.default_rng(seed).permutation(items.encodings["text"]))
 
 
 @functools.lru_cache(maxsize=2)
@@ -135,12 +149,50 @@ def fitted(asked: str, permuted: int | None = None) -> tuple[FusedModel, np.ndar
         asked: "warm" or "cold".
         permuted: Seed by which the films exchange their texts.
     """
-    (dataset, text), (fold, events, available) = world(), question(asked)
-    if permuted is not None:
-        text = np.random.default_rng(permuted).permutation(text)
-    model = FusedModel(dataset, text, task_weight=0)
-    model.fit_dimensions(events, available)
+    fold, events, items = question(asked)
+    model = FusedModel(task_weight=0).fit_dimensions(events, exchanged(items, permuted))
     return model, model.standardised(fold.queries)
+
+
+class MultiInterest(Recommender):
+    """Semantic, several interests a person: an item is compared with the one of them that it is nearest to.
+
+        p_uk = Σ_{j ∈ h_u, topic k} w_j e_j / √(Σ_j w_j + 1),   s(u, i) = max_k p_ukᵀ e_i
+
+    Topics are clusters of the known items; a person's interests are the K of them that weigh most in the history.
+
+    Args:
+        topics: Number of clusters.
+        interests: K.
+
+    References:
+        Pal et al. (2020), PinnerSage: Multi-Modal User Embedding Framework for Recommendations at Pinterest, KDD.
+    """
+
+    def __init__(self, topics: int = 48, interests: int = 8) -> None:
+        self.topics, self.interests = topics, interests
+
+    def fit(self, history: pd.DataFrame, items: Items) -> MultiInterest:
+        """Clusters the items of `history`."""
+        self.encodings = content.encoding(items, history, "text")
+        known = self.encodings[np.unique(history["item"])]
+        clusters = KMeans(min(self.topics, len(known)), n_init=1, max_iter=15, random_state=0).fit(known)
+        self.topic = clusters.predict(self.encodings)
+        return self
+
+    def _score(self, queries: Queries) -> np.ndarray:
+        """s, float32 (Q, n_items)."""
+        weights = Weighting(half_life=20.0).matrix(queries)
+        scores = np.zeros((len(queries), queries.n_items), "float32")
+        for row in range(len(queries)):
+            own = slice(*weights.indptr[row : row + 2])
+            item, weight = weights.indices[own], weights.data[own]
+            mass = np.bincount(self.topic[item], weight, self.topics)
+            strongest = np.argsort(-mass, kind="stable")[: self.interests]
+            belongs = weight * (self.topic[item] == strongest[:, None])
+            vectors = belongs @ self.encodings[item] / np.sqrt(mass[strongest, None] + 1)
+            scores[row] = (vectors @ self.encodings.T).max(axis=0)
+        return scores
 
 
 class Given:
@@ -166,9 +218,9 @@ def without_ties(scores: np.ndarray) -> np.ndarray:
 
 def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
     """What has no gate: each dimension, the nearest of several interests, equal weights, a tuned peer, chance."""
-    fold, events, _ = question(asked)
+    fold, events, items = question(asked)
     model, z = fitted(asked)
-    nearest = MultiInterest(model.towers["text"].encodings).fit(events, fold.items)
+    nearest = MultiInterest().fit(events, items)
     for name, tower in (*model.towers.items(), (NEAREST, nearest)):
         yield name, ndcg(without_ties(tower.score(fold.queries)), fold)
     yield EQUAL, ndcg(z.sum(axis=0), fold)
@@ -180,8 +232,8 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
 
 def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
     """The examples of the first and the last round; those between them ask for hidden films alone."""
-    dataset, events = world()[0], question(asked)[1]
-    first, last = holdouts.hold_out_positives(events, dataset, seed=2)[0], holdouts.hold_out_future(events, dataset)[0]
+    _, events, items = question(asked)
+    first, last = holdouts.hold_out_positives(events, items, seed=2)[0], holdouts.hold_out_future(events, items)[0]
     return {
         name: np.concatenate([values[: len(first.queries)], values[-len(last.queries) :]])
         for name, values in examples.items()
@@ -191,11 +243,11 @@ def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
 def fused(asked: str, variant: str, seed: int, examples: Measured, permuted: int | None = None) -> np.ndarray:
     """NDCG@10 of every person for one training."""
     fold, (base, z) = question(asked)[0], fitted(asked, permuted)
-    settings = {"left_out": (), "hidden": 32, "fusion": "gated", **(WARM if asked == "warm" else COLD)[variant]}
+    settings = {"without": (), "hidden": 32, "fusion": "gated", **(WARM if asked == "warm" else COLD)[variant]}
     # A copy shares the fitted dimensions; it is given gates of its own.
     model = copy.copy(base)
     model.hidden, model.fusion, model.seed = settings["hidden"], settings["fusion"], seed
-    model.names = [name for name in base.names if name not in settings["left_out"]]
+    model.names = [name for name in base.names if name not in settings["without"]]
     used = [base.names.index(name) for name in model.names]
     if variant == NO_HIDDEN_ROUNDS:
         examples = without_hidden_rounds(asked, examples)
@@ -212,10 +264,10 @@ def fused(asked: str, variant: str, seed: int, examples: Measured, permuted: int
 
 def examples(asked: str, seed: int, permuted: int | None = None) -> Measured:
     """What a model of this seed learns from."""
-    _, events, available = question(asked)
+    _, events, items = question(asked)
     model = copy.copy(fitted(asked, permuted)[0])
     model.seed = seed
-    return model.examples(events, available)
+    return model.examples(events, exchanged(items, permuted))
 
 
 def trained(asked: str, seed: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -231,22 +283,19 @@ def trained(asked: str, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 def stars(seed: int, views: tuple[str, ...] = VIEWS) -> Iterator[tuple[str, np.ndarray]]:
     """Squared error of every rating, view by view."""
-    dataset, text = world()
+    dataset = world()
     split = splits.rating(dataset, 0)
     asked = split.validation
-    model = FusedModel(dataset, text, seed=seed)
-    model.fit(split.train)
+    model = FusedModel(seed=seed).fit(split.train, dataset.items)
     queries = Queries.of(split.train, np.unique(asked["user"]), dataset.n_items)
-    row, item = np.searchsorted(queries.user, asked["user"]), asked["item"].to_numpy()
-    moment = asked["timestamp"].to_numpy()
-    usual = model.expected.predict(queries, row, item)
-    timeless = UserGaussianProcess(model.expected, sitting=(0, 1), day=(0, 1))
+    usual = model.expected.predict(queries, asked)
+    timeless = UserGaussianProcess(model.expected, session=(0, 1), day=(0, 1))
     predictions = {
         "what is usual": lambda: usual,
-        "+ like-minded": lambda: usual + model.like_minded.predict(queries, row, item),
-        "+ taste": lambda: usual + timeless.predict(queries, row, item, moment),
-        "+ taste and mood": lambda: usual + UserGaussianProcess(model.expected).predict(queries, row, item, moment),
-        "fused": lambda: model.predict(queries, row, item, moment),
+        "+ like-minded": lambda: usual + model.like_minded.predict(queries, asked),
+        "+ taste": lambda: usual + timeless.predict(queries, asked),
+        "+ taste and mood": lambda: usual + UserGaussianProcess(model.expected).predict(queries, asked),
+        "fused": lambda: model.predict(queries, asked),
     }
     for view in views:
         yield view, (np.clip(predictions[view](), 0.5, 5) - asked["rating"].to_numpy()) ** 2
@@ -279,7 +328,7 @@ def kept(asked: str) -> dict[str, list[np.ndarray]]:
 def owner(asked: str) -> np.ndarray:
     """Whose each value is."""
     if asked == "rating":
-        return splits.rating(world()[0], 0).validation["user"].to_numpy()
+        return splits.rating(world(), 0).validation["user"].to_numpy()
     return question(asked)[0].queries.user
 
 

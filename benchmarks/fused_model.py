@@ -24,7 +24,6 @@ from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.closed_form import ContentEASE
-from recfuse_lib.models.dimensions import Dimensions
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.teaching import leaderboard
 
@@ -37,7 +36,7 @@ AMONG_ALL = 3
 """Splits of `cold` that are also ranked in the whole catalogue."""
 
 dataset = movielens.load()
-text = encode_texts(dataset.texts())
+items = dataset.items.encoded(text=encode_texts(dataset.texts()))
 
 
 def ndcg(model: Scorer, fold: Fold) -> np.ndarray:
@@ -46,8 +45,7 @@ def ndcg(model: Scorer, fold: Fold) -> np.ndarray:
 
 def trained(history: pd.DataFrame, available: np.ndarray | None = None, seed: int = 0) -> FusedModel:
     started = time.perf_counter()
-    model = FusedModel(dataset, text, seed=seed)
-    model.fit(history, available)
+    model = FusedModel(seed=seed).fit(history, dataclasses.replace(items, available=available))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"  learned in {time.perf_counter() - started:.0f} s, peak memory so far {peak:.1f} GB", flush=True)
     return model
@@ -107,10 +105,8 @@ def cold() -> None:
 
 def ridge(fold: Fold) -> ContentEASE:
     """The strongest peer measured beforehand: ridge regression from text, genres and year to EASE's columns."""
-    known = np.unique(fold.history["item"])
     roles = {name: role for name, role in dataset.roles.items() if name in ("title", "year", "genres")}
-    few = Dimensions(dataclasses.replace(dataset, roles=roles), text)
-    return ContentEASE(few.content(known)).fit(fold.history, dataset.items)
+    return ContentEASE().fit(fold.history, dataclasses.replace(items, roles=roles))
 
 
 def among_all(cold_fold: Fold) -> tuple[float, float, float, float]:
@@ -151,11 +147,10 @@ def rating() -> None:
         known = pd.concat([split.train, split.validation])
         model = trained(known)
         queries = Queries.of(known, np.unique(split.test["user"]), dataset.n_items)
-        row, item = np.searchsorted(queries.user, split.test["user"]), split.test["item"].to_numpy()
         stars = split.test["rating"].to_numpy()
-        predicted = model.predict(queries, row, item, split.test["timestamp"].to_numpy())
+        predicted = model.predict(queries, split.test)
         squares[NAME].append((predicted - stars) ** 2)
-        usual = np.clip(model.expected.predict(queries, row, item), 0.5, 5)
+        usual = np.clip(model.expected.predict(queries, split.test), 0.5, 5)
         squares["expected stars alone"].append((usual - stars) ** 2)
         people.append(split.test["user"].to_numpy())
         told = ", ".join(f"{name} {np.sqrt(found[-1].mean()):.4f}" for name, found in squares.items())

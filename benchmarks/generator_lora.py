@@ -89,10 +89,10 @@ def peers(train, asked, n_items):
     mean = train["rating"].mean()
     total = np.bincount(train["item"], train["rating"] - mean, n_items)
     film = mean + total / (np.bincount(train["item"], minlength=n_items) + SHRINKAGE)
-    expected = ContentBiases(np.zeros((n_items, 1))).fit(train, Items.unnamed(n_items))
+    expected = ContentBiases().fit(train, Items.unnamed(n_items))
     users = np.unique(asked["user"])
     queries = splits.Queries.of(train, users, n_items)
-    person_and_film = expected.predict(queries, np.searchsorted(users, asked["user"]), asked["item"].to_numpy())
+    person_and_film = expected.predict(queries, asked)
     return {"the film's mean": film[asked["item"]], PEER: person_and_film}
 
 

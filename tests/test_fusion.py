@@ -1,6 +1,8 @@
 """Fusing dimensions by evidence: what each knows, what the gate may do, and what a leak would look like."""
 
 import dataclasses
+import sys
+from pathlib import Path
 from unittest import mock
 
 import keras
@@ -18,12 +20,16 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
 from recfuse_lib.evaluation.metrics import evaluate
-from recfuse_lib.models import closed_form, fused, gates, holdouts, ratings, saved
-from recfuse_lib.models.dimensions import DIMENSIONS
+from recfuse_lib.models import closed_form, content, fused, gates, holdouts, ratings, saved
+from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
 from recfuse_lib.models.ease import EASE, inverse
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.gates import EvidenceGate
 from recfuse_lib.models.popularity import Popularity
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import fuse_interests
 
 DAY = 86_400
 
@@ -50,7 +56,7 @@ def world(n_users=90, n_items=60, seed=0):
     text = random.normal(size=(n_items, 8)) * 0.2
     text[:, 0] += np.where(np.arange(n_items) % 2, 1, -1)
     text /= np.linalg.norm(text, axis=1, keepdims=True)
-    return Dataset.of("two halves", log, catalogue), text.astype("float32")
+    return Dataset.of("two halves", log, catalogue).encoded(text=text.astype("float32"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,10 +66,12 @@ def small_rounds():
         yield
 
 
-def learned(dataset, text, history, **settings):
-    model = FusedModel(dataset, text, **settings)
-    model.fit(history)
-    return model
+def learned(items, history, without=(), **settings):
+    return FusedModel(fewer(*without), **settings).fit(history, items)
+
+
+def fewer(*without):
+    return {name: one for name, one in DIMENSIONS.items() if name not in without}
 
 
 def begun(*arguments, **settings):
@@ -72,17 +80,28 @@ def begun(*arguments, **settings):
         return learned(*arguments, **settings)
 
 
+def begun_with(dimensions, items, history):
+    with eagerly(), mock.patch.object(fused, "EPOCHS", 1):
+        return FusedModel(dimensions, task_weight=0, hidden=0).fit(history, items)
+
+
 @pytest.fixture(scope="module")
 def trained():
-    dataset, text = world()
+    dataset = world()
     fold = splits.warm(dataset).test
-    return dataset, text, fold, learned(dataset, text, fold.history)
+    return dataset, fold, learned(fold.items, fold.history)
 
 
 @pytest.fixture(scope="module")
 def by_attention(trained):
-    dataset, text, fold, _ = trained
-    return learned(dataset, text, fold.history, fusion="attention", task_weight=0.0, left_out=("month",))
+    _, fold, _ = trained
+    return learned(fold.items, fold.history, fusion="attention", task_weight=0.0, without=("month",))
+
+
+def by_content(model, matrix, history):
+    """The model fitted to items that are what the matrix says."""
+    with mock.patch.object(content, "content", lambda *_: matrix):
+        return model.fit(history, Items.unnamed(len(matrix)))
 
 
 def queries(rows, n_items=5):
@@ -91,25 +110,24 @@ def queries(rows, n_items=5):
 
 
 def test_the_fused_model_beats_popularity_and_keeps_up_with_its_best_part(trained):
-    dataset, _, fold, model = trained
+    dataset, fold, model = trained
     found = evaluate(model, fold).per_query["ndcg"].mean()
     assert found > 1.5 * evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
     assert found > 0.9 * evaluate(EASE(100.0).fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
 
 
 def test_unknown_items_are_ranked_by_their_content(trained):
-    dataset, text, _, _ = trained
-    fold = splits.cold(dataset, 0).test
-    model = learned(dataset, text, fold.history, task_weight=0.0)
-    other_text = np.random.default_rng(0).permutation(text)
-    shuffled = learned(dataset, other_text, fold.history, task_weight=0.0, left_out=("genres", "content"))
+    fold = splits.cold(trained[0], 0).test
+    model = learned(fold.items, fold.history, task_weight=0.0)
+    other = fold.items.encoded(text=np.random.default_rng(0).permutation(fold.items.encodings["text"]))
+    shuffled = learned(other, fold.history, task_weight=0.0, without=("genres", "content"))
     with_text, without = (evaluate(one, fold, k=3).per_query["ndcg"].mean() for one in (model, shuffled))
     assert with_text > 0.6 and with_text > without + 0.1
 
 
 def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
-    dataset, text, fold, _ = trained
-    model = begun(dataset, text, fold.history, hidden=0, task_weight=0.0)
+    _, fold, _ = trained
+    model = begun(fold.items, fold.history, hidden=0, task_weight=0.0)
     some = fold.queries[:7]
     level = model.item_evidence @ keras.ops.convert_to_numpy(model.gate.level)
     np.testing.assert_allclose(sum(model.parts(some).values()) + level, model.score(some), atol=1e-3)
@@ -117,7 +135,7 @@ def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
 
 def test_scores_are_the_gate_s_own(trained):
     """The two-stage scoring gives what the layer gives, where every item is in its first stage."""
-    _, _, fold, model = trained
+    _, fold, model = trained
     some = fold.queries[:5]
     item = np.repeat(model.item_evidence[None], 5, axis=0)
     whole = model.gate(model.standardised(some).transpose(1, 2, 0), model.evidence(some), item)
@@ -125,7 +143,7 @@ def test_scores_are_the_gate_s_own(trained):
 
 
 def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
-    _, _, fold, model = trained
+    _, fold, model = trained
     some = fold.queries[:5]
     whole = model.score(some)
     monkeypatch.setattr(fused, "HARDEST", 7)
@@ -140,58 +158,56 @@ def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
 
 @pytest.mark.parametrize("fusion", ["gated", "attention"])
 def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, fusion, request):
-    dataset, text, fold, model = trained
+    _, fold, model = trained
     if fusion == "attention":
         model = request.getfixturevalue("by_attention")
     saved.save(model, tmp_path / "fused.npz")
-    loaded = saved.load(tmp_path / "fused.npz", dataset, text)
+    loaded = saved.load(tmp_path / "fused.npz", fold.items)
     np.testing.assert_array_equal(loaded.score(fold.queries), model.score(fold.queries))
-    row, item = np.array([0, 0, 4]), np.array([1, 2, 3])
+    people = fold.queries.user[[0, 0, 4]]
     if model.task_weight:
-        asked = fold.queries, row, item, np.full(3, 10**9)
+        asked = fold.queries, pd.DataFrame({"user": people, "item": [1, 2, 3], "timestamp": 10**9})
         np.testing.assert_array_equal(loaded.predict(*asked), model.predict(*asked))
     assert [file.name for file in tmp_path.iterdir()] == ["fused.npz"]
 
 
 def test_a_file_that_is_no_model_or_of_other_content_is_refused(trained, tmp_path):
-    dataset, text, _, model = trained
+    _, fold, model = trained
     saved.save(model, tmp_path / "fused.npz")
-    with pytest.raises(DataError, match="another catalogue or other text"):
-        saved.load(tmp_path / "fused.npz", dataset, text + 1)
+    with pytest.raises(DataError, match="another catalogue or other enc"):
+        saved.load(tmp_path / "fused.npz", fold.items.encoded(text=fold.items.encodings["text"] + 1))
     whole = (tmp_path / "fused.npz").read_bytes()
     (tmp_path / "fused.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="not a saved fused model"):
-        saved.load(tmp_path / "fused.npz", dataset, text)
+        saved.load(tmp_path / "fused.npz", fold.items)
 
 
 def test_stars_beat_what_is_usual_and_need_a_weight(trained, monkeypatch):
-    dataset, _, fold, model = trained
+    dataset, fold, model = trained
     events = dataset.events()
     known = pd.MultiIndex.from_frame(fold.history[["user", "item"]])
     asked = events[~pd.MultiIndex.from_frame(events[["user", "item"]]).isin(known)]
     assert asked["rating"].nunique() == 2
     queries = Queries.of(fold.history, np.unique(asked["user"]), dataset.n_items)
-    row = np.searchsorted(queries.user, asked["user"])
-    where = queries, row, asked["item"].to_numpy(), asked["timestamp"].to_numpy()
 
     def rmse(found):
         return float(np.sqrt(np.mean((found - asked["rating"]) ** 2)))
 
-    found = model.predict(*where)
+    found = model.predict(queries, asked)
     assert found.min() >= 0.5 and found.max() <= 5
-    assert rmse(found) < 0.9 * rmse(model.expected.predict(*where[:3]))
+    assert rmse(found) < 0.9 * rmse(model.expected.predict(queries, asked))
     monkeypatch.setattr(model, "task_weight", 0)
     with pytest.raises(ValueError, match="knows no stars"):
-        model.predict(*where)
+        model.predict(queries, asked)
 
 
 @pytest.mark.parametrize("fusion", ["late", "early", "attention"])
 def test_other_ways_to_fuse_learn_too(trained, fusion, request):
-    dataset, text, fold, _ = trained
+    dataset, fold, _ = trained
     if fusion == "attention":
         other = request.getfixturevalue("by_attention")
     else:
-        other = learned(dataset, text, fold.history, fusion=fusion, task_weight=0.0)
+        other = learned(fold.items, fold.history, fusion=fusion, task_weight=0.0)
     popular = evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
     assert evaluate(other, fold).per_query["ndcg"].mean() > 1.2 * popular
     inputs = [keras.Input(shape) for shape in ((None, len(other.names)), (4,), (None, 3))]
@@ -206,20 +222,19 @@ def test_attention_shares_add_up_to_one():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(shares).sum(-1), np.ones((2, 7)), rtol=1e-5)
 
 
-def test_an_unknown_way_to_fuse_is_named(trained):
-    dataset, text, _, _ = trained
+def test_an_unknown_way_to_fuse_is_named():
     with pytest.raises(ValueError, match="'middle'; it is one of gated, late"):
-        FusedModel(dataset, text, fusion="middle")
+        FusedModel(fusion="middle")
 
 
 def test_a_person_without_a_history_gets_scores(trained):
-    dataset, _, fold, model = trained
+    dataset, fold, model = trained
     nobody = Queries.of(fold.history.iloc[:0], np.array([3]), dataset.n_items)
     assert np.isfinite(model.score(nobody)).all()
 
 
 def test_a_query_alone_has_the_scores_that_it_has_in_company(trained):
-    _, _, fold, model = trained
+    _, fold, model = trained
     together = model.score(fold.queries[:6])
     alone = np.concatenate([model.score(fold.queries[row : row + 1]) for row in range(6)])
     np.testing.assert_allclose(alone, together, atol=1e-4)
@@ -227,7 +242,7 @@ def test_a_query_alone_has_the_scores_that_it_has_in_company(trained):
 
 def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
     """A sparse dimension may begin with a thousand zeros; it is standardised all the same."""
-    _, _, fold, model = trained
+    _, fold, model = trained
     z = model.standardised(fold.queries[:6])
     for place, (name, tower) in enumerate(model.towers.items()):
         scores = tower.score(fold.queries[:6])
@@ -240,28 +255,39 @@ def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
 
 
 def test_one_seed_gives_one_model_and_nothing_but_the_history_is_learned_from(trained):
-    """The data set gives the catalogue; its interactions hold the test and must not be looked at."""
-    dataset, text, fold, _ = trained
+    """The items that a fold carries know nothing of who chose them."""
+    dataset, fold, _ = trained
     blind = dataclasses.replace(dataset, interactions=dataset.interactions.iloc[:0])
-    model, other = (begun(one, text, fold.history) for one in (dataset, blind))
+    assert type(fold.items) is Items
+    model, other = (begun(one, fold.history) for one in (fold.items, blind))
     np.testing.assert_allclose(other.score(fold.queries[:5]), model.score(fold.queries[:5]), atol=1e-4)
 
 
-def test_an_unknown_dimension_is_named(trained):
-    dataset, text, _, _ = trained
-    with pytest.raises(ValueError, match=r"called smell; there are linear"):
-        FusedModel(dataset, text, left_out=("smell",))
+def test_any_recommender_becomes_a_dimension_by_being_listed(trained):
+    """An attribute that the library has never heard of; and a candidate's score is the one it has among all items."""
+    _, fold, model = trained
+    catalogue = fold.items.catalogue.assign(director=[f"director {k % 2}" for k in range(fold.n_items)])
+    items = dataclasses.replace(fold.items, catalogue=catalogue, roles={**fold.items.roles, "director": "category"})
+    director = Dimension(closed_form.ContentSimilarity("director"), ("director",))
+    more = begun_with({**DIMENSIONS, "director": director}, items, fold.history)
+    assert more.names == [*model.names, "director"]
+    some = fold.queries[:6]
+    own = more.towers["director"].score(some)
+    assert all(len(np.unique(row.round(4))) == 2 for row in own)
+    candidates = np.tile([5, 3, 9], (6, 1))
+    np.testing.assert_array_equal(more.score(some, candidates), more.score(some)[:, [5, 3, 9]])
+    assert "director" not in begun_with({**DIMENSIONS, "director": director}, fold.items, fold.history).names
 
 
 @given(st.integers(0, 1_000))
 @settings(deadline=None, max_examples=20)
 def test_rounds_hold_out_what_they_ask_for(seed):
-    dataset, _ = world(seed=seed)
+    dataset = world(seed=seed)
     events = splits.in_order(dataset.events())
-    likes, new = holdouts.hold_out_positives(events, dataset, seed)
-    hidden, none_else = holdouts.hold_out_items(events, dataset, seed)
+    likes, new = holdouts.hold_out_positives(events, dataset.items, seed)
+    hidden, none_else = holdouts.hold_out_items(events, dataset.items, seed)
     with mock.patch.object(holdouts, "MOST", 50):
-        later, nothing = holdouts.hold_out_future(events, dataset)
+        later, nothing = holdouts.hold_out_future(events, dataset.items)
     assert new.any() and not new[likes.history["item"]].any() and not nothing.any()
     assert (none_else == hidden.candidates).all() and likes.candidates.all()
     assert not np.isin(hidden.history["item"], np.flatnonzero(hidden.candidates)).any()
@@ -279,11 +305,11 @@ def test_rounds_hold_out_what_they_ask_for(seed):
 
 
 def test_a_longer_log_does_not_make_longer_rounds(monkeypatch):
-    dataset, _ = world()
+    dataset = world()
     events = splits.in_order(dataset.events())
     makers = [
-        lambda: holdouts.hold_out_positives(events, dataset, 0)[0],
-        lambda: holdouts.hold_out_items(events, dataset, 0)[0],
+        lambda: holdouts.hold_out_positives(events, dataset.items, 0)[0],
+        lambda: holdouts.hold_out_items(events, dataset.items, 0)[0],
     ]
     whole = [make() for make in makers]
     monkeypatch.setattr(holdouts, "MOST", 25)
@@ -377,10 +403,10 @@ def test_surroundings_by_a_plain_loop(seed, days):
 
 def test_content_columns_reproduce_ease_when_content_is_the_identity():
     """With one-hot content and no ridge, the predicted columns are the columns."""
-    dataset, _ = world()
+    dataset = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.unique(history["user"])[:9], dataset.n_items)
-    model = closed_form.ContentEASE(np.eye(dataset.n_items), l2=50.0, ridge=1e-9).fit(history, dataset.items)
+    model = by_content(closed_form.ContentEASE(l2=50.0, ridge=1e-9), np.eye(dataset.n_items), history)
     x = closed_form.RECENT.without_recency().matrix(by_user(history, dataset.n_items))
     weights = closed_form.RECENT.matrix(past)
     np.testing.assert_allclose(model.score(past), weights @ inverse(x.T @ x, 50.0) @ (x.T @ x).toarray(), atol=1e-4)
@@ -390,15 +416,17 @@ def test_films_from_the_future_are_marked():
     year_2000 = int(30.5 * 365.25 * DAY)
     _, past = queries([(0, 1, 5.0, year_2000)])
     years = np.array([1990.0, 2000.0, 2001.0, np.nan, 2015.0])
-    marked = closed_form.NotYetReleased(years).fit(pd.DataFrame(), Items.unnamed(5)).score(past)
+    model = closed_form.NotYetReleased()
+    model.years = years
+    marked = model.score(past)
     assert marked.tolist() == [[0, 0, 1, 0, 1]]
 
 
 def test_expected_stars_by_a_plain_loop():
     history, past = queries([(0, 1, 5.0, 1), (0, 2, 3.0, 2), (1, 2, 1.0, 1), (1, 3, 2.0, 2), (2, 1, 4.0, 5)])
-    content = np.array([[0.0], [1], [-1], [0.5], [1]])
-    content = (content - content[1:4].mean(0)).astype("float32")
-    model = ratings.ContentBiases(content, l2=2.0, ridge=1.0).fit(history, Items.unnamed(5))
+    matrix = np.array([[0.0], [1], [-1], [0.5], [1]])
+    matrix = (matrix - matrix[1:4].mean(0)).astype("float32")
+    model = by_content(ratings.ContentBiases(l2=2.0, ridge=1.0), matrix, history)
     habit = model.habits(past)
     for row in range(3):
         own = history[history["user"] == row]
@@ -407,7 +435,7 @@ def test_expected_stars_by_a_plain_loop():
         )
     assert model.of_item[[0, 4]] == pytest.approx(model.suggested[[0, 4]])  # nobody rated these: content alone
     assert model.suggested[4] > model.suggested[0]  # item 4 is like item 1, which is liked
-    found = model.predict(past, np.array([0, 2]), np.array([3, 4]))
+    found = model.predict(past, pd.DataFrame({"user": [0, 2], "item": [3, 4]}))
     assert found == pytest.approx(model.mean + habit[[0, 2]] + model.of_item[[3, 4]])
 
 
@@ -417,7 +445,7 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
         [(u, i, float(random.integers(1, 6)), i) for u in range(6) for i in range(8) if random.random() < 0.7],
         columns=["user", "item", "rating", "timestamp"],
     )
-    expected = ratings.ContentBiases(np.zeros((8, 1), "float32")).fit(history, Items.unnamed(8))
+    expected = ratings.ContentBiases().fit(history, Items.unnamed(8))
     past = Queries.of(history, np.arange(6), 8)
     model = ratings.ResidualUserKNN(expected, overlap=3.0).fit(history, Items.unnamed(8))
     away = past.matrix(expected.residuals(past)).toarray().astype("float64")
@@ -430,13 +458,13 @@ def test_like_minded_by_a_plain_loop(monkeypatch):
                 a, b = away[user, both], away[other, both]
                 alike = max(0.0, a @ b / np.sqrt((a @ a) * (b @ b))) * both.sum() / (both.sum() + 3)
                 total, weight = total + alike * away[other, item], weight + alike
-        assert model.predict(past, np.array([user]), np.array([item]))[0] == pytest.approx(
+        assert model.predict(past, pd.DataFrame({"user": [user], "item": [item]}))[0] == pytest.approx(
             total / (weight + 1), abs=1e-4
         )
-    row, item = np.repeat(np.arange(6), 8), np.tile(np.arange(8), 6)
-    at_once = model.predict(past, row, item)
+    every = pd.DataFrame({"user": np.repeat(np.arange(6), 8), "item": np.tile(np.arange(8), 6)})
+    at_once = model.predict(past, every)
     monkeypatch.setattr(ratings, "PAIRS", 5)
-    np.testing.assert_array_equal(model.predict(past, row, item), at_once)
+    np.testing.assert_array_equal(model.predict(past, every), at_once)
 
 
 def test_taste_and_mood_agree_with_an_independent_gaussian_process():
@@ -444,7 +472,7 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
     from sklearn.gaussian_process.kernels import DotProduct, Matern
 
     random = np.random.default_rng(2)
-    content = random.normal(size=(30, 4)).astype("float32")
+    matrix = random.normal(size=(30, 4)).astype("float32")
     history = pd.DataFrame(
         {
             "user": 0,
@@ -454,16 +482,15 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
         }
     )
     past = Queries.of(history, np.array([0]), 30)
-    expected = ratings.ContentBiases(content).fit(history, Items.unnamed(30))
+    expected = by_content(ratings.ContentBiases(), matrix, history)
     away = expected.residuals(past)
-    taste = ratings.UserGaussianProcess(expected, sitting=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
-    reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(content[:20], away)
-    asked = np.arange(20, 30)
-    found = taste.predict(past, np.zeros(10, int), asked, np.zeros(10))
-    np.testing.assert_allclose(found, reference.predict(content[20:]), atol=1e-4)
+    taste = ratings.UserGaussianProcess(expected, session=(0.0, 1.0), day=(0.0, 1.0), noise=2.0)
+    reference = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=2.0, optimizer=None).fit(matrix[:20], away)
+    found = taste.predict(past, pd.DataFrame({"user": 0, "item": np.arange(20, 30), "timestamp": 0}))
+    np.testing.assert_allclose(found, reference.predict(matrix[20:]), atol=1e-4)
     mood = ratings.UserGaussianProcess(
-        ratings.ContentBiases(content[:, :1] * 0).fit(history, Items.unnamed(30)),
-        sitting=(1.0, 300.0),
+        ratings.ContentBiases().fit(history, Items.unnamed(30)),
+        session=(1.0, 300.0),
         day=(0.0, 1.0),
         noise=2.0,
     )
@@ -472,19 +499,19 @@ def test_taste_and_mood_agree_with_an_independent_gaussian_process():
     reference = GaussianProcessRegressor(Matern(300.0, nu=0.5), alpha=2.0, optimizer=None).fit(times, usual)
     moments = np.array([50.0, 777.0])
     np.testing.assert_allclose(
-        mood.predict(past, np.zeros(2, int), np.array([25, 26]), moments),
+        mood.predict(past, pd.DataFrame({"user": 0, "item": [25, 26], "timestamp": moments})),
         reference.predict(moments[:, None]),
         atol=1e-4,
     )
 
 
-def test_one_topic_and_one_interest_is_likeness():
+def test_one_topic_and_one_interest_is_similarity():
     """With a single cluster the nearest interest is the only one: a scaled `ContentSimilarity`, by another way."""
-    dataset, text = world()
+    dataset = world()
     history = splits.in_order(dataset.events())
     past = Queries.of(history, np.arange(8), dataset.n_items)
-    one = closed_form.MultiInterest(text, topics=1, interests=1).fit(history, dataset.items).score(past)
-    mean = closed_form.ContentSimilarity(text).fit(history, dataset.items).score(past)
+    one = fuse_interests.MultiInterest(topics=1, interests=1).fit(history, dataset.items).score(past)
+    mean = closed_form.ContentSimilarity("text").fit(history, dataset.items).score(past)
     for row in range(8):
         assert np.corrcoef(one[row], mean[row])[0, 1] == pytest.approx(1, abs=1e-5)
 
@@ -495,22 +522,25 @@ def test_two_tastes_are_two_interests():
     encodings /= np.linalg.norm(encodings, axis=1, keepdims=True)
     history, past = queries([(0, 0, 5.0, 1), (0, 1, 5.0, 2), (0, 2, 5.0, 3), (0, 3, 5.0, 4)], 7)
     between, near = 4, [5, 6]
-    mean = closed_form.ContentSimilarity(encodings).fit(history, Items.unnamed(7)).score(past)[0]
-    nearest = closed_form.MultiInterest(encodings, topics=2, interests=2).fit(history, Items.unnamed(7)).score(past)[0]
+    with mock.patch.object(content, "encoding", lambda *_: encodings):
+        mean, nearest = (
+            model.fit(history, Items.unnamed(7)).score(past)[0]
+            for model in (closed_form.ContentSimilarity("text"), fuse_interests.MultiInterest(topics=2, interests=2))
+        )
     assert mean[between] > mean[near].max() and nearest[between] < nearest[near].min()
 
 
 def test_gates_learn_from_dimensions_that_have_not_seen_what_is_held_out(monkeypatch):
     """A dimension that had seen the targets would be trusted for what it remembers."""
-    dataset, text = world()
+    dataset = world()
     events = splits.in_order(dataset.events())
-    model = FusedModel(dataset, text)
+    model = FusedModel()
     fitted, asked = [], []
     fit, choices, rated = FusedModel.fit_dimensions, FusedModel._choices, FusedModel._rated
 
-    def noted(self, history, available):
+    def noted(self, history, items):
         fitted.append(set(zip(history["user"], history["item"], strict=True)))
-        fit(self, history, available)
+        return fit(self, history, items)
 
     def choosing(self, fold, *arguments):
         found = choices(self, fold, *arguments)
@@ -518,14 +548,14 @@ def test_gates_learn_from_dimensions_that_have_not_seen_what_is_held_out(monkeyp
         asked.append((set(zip(fold.queries.user[wanted.row], wanted.col, strict=True)), fitted[-1]))
         return found
 
-    def rating(self, queries, row, item, moment):
-        asked.append((set(zip(queries.user[row], item, strict=True)), fitted[-1]))
-        return rated(self, queries, row, item, moment)
+    def rating(self, queries, wanted):
+        asked.append((set(zip(wanted["user"], wanted["item"], strict=True)), fitted[-1]))
+        return rated(self, queries, wanted)
 
     monkeypatch.setattr(FusedModel, "fit_dimensions", noted)
     monkeypatch.setattr(FusedModel, "_choices", choosing)
     monkeypatch.setattr(FusedModel, "_rated", rating)
-    model.examples(events, np.ones(dataset.n_items, bool))
+    model.examples(events, dataset.items)
     assert len(asked) == 4 + fused.RATING_PARTS
     assert all(targets and not targets & seen for targets, seen in asked)
 
@@ -566,12 +596,12 @@ def test_the_dimensions_are_those_that_the_data_says_something_about(columns, ti
     log = pd.DataFrame(pairs, columns=["user_id", "item_id"])
     if timed:
         log["timestamp"] = 1_700_000_000 + 86_400 * np.arange(len(log))
-    items = ITEMS[["item_id", *columns]] if columns else None
+    catalogue = ITEMS[["item_id", *columns]] if columns else None
     roles = {name: role for name, role in (("title", "text"), ("kind", "category")) if name in columns}
-    dataset = Dataset.of("any", log, items, roles=roles, signal="purchase")
+    dataset = Dataset.of("any", log, catalogue, roles=roles, signal="purchase")
     text = random.normal(size=(24, 6)).astype("float32") if "title" in columns else None
-    model = FusedModel(dataset, text, task_weight=0, hidden=0)
-    assert set(model.names) == expected
+    items = dataset.items if text is None else dataset.items.encoded(text=text)
     history = splits.in_order(dataset.events())
-    model.fit_dimensions(history, np.ones(24, bool))
+    model = FusedModel(task_weight=0, hidden=0).fit_dimensions(history, items)
+    assert set(model.names) == expected
     assert np.isfinite(model.standardised(Queries.of(history, np.arange(30), 24))).all()

@@ -302,6 +302,7 @@ def fused_model(
     """
     quiet_import("keras")
     from recfuse_lib.models import saved
+    from recfuse_lib.models.dimensions import DIMENSIONS
     from recfuse_lib.models.fused import FusedModel
 
     notes: list[str] = []
@@ -313,19 +314,20 @@ def fused_model(
             f"the dimensions {', '.join(left_out)} were left out: they invert {smaller:,} × {smaller:,} numbers, which "
             "do not fit into memory"
         )
-    left_out = tuple(name for name in left_out if name in FusedModel(dataset, text).names)
+    dimensions = {name: one for name, one in DIMENSIONS.items() if name not in left_out}
+    items = dataset.items if text is None else dataset.items.encoded(text=text)
 
     def learned(task_weight: float) -> FusedModel:
-        return FusedModel(dataset, text, left_out=left_out, task_weight=task_weight, seed=SEED)
+        return FusedModel(dimensions, task_weight=task_weight, seed=SEED)
 
     path = work.folder / "fused.npz"
     stars = dataset.has_stars
     if path.exists():
-        model = saved.load(path, dataset, text)
+        model = saved.load(path, items)
     else:
         probe, begun = learned(0), time.monotonic()
         events = splits.in_order(split.test.history)
-        probe.fit_dimensions(events, np.ones(dataset.n_items, bool))
+        probe.fit_dimensions(events, items)
         seconds = time.monotonic() - begun
         if stars and (ROUNDS + ROUNDS_OF_STARS) * seconds > work.left:
             stars = False
@@ -336,7 +338,7 @@ def fused_model(
             f"without what is held out, which takes about {fits * seconds + 15:.0f} s"
         )
         model = learned(10.0 if stars else 0.0)
-        model.fit(split.test.history)
+        model.fit(split.test.history, items)
         saved.save(model, path)
     work.tell("the fused model has learned")
     scores: list[float] = work.once(
@@ -344,7 +346,7 @@ def fused_model(
     )
     work.tell(f"{report.FUSED} on what was held out: NDCG@10 {np.mean(scores):.4f}")
     shares = shares_of(model, split.test)
-    model.fit_dimensions(splits.in_order(dataset.events()), np.ones(dataset.n_items, bool))
+    model.fit_dimensions(splits.in_order(dataset.events()), items)
     saved.save(model, made / "model.npz")
     if text is not None:
         np.save(made / "text.npy", text)

@@ -116,7 +116,7 @@ class Dataset(Items):
     def n_users(self) -> int:
         return len(self.user_ids)
 
-    @property
+    @functools.cached_property
     def items(self) -> Items:
         """The items alone, without what anybody did with them: what a model is fitted with."""
         return Items(**{one.name: getattr(self, one.name) for one in dataclasses.fields(Items)})

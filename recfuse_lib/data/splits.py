@@ -324,8 +324,8 @@ def rolling(dataset: Dataset) -> Split:
         events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
     )
     end = int(events["timestamp"].max()) + 1
-    validation = rolling_fold(dataset, events, int(validation_cut), int(test_cut))
-    test = rolling_fold(dataset, events, int(test_cut), end)
+    validation = rolling_fold(dataset.items, events, int(validation_cut), int(test_cut))
+    test = rolling_fold(dataset.items, events, int(test_cut), end)
     for fold, part in ((validation, "validation"), (test, "test")):
         if not len(fold.queries):
             raise DataError(
@@ -335,16 +335,16 @@ def rolling(dataset: Dataset) -> Split:
     return Split("rolling", validation, test)
 
 
-def rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> Fold:
+def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold:
     """One round of `rolling`: models know what is before `cut`; each positive from there to before `end` is a query.
 
     Args:
-        dataset: For the numbers of users and items.
+        items: What is known of the items.
         events: In order (`in_order`).
         cut, end: Unix seconds.
     """
     history = events[events["timestamp"] < cut].reset_index(drop=True)
-    known = np.isin(np.arange(dataset.n_items), history["item"])
+    known = np.isin(np.arange(items.n_items), history["item"])
     timestamps = events["timestamp"]
     asked = (timestamps >= cut) & (timestamps < end) & (events["rating"] >= POSITIVE) & known[events["item"]]
     position = np.flatnonzero(asked)
@@ -359,13 +359,13 @@ def rolling_fold(dataset: Dataset, events: pd.DataFrame, cut: int, end: int) -> 
         events["item"].to_numpy()[taken],
         events["rating"].to_numpy()[taken],
         timestamps.to_numpy()[taken],
-        dataset.n_items,
+        items.n_items,
     )
     targets = scipy.sparse.csr_array(
         (np.ones(len(position), bool), events["item"].to_numpy()[position], np.arange(len(position) + 1)),
-        shape=(len(position), dataset.n_items),
+        shape=(len(position), items.n_items),
     )
-    return Fold(history, queries, targets, known, dataset.n_users, dataset.items)
+    return Fold(history, queries, targets, known, int(users.max(initial=-1)) + 1, items)
 
 
 def rating(dataset: Dataset, fold: int) -> RatingSplit:

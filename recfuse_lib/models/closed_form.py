@@ -1,6 +1,6 @@
 """Dimensions of interest that need no gradient: each is fitted in a second and scores every item for every query.
 
-A dimension knows one thing: what follows what, what is watched at the time, what is like what one liked, when films
+A dimension knows one thing: what follows what, what is watched at the time, what is like what one liked, when items
 were made, or who would like an item if one asked its text. None is a good recommender alone; `recfuse_lib.models.fused`
 weighs them.
 
@@ -16,6 +16,7 @@ import scipy.sparse
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
+from recfuse_lib.models import content
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import inverse
 
@@ -126,64 +127,21 @@ class ContentSimilarity(Recommender):
         s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
 
     Args:
-        encodings: e, centred with what is known to the model, (I, D).
+        name: Of what the items are compared by: an encoding of theirs, `content.LABELS`, or an attribute.
     """
 
-    def __init__(self, encodings: np.ndarray) -> None:
-        self.encodings = np.asarray(encodings, "float32")
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentSimilarity:
-        """Nothing is learned."""
+        """Centre e, (I, D), with the items of `history`."""
+        self.encodings = content.encoding(items, history, self.name)
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items)."""
         weights = Weighting(half_life=20.0).matrix(queries)
         scores = (weights @ self.encodings) @ self.encodings.T
         return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
-
-
-class MultiInterest(Recommender):
-    """Semantic, several interests a person: an item is held against the one of them that it is nearest to.
-
-        p_uk = Σ_{j ∈ h_u, topic k} w_j e_j / √(Σ_j w_j + 1),   s(u, i) = max_k p_ukᵀ e_i
-
-    Topics are clusters of the known items; a person's interests are the K of them that weigh most in the history.
-
-    Args:
-        encodings: e, centred with what is known to the model, (I, D).
-        topics: Number of clusters.
-        interests: K.
-
-    References:
-        Pal et al. (2020), PinnerSage: Multi-Modal User Embedding Framework for Recommendations at Pinterest, KDD.
-    """
-
-    def __init__(self, encodings: np.ndarray, topics: int = 48, interests: int = 8) -> None:
-        self.encodings, self.topics, self.interests = np.asarray(encodings, "float32"), topics, interests
-
-    def fit(self, history: pd.DataFrame, items: Items) -> MultiInterest:
-        """Clusters the items of `history`."""
-        from sklearn.cluster import KMeans
-
-        known = self.encodings[np.unique(history["item"])]
-        clusters = KMeans(min(self.topics, len(known)), n_init=1, max_iter=15, random_state=0).fit(known)
-        self.topic = clusters.predict(self.encodings)
-        return self
-
-    def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items)."""
-        weights = Weighting(half_life=20.0).matrix(queries)
-        scores = np.zeros((len(queries), queries.n_items), "float32")
-        for row in range(len(queries)):
-            own = slice(*weights.indptr[row : row + 2])
-            item, weight = weights.indices[own], weights.data[own]
-            mass = np.bincount(self.topic[item], weight, self.topics)
-            strongest = np.argsort(-mass, kind="stable")[: self.interests]
-            belongs = weight * (self.topic[item] == strongest[:, None])
-            vectors = belongs @ self.encodings[item] / np.sqrt(mass[strongest, None] + 1)
-            scores[row] = (vectors @ self.encodings.T).max(axis=0)
-        return scores
 
 
 class ContentEASE(Recommender):
@@ -198,13 +156,12 @@ class ContentEASE(Recommender):
     more people than items, XᵀK = (XᵀX + λI)⁻¹ Xᵀ is solved instead, which is as large as the items are many.
 
     Args:
-        content: c, centred with the known items, (I, D).
         l2: EASE's λ.
         ridge: ρ.
     """
 
-    def __init__(self, content: np.ndarray, l2: float = 300.0, ridge: float = 15.0) -> None:
-        self.content, self.l2, self.ridge = content, l2, ridge
+    def __init__(self, l2: float = 300.0, ridge: float = 15.0) -> None:
+        self.l2, self.ridge = l2, ridge
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentEASE:
         """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`).
@@ -212,6 +169,7 @@ class ContentEASE(Recommender):
         Raises:
             DataError: The inverse does not fit into memory.
         """
+        self.content = content.content(items, history)
         x = RECENT.without_recency().matrix(by_user(history, items.n_items))
         counts = np.asarray((x > 0).sum(axis=0)).ravel()
         known = np.flatnonzero(counts)
@@ -234,21 +192,21 @@ class ContentPopularity(Recommender):
     """How often an item is liked, and how often one with such content would be:  log(1 + n_i), and Wᵀc_i beside it.
 
     Args:
-        content: c, centred with the known items, (I, D); None counts instead of predicting.
+        by_content: Predict instead of counting.
     """
 
-    def __init__(self, content: np.ndarray | None = None) -> None:
-        self.content = content
+    def __init__(self, by_content: bool = False) -> None:
+        self.by_content = by_content
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentPopularity:
         """Counts the positives of `history`, and fits the prediction to the items that it knows."""
         liked = history.loc[history["rating"] >= POSITIVE, "item"]
         self.level = np.log1p(np.bincount(liked, minlength=items.n_items))
-        if self.content is not None:
-            known = np.unique(history["item"])
-            rows, mean = self.content[known], self.level[known].mean()
+        if self.by_content:
+            known, of_items = np.unique(history["item"]), content.content(items, history)
+            rows, mean = of_items[known], self.level[known].mean()
             gram = rows.T @ rows + 20 * np.eye(rows.shape[1])
-            self.level = self.content @ np.linalg.solve(gram, rows.T @ (self.level[known] - mean))
+            self.level = of_items @ np.linalg.solve(gram, rows.T @ (self.level[known] - mean))
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
@@ -262,19 +220,18 @@ class ReleaseYears(Recommender):
         s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
 
     Args:
-        years: Years that the items are from, (I,); NaN where unknown.
         tau: τ, years.
     """
 
-    def __init__(self, years: np.ndarray, tau: float = 4.0) -> None:
-        self.years, self.tau = years, tau
+    def __init__(self, tau: float = 4.0) -> None:
+        self.tau = tau
 
     def fit(self, history: pd.DataFrame, items: Items) -> ReleaseYears:
         """Takes the median year of `history` for an item whose year is unknown."""
-        known = self.years[history["item"]]
+        years = items.years()
+        known = years[history["item"]]
         typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
-        self.filled = np.where(np.isfinite(self.years), self.years, typical)
-        span, self.place = np.unique(self.filled, return_inverse=True)
+        span, self.place = np.unique(np.where(np.isfinite(years), years, typical), return_inverse=True)
         self.of_year = np.zeros((items.n_items, len(span)), "float32")
         self.of_year[np.arange(items.n_items), self.place] = 1
         self.kernel = np.exp(-np.abs(span[:, None] - span) / self.tau).astype("float32")
@@ -287,17 +244,13 @@ class ReleaseYears(Recommender):
 
 
 class NotYetReleased(Recommender):
-    """Attributes: 1 where a film is younger than the person's last interaction, and so did not exist for them.
+    """Attributes: 1 where an item is younger than the person's last interaction, and so did not exist for them."""
 
-    Args:
-        years: Release years, (I,); NaN where unknown.
-    """
-
-    def __init__(self, years: np.ndarray) -> None:
-        self.years = years
+    is_flag = True
 
     def fit(self, history: pd.DataFrame, items: Items) -> NotYetReleased:
-        """Nothing is learned."""
+        """Nothing is learned but the years that items are from, (I,); NaN where unknown."""
+        self.years = items.years()
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:

@@ -12,6 +12,8 @@ Taught in notebook 07.
 from __future__ import annotations
 
 import concurrent.futures
+import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,11 +24,12 @@ import threadpoolctl
 from keras import ops
 
 from recfuse_lib.data import splits
-from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.models import closed_form, holdouts, ratings
-from recfuse_lib.models.closed_form import DAY
-from recfuse_lib.models.dimensions import Dimensions
+from recfuse_lib.models import holdouts, ratings
+from recfuse_lib.models.closed_form import DAY, last_moment
+from recfuse_lib.models.contract import Recommender, rows_of
+from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
 from recfuse_lib.models.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
 from recfuse_lib.training.pipelines import untuned
 
@@ -46,7 +49,7 @@ ONE_THREAD = {"limits": 1, "user_api": "blas"}
 """The products here are small: shared out over all cores they take more processor time in waiting than in work."""
 
 
-class FusedModel:
+class FusedModel(Recommender):
     """A recommender that fuses dimensions of interest by evidence: `fit` on a history, then `score`.
 
         L = ℓ_idx + λ · ℓ_item        (8)
@@ -55,26 +58,22 @@ class FusedModel:
     r̂ + gate(like-minded, taste and mood, s(u, i)). The second reads the score of the first, so both train its gate.
 
     Args:
-        dataset: Whose catalogue says what the items are; of its interactions only whether they have times and stars.
-        text: Raw text encodings of the items, (I, D); None where there are no texts.
-        left_out: Names of dimensions that are not used, for an ablation.
+        dimensions: By name; those that history and items say nothing about are not used.
         hidden: See `EvidenceGate`.
         fusion: "gated" is `EvidenceGate`; "late", "early" and "attention" are there to be compared with it.
         task_weight: λ; 0 leaves the stars out, and `predict` cannot be asked.
         seed: Of the drawn candidates, the hidden items and the network.
 
     Attributes:
-        names: The dimensions, in the order of the gates: those that the data says something about. Without times
-            there is no order and no surroundings, without texts, labels or years nothing that reads them.
+        names: The dimensions that are used, in the order of the gates.
+        towers: Name → the fitted dimension.
         gate: The trained `EvidenceGate` of the score.
         rating_gate: The trained `EvidenceGate` of the stars.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
-        text: np.ndarray | None = None,
-        left_out: tuple[str, ...] = (),
+        dimensions: Mapping[str, Dimension] = DIMENSIONS,
         hidden: int = 32,
         fusion: str = "gated",
         task_weight: float = 10.0,
@@ -82,15 +81,10 @@ class FusedModel:
     ) -> None:
         if fusion not in FUSIONS:
             raise ValueError(f"fusion is {fusion!r}; it is one of {', '.join(FUSIONS)}")
-        self.dataset, self.text, self.left_out = dataset, text, left_out
-        self.hidden, self.fusion, self.task_weight, self.seed = hidden, fusion, task_weight, seed
-        self.dimensions = Dimensions(dataset, text)
-        every = self.dimensions.names
-        if unknown := set(left_out) - set(every):
-            raise ValueError(f"no dimension is called {', '.join(sorted(unknown))}; there are {', '.join(every)}")
-        self.names = [name for name in every if name not in left_out]
+        self.dimensions, self.hidden, self.fusion = dimensions, hidden, fusion
+        self.task_weight, self.seed = task_weight, seed
 
-    def fit(self, history: pd.DataFrame, available: np.ndarray | None = None, verbose: int = 0) -> Any:
+    def fit(self, history: pd.DataFrame, items: Items, verbose: int = 0) -> FusedModel:
         """Train the gates on events held out of `history`, then fit every dimension on all of it.
 
         Four rounds hold likes out: each person's last tenth of positives, where a tenth of the items is new; twice a
@@ -99,63 +93,53 @@ class FusedModel:
 
         Args:
             history: Columns `user`, `item`, `rating`, `timestamp`.
-            available: Which items could be chosen during the history, bool (I,); all by default. The others are new:
-                that nobody has rated them says nothing against them.
+            items: What is known of the items.
             verbose: As Keras's `fit`.
-
-        Returns:
-            Keras's `History`.
 
         Raises:
             DataError: Nobody has enough positives to hold any out.
         """
         events = splits.in_order(history)
-        available = np.ones(self.dataset.n_items, bool) if available is None else available
-        trained = self.train(self.examples(events, available), verbose)
-        self.fit_dimensions(events, available)
-        return trained
+        self.train(self.examples(events, items), verbose)
+        return self.fit_dimensions(events, items)
 
-    def examples(self, events: pd.DataFrame, available: np.ndarray) -> dict[str, np.ndarray]:
-        """What the gates learn from: scores, evidence and targets of the rounds, as arrays by name.
+    def examples(self, events: pd.DataFrame, items: Items) -> dict[str, np.ndarray]:
+        """Collect what the gates learn from: scores, evidence and targets of the rounds, as arrays by name.
 
         Args:
             events: A history in order.
-            available: Which items could be chosen during it, bool (I,).
+            items: What is known of the items.
 
         Raises:
             DataError: Nobody has enough positives to hold any out.
         """
         held_out = [
-            holdouts.hold_out_positives(events, self.dataset, seed=2),
-            *(holdouts.hold_out_items(events, self.dataset, seed) for seed in range(COLD_ROUNDS)),
+            holdouts.hold_out_positives(events, items, seed=2),
+            *(holdouts.hold_out_items(events, items, seed) for seed in range(COLD_ROUNDS)),
         ]
-        if self.dataset.has_times:
-            held_out.append(holdouts.hold_out_future(events, self.dataset))
+        if events["timestamp"].any():
+            held_out.append(holdouts.hold_out_future(events, items))
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             parts = [
-                self._choices(fold, available & ~new, np.random.default_rng([self.seed, k]))
+                self._choices(fold, new, np.random.default_rng([self.seed, k]))
                 for k, (fold, new) in enumerate(held_out)
                 if len(fold.queries)
             ]
             examples = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             if self.task_weight:
-                examples |= self._ratings(events, available, len(examples["offset"]))
+                examples |= self._ratings(events, items, len(examples["offset"]))
         return examples
 
     def train(self, examples: Mapping[str, np.ndarray], verbose: int = 0) -> Any:
-        """Train new gates on `examples`; the dimensions stay as they are.
-
-        Args:
-            examples: From `examples`.
-            verbose: As Keras's `fit`.
+        """Train new gates on what `examples` gives; the dimensions stay as they are.
 
         Returns:
-            Keras's `History`.
+            Keras's `History`, which is also kept as `training`.
         """
         keras.utils.set_random_seed(self.seed)
         targets = {name: examples[name] for name in ("choice", "stars") if name in examples}
         inputs = {name: values for name, values in examples.items() if name not in targets}
-        network = self._network(inputs)
+        network = self._network(inputs, inputs["scores"].shape[-1])
         steps = EPOCHS * -(-len(targets["choice"]) // BATCH)
         rate = keras.optimizers.schedules.PolynomialDecay(LEARNING_RATE, steps, LEARNING_RATE / 50)
         losses, weights = {"choice": listwise_loss, "stars": "mse"}, {"choice": 1.0, "stars": self.task_weight}
@@ -166,12 +150,13 @@ class FusedModel:
             loss_weights={name: weights[name] for name in targets},
         )
         with untuned():
-            return network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+            self.training = network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+        return self.training
 
-    def _network(self, examples: Mapping[str, np.ndarray]) -> keras.Model:
+    def _network(self, examples: Mapping[str, np.ndarray], n_dimensions: int) -> keras.Model:
         """One Keras model of both tasks over the examples' arrays; makes the gates."""
         inputs = {name: keras.Input(values.shape[1:], name=name) for name, values in examples.items()}
-        self.gate = FUSIONS[self.fusion](len(self.names), self.hidden)
+        self.gate = FUSIONS[self.fusion](n_dimensions, self.hidden)
         logits = self.gate(inputs["scores"], inputs["user"], inputs["item"]) + inputs["offset"]
         outputs = {"choice": keras.layers.Identity(name="choice")(logits)}
         if "rated" in inputs:
@@ -188,19 +173,21 @@ class FusedModel:
         views = ops.concatenate([inputs["views"], ops.expand_dims(choice, -1) / 10], axis=-1)
         return self.rating_gate(views, inputs["habit"][:, 0], inputs["standing"])
 
-    def score(self, queries: Queries) -> np.ndarray:
-        """s of every item for every query, float32 (Q, n_items).
+    def _score(self, queries: Queries) -> np.ndarray:
+        """s of every item.
 
         m is added for the 400 items that lead without it among those that somebody rated, and for 400 of those that
         nobody did. The others stay below them: they get the least m of their 400.
         """
+
+        def fused(start: int) -> np.ndarray:
+            some = queries[start : start + BATCH]
+            return self.fuse(self.standardised(some), some)
+
         starts = range(0, len(queries), BATCH)
         with threadpoolctl.threadpool_limits(**ONE_THREAD), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda start: self._scored(queries[start : start + BATCH]), starts))
-        return np.concatenate(found) if found else np.empty((0, self.dataset.n_items), "float32")
-
-    def _scored(self, queries: Queries) -> np.ndarray:
-        return self.fuse(self.standardised(queries), queries)
+            found = list(pool.map(fused, starts))
+        return np.concatenate(found) if found else np.empty((0, self.items.n_items), "float32")
 
     def fuse(self, z: np.ndarray, queries: Queries) -> np.ndarray:
         """s of every item, float32 (Q, n_items), from standardised scores.
@@ -242,45 +229,49 @@ class FusedModel:
             for d, (name, of_d) in enumerate(zip(self.names, self.standardised(queries), strict=True))
         }
 
-    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
-        """Stars, 0.5–5, for item `item` rated at `moment` (Unix seconds) by the person of query `row`, (N,)."""
+    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+        """Predict stars, 0.5–5, (N,).
+
+        Raises:
+            ValueError: The model learned with `task_weight` 0.
+        """
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
-            inputs = self._rated(queries, np.asarray(row), np.asarray(item), np.asarray(moment))
+            inputs = self._rated(queries, asked)
         expected = inputs.pop("expected")
         away = self._away({name: ops.convert_to_tensor(values[:, None]) for name, values in inputs.items()})
         return np.asarray(np.clip(expected + ops.convert_to_numpy(away)[:, 0], 0.5, 5.0))
 
-    def fit_dimensions(self, events: pd.DataFrame, available: np.ndarray) -> None:
+    def fit_dimensions(self, events: pd.DataFrame, items: Items) -> FusedModel:
         """Fit every dimension on a history in order; the gates stay as they are."""
-        self.events, self.available = events, available
-        known = np.unique(events["item"])
+        self.events, self.items = events, items
+        models = usable(self.dimensions, events, items)
+        self.names = list(models)
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
-            content = self.dimensions.content(known)
-            self.towers = {
-                name: self.dimensions.make(name, known, content).fit(events, self.dataset.items) for name in self.names
-            }
+            self.towers = {name: copy.copy(model).fit(events, items) for name, model in models.items()}
             if self.task_weight:
-                self.expected = ratings.ContentBiases(content).fit(events, self.dataset.items)
-                self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, self.dataset.items)
-        self.count = np.bincount(events["item"], minlength=self.dataset.n_items)
+                self.expected = ratings.ContentBiases().fit(events, items)
+                self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, items)
+        self.count = np.bincount(events["item"], minlength=items.n_items)
+        available = np.ones(items.n_items, bool) if items.available is None else items.available
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")
         self.moments = np.sort(events["timestamp"].to_numpy())
+        return self
 
     def standardised(self, queries: Queries) -> np.ndarray:
         """z of some queries and all items, (dimensions, Q, n_items)."""
-        z = np.empty((len(self.towers), len(queries), self.dataset.n_items), "float32")
+        z = np.empty((len(self.towers), len(queries), self.items.n_items), "float32")
         for place, tower in enumerate(self.towers.values()):
             z[place] = tower.score(queries)
-            if not isinstance(tower, closed_form.NotYetReleased):
+            if not tower.is_flag:
                 _standardise(z[place])
         return z
 
     def evidence(self, queries: Queries) -> np.ndarray:
         """f_u: logarithms of the history's length and days, and of what others did in the month before and after."""
-        last, some = closed_form.last_moment(queries), queries.lengths > 0
+        last, some = last_moment(queries), queries.lengths > 0
         first = np.zeros(len(queries))
         first[some] = queries.timestamp[queries.indptr[:-1][some]]
         days = np.where(some, (np.nan_to_num(last) - first) / DAY, 0)
@@ -289,9 +280,10 @@ class FusedModel:
         scale, shift = np.array([2, 3, 4, 4]), np.array([2, 0.5, 1, 1])
         return np.asarray(np.log1p(np.stack(evidence, axis=-1)) / scale - shift, "float32")
 
-    def _choices(self, fold: Fold, available: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    def _choices(self, fold: Fold, new: np.ndarray, generator: np.random.Generator) -> dict[str, np.ndarray]:
         """Targets, the hardest and some drawn candidates of each query, and log of how many items each stands for."""
-        self.fit_dimensions(fold.history, available)
+        available = ~new if fold.items.available is None else fold.items.available & ~new
+        self.fit_dimensions(fold.history, dataclasses.replace(fold.items, available=available))
         width = HARDEST + DRAWN
         examples: dict[str, list[np.ndarray]] = {name: [] for name in ("scores", "user", "item", "offset", "choice")}
         for start in range(0, len(fold.queries), BATCH):
@@ -312,29 +304,28 @@ class FusedModel:
                 examples["choice"].append(np.pad(wanted[row, chosen], (0, width - len(chosen))))
         return {name: np.asarray(rows, "float32") for name, rows in examples.items()}
 
-    def _ratings(self, events: pd.DataFrame, available: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    def _ratings(self, events: pd.DataFrame, items: Items, count: int) -> dict[str, np.ndarray]:
         """All ratings of `events`, held out once each, in equal numbers for each of `count` examples."""
         parts = []
         for history, held_out in holdouts.hold_out_ratings(events, RATING_PARTS, self.seed):
-            self.fit_dimensions(history, available)
-            queries = Queries.of(history, np.unique(held_out["user"]), self.dataset.n_items)
-            row = np.searchsorted(queries.user, held_out["user"])
-            rated = self._rated(queries, row, held_out["item"].to_numpy(), held_out["timestamp"].to_numpy())
-            parts.append(rated | {"stars": held_out["rating"].to_numpy("float32")})
+            self.fit_dimensions(history, items)
+            queries = Queries.of(history, np.unique(held_out["user"]), items.n_items)
+            parts.append(self._rated(queries, held_out) | {"stars": held_out["rating"].to_numpy("float32")})
         ratings = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.random.default_rng([self.seed, 19]).permutation(len(ratings["stars"]))
         order = np.resize(order, (count, -(-len(order) // count)))
         return {name: values[order] for name, values in ratings.items()}
 
-    def _rated(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> dict[str, np.ndarray]:
+    def _rated(self, queries: Queries, asked: pd.DataFrame) -> dict[str, np.ndarray]:
         """What the rating gate sees of N ratings: `rated` z, the views of the rating, and the evidence for them."""
+        row, item = rows_of(queries, asked), asked["item"].to_numpy()
         rated = np.empty((len(row), len(self.names)), "float32")
         for start in range(0, len(queries), BATCH):
             here = np.flatnonzero((row >= start) & (row < start + BATCH))
             rated[here] = self.standardised(queries[start : start + BATCH])[:, row[here] - start, item[here]].T
         expected = self.expected
         taste = ratings.UserGaussianProcess(expected)
-        views = [self.like_minded.predict(queries, row, item), taste.predict(queries, row, item, moment)]
+        views = [self.like_minded.predict(queries, asked), taste.predict(queries, asked)]
         left = np.square(expected.residuals(queries))
         spread = np.sqrt((queries.matrix(left).sum(axis=1) + expected.l2) / (queries.lengths + expected.l2))
         habit = [expected.habits(queries), np.log1p(queries.lengths) / 2 - 2, spread - 1]
@@ -346,7 +337,7 @@ class FusedModel:
             "views": np.stack(views, axis=-1),
             "habit": np.stack(habit, axis=-1)[row],
             "standing": np.stack(standing, axis=-1)[item],
-            "expected": expected.predict(queries, row, item),
+            "expected": expected.predict(queries, asked),
         }
         return {name: values.astype("float32") for name, values in found.items()}
 

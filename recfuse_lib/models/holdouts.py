@@ -13,7 +13,7 @@ import scipy.sparse
 
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 
 HIDDEN_SHARE = 0.1
@@ -22,7 +22,7 @@ MOST, DRAWN_BY = 700, 11
 
 
 def hold_out_positives(
-    events: pd.DataFrame, dataset: Dataset, seed: int, share: float = 0.1, hidden: float = HIDDEN_SHARE
+    events: pd.DataFrame, items: Items, seed: int, share: float = 0.1, hidden: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
     """A round of training: each person's last positives are held out, as `splits.warm` does, with some new items there.
 
@@ -31,7 +31,7 @@ def hold_out_positives(
 
     Args:
         events: A history in order.
-        dataset: For the numbers of users and items.
+        items: What is known of the items.
         seed: Decides the hidden items.
         share: Of each person's positives.
         hidden: Of the known items.
@@ -47,51 +47,51 @@ def hold_out_positives(
         raise DataError(f"nobody has {splits.MIN_POSITIVES} positives; there is nothing to train the gate on")
     first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
     known = events[events.index < events["user"].map(first).fillna(len(events))]
-    new = _some_items(events, dataset, seed, hidden)
-    return _round(known[~new[known["item"]]], targets, np.ones(dataset.n_items, bool), dataset), new
+    new = _some_items(events, items, seed, hidden)
+    return _round(known[~new[known["item"]]], targets, np.ones(items.n_items, bool), items), new
 
 
 def hold_out_items(
-    events: pd.DataFrame, dataset: Dataset, seed: int, share: float = HIDDEN_SHARE
+    events: pd.DataFrame, items: Items, seed: int, share: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
     """A round of training: some items are hidden altogether, and ranked for the people who liked one of them.
 
     Args:
         events: A history in order.
-        dataset: For the numbers of users and items.
+        items: What is known of the items.
         seed: Decides the items.
         share: Of the known items.
     """
-    candidates = _some_items(events, dataset, seed, share)
+    candidates = _some_items(events, items, seed, share)
     away = candidates[events["item"]]
-    return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, dataset), candidates
+    return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, items), candidates
 
 
-def hold_out_future(events: pd.DataFrame, dataset: Dataset, share: float = 0.15) -> tuple[Fold, np.ndarray]:
+def hold_out_future(events: pd.DataFrame, items: Items, share: float = 0.15) -> tuple[Fold, np.ndarray]:
     """A round of training: what came after one moment is held out, and each like after it asked for, as in `rolling`.
 
     Args:
         events: A history in order.
-        dataset: For the numbers of users and items.
+        items: What is known of the items.
         share: Of the events that come after the moment.
     """
     cut = int(np.quantile(events["timestamp"], 1 - share, method="nearest"))
-    fold = splits.rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
-    return fold.drawn(MOST, seed=DRAWN_BY), np.zeros(dataset.n_items, bool)
+    fold = splits.rolling_fold(items, events, cut, int(events["timestamp"].max()) + 1)
+    return fold.drawn(MOST, seed=DRAWN_BY), np.zeros(items.n_items, bool)
 
 
-def _some_items(events: pd.DataFrame, dataset: Dataset, seed: int, share: float) -> np.ndarray:
+def _some_items(events: pd.DataFrame, items: Items, seed: int, share: float) -> np.ndarray:
     known = np.unique(events["item"])
     some = np.random.default_rng([seed, 7]).choice(known, round(len(known) * share), replace=False)
-    return np.isin(np.arange(dataset.n_items), some)
+    return np.isin(np.arange(items.n_items), some)
 
 
-def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray, dataset: Dataset) -> Fold:
+def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray, items: Items) -> Fold:
     users = np.unique(targets["user"])
     entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
-    wanted = scipy.sparse.csr_array(entries, shape=(len(users), dataset.n_items))
-    queries = Queries.of(history, users, dataset.n_items)
-    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, dataset.n_users, dataset.items)
+    wanted = scipy.sparse.csr_array(entries, shape=(len(users), items.n_items))
+    queries = Queries.of(history, users, items.n_items)
+    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, int(history["user"].max()) + 1, items)
     return fold.drawn(MOST, seed=DRAWN_BY)
 
 

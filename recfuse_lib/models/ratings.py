@@ -13,13 +13,15 @@ import pandas as pd
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
+from recfuse_lib.models import content
+from recfuse_lib.models.contract import Recommender, rows_of
 
 ROUNDS = 6
 PAIRS = 4_096
 """Ratings that are predicted at once, so that the memory does not grow with their number."""
 
 
-class ContentBiases:
+class ContentBiases(Recommender):
     """What is usual: the mean, the person's habit and the item's standing, which its content suggests.
 
         r̂ = μ + b_u + b_i,   b_i = (Σ_u (r − μ − b_u) + λ c_iᵀw) / (n_i + λ),   b_u = Σ_i (r − μ − b_i) / (n_u + λ)
@@ -27,16 +29,16 @@ class ContentBiases:
     w is fitted by ridge regression, so an item that nobody has rated stands where others with such content do.
 
     Args:
-        content: c, centred with the known items, (I, C).
         l2: λ, in ratings.
         ridge: Of w.
     """
 
-    def __init__(self, content: np.ndarray, l2: float = 4.0, ridge: float = 6.0) -> None:
-        self.content, self.l2, self.ridge = content, l2, ridge
+    def __init__(self, l2: float = 4.0, ridge: float = 6.0) -> None:
+        self.l2, self.ridge = l2, ridge
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentBiases:
         """Solves for μ, b_i and w in turns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        self.content = content.content(items, history)
         user, item = history["user"].to_numpy(), history["item"].to_numpy()
         rating = history["rating"].to_numpy("float64")
         self.mean, self.count = rating.mean(), np.bincount(item, minlength=items.n_items)
@@ -69,12 +71,12 @@ class ContentBiases:
         habit = self.habits(queries)[_owners(queries)]
         return np.asarray(queries.rating - self.mean - habit - self.of_item[queries.item], "float64")
 
-    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """r̂ in stars for item `item` and the person of query `row`, (N,)."""
-        return np.asarray(self.mean + self.habits(queries)[row] + self.of_item[item])
+    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+        """Predict r̂ in stars, (N,)."""
+        return np.asarray(self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[asked["item"]])
 
 
-class ResidualUserKNN:
+class ResidualUserKNN(Recommender):
     """Collaborative: how far people with like deviations r − r̂ deviated on the item.
 
         d(u, i) = Σ_v s_uv d_vi / (Σ_v s_uv + 1),   s_uv = max(0, cos(d_u, d_v)) · n_uv / (n_uv + λ)
@@ -100,8 +102,9 @@ class ResidualUserKNN:
         self.by_item = self.away.T.tocsr()
         return self
 
-    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """d in stars for item `item` and the person of query `row`, (N,)."""
+    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+        """Predict d in stars, (N,)."""
+        row, item = rows_of(queries, asked), asked["item"].to_numpy()
         own, own_rated = queries.matrix(self.expected.residuals(queries)), queries.matrix()
         product = (own @ self.away.T).toarray()
         both = (own_rated @ self.rated.T).toarray()
@@ -119,17 +122,17 @@ class ResidualUserKNN:
         return found
 
 
-class UserGaussianProcess:
+class UserGaussianProcess(Recommender):
     """One's own taste and mood: a Gaussian process over what is left of a person's ratings.
 
         d(u, ·) ~ GP(0, k),   k((i, t), (j, t′)) = c_iᵀc_j + a e^(−|t − t′| / τ) + b e^(−|t − t′| / τ′)
 
-    Taste makes items of like content alike; mood makes ratings alike that were given in one sitting (τ minutes) or on
+    Taste makes items of like content alike; mood makes ratings alike that were given in one session (τ minutes) or on
     one day (τ′). The posterior mean is a linear system as large as the person's history.
 
     Args:
         expected: A fitted `ContentBiases`.
-        sitting: a and τ in seconds.
+        session: a and τ in seconds.
         day: b and τ′ in seconds.
         noise: Variance of a single rating, relative to a kernel of 1.
 
@@ -141,32 +144,37 @@ class UserGaussianProcess:
     def __init__(
         self,
         expected: ContentBiases,
-        sitting: tuple[float, float] = (1.5, 450.0),
+        session: tuple[float, float] = (1.5, 450.0),
         day: tuple[float, float] = (0.5, 86_400.0),
         noise: float = 5.0,
     ) -> None:
-        self.expected, self.sitting, self.day, self.noise = expected, sitting, day, noise
+        self.expected, self.session, self.day, self.noise = expected, session, day, noise
 
     def kernel(self, item: np.ndarray, moment: np.ndarray, others: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """k between N ratings and M others, (N, M)."""
         content = self.expected.content
         away = np.abs(moment[:, None] - moments)
         alike = content[item] @ content[others].T
-        return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.sitting, self.day)))
+        return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.session, self.day)))
 
-    def predict(self, queries: Queries, row: np.ndarray, item: np.ndarray, moment: np.ndarray) -> np.ndarray:
-        """d in stars for item `item` at `moment` (Unix seconds) and the person of query `row`, (N,)."""
+    def fit(self, history: pd.DataFrame, items: Items) -> UserGaussianProcess:
+        """Nothing is learned: a person's own ratings are in the query."""
+        return self
+
+    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+        """Predict d in stars, (N,)."""
+        row, item, moment = rows_of(queries, asked), asked["item"].to_numpy(), asked["timestamp"].to_numpy()
         away = self.expected.residuals(queries)
         found = np.zeros(len(row))
         order = np.argsort(row, kind="stable")
         ends = np.searchsorted(row[order], np.arange(len(queries) + 1))
         for query in np.unique(row):
-            own, asked = slice(*queries.indptr[query : query + 2]), order[ends[query] : ends[query + 1]]
+            own, here = slice(*queries.indptr[query : query + 2]), order[ends[query] : ends[query + 1]]
             items, moments = queries.item[own], queries.timestamp[own]
             if len(items):
                 covariance = self.kernel(items, moments, items, moments) + self.noise * np.eye(len(items))
                 weights = np.linalg.solve(covariance, away[own])
-                found[asked] = self.kernel(item[asked], moment[asked], items, moments) @ weights
+                found[here] = self.kernel(item[here], moment[here], items, moments) @ weights
         return found
 
 

@@ -101,7 +101,7 @@ def compare(
         DataError: Nobody liked anything known from there on.
     """
     events = in_order(dataset.events())
-    fold = rolling_fold(dataset, events, cut, int(events["timestamp"].max()) + 1)
+    fold = rolling_fold(dataset.items, events, cut, int(events["timestamp"].max()) + 1)
     if by_chance is not None:
         pairs = pd.MultiIndex.from_frame(by_chance[["user_id", "item_id"]])
         items = dataset.catalogue["item_id"].to_numpy()[fold.targets.indices]
