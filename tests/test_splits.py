@@ -246,11 +246,6 @@ def test_the_rating_folds_cover_every_event_once(dataset: Dataset) -> None:
         assert sorted(rows(part.train) + rows(part.validation) + rows(part.test)) == everything
 
 
-def test_there_is_no_sixth_rating_fold() -> None:
-    with pytest.raises(ValueError, match="fold 5 does not exist"):
-        splits.rating(dataset_of(OTHER), 5)
-
-
 @quick
 @given(ANSWERABLE, st.integers(0, 9))
 def test_every_protocol_is_deterministic(dataset: Dataset, seed: int) -> None:
@@ -274,12 +269,6 @@ def test_a_slice_of_queries_is_those_queries(dataset: Dataset, start: int, stop:
     assert queries[start:stop].n_items == N_ITEMS
     dense = queries.matrix().toarray()
     np.testing.assert_array_equal(queries[start:stop].matrix().toarray(), dense[start:stop])
-
-
-def test_queries_are_sliced_one_after_the_other_only() -> None:
-    queries = splits.Queries.of(dataset_of(OTHER).events(), np.array([0]), N_ITEMS)
-    with pytest.raises(ValueError, match="step"):
-        queries[::2]
 
 
 @quick

@@ -11,6 +11,7 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ class Queries:
 
     @classmethod
     def of(cls, history: pd.DataFrame, users: np.ndarray, n_items: int) -> Queries:
-        """One query for each of `users`, whose history is all that `history` holds of them (none is a history too).
+        """Makes one query for each of `users`, with all that `history` holds of them (none is a history too).
 
         Args:
             history: Columns `user`, `item`, `rating`, `timestamp`.
@@ -78,18 +79,11 @@ class Queries:
     def __len__(self) -> int:
         return len(self.user)
 
-    def __getitem__(self, part: slice) -> Queries:
-        start, stop, step = part.indices(len(self))
-        if step != 1:
-            raise ValueError(f"queries are sliced with step 1, not {step}")
-        low, high = self.indptr[start], self.indptr[max(stop, start)]
+    def __getitem__(self, rows: slice | np.ndarray) -> Queries:
+        rows = np.arange(len(self))[rows]
+        indptr, taken = _runs(self.indptr[rows], self.lengths[rows])
         return Queries(
-            self.user[start:stop],
-            self.indptr[start : max(stop, start) + 1] - low,
-            self.item[low:high],
-            self.rating[low:high],
-            self.timestamp[low:high],
-            self.n_items,
+            self.user[rows], indptr, self.item[taken], self.rating[taken], self.timestamp[taken], self.n_items
         )
 
     @property
@@ -98,16 +92,22 @@ class Queries:
         return np.diff(self.indptr)
 
     def matrix(self, weights: np.ndarray | None = None) -> scipy.sparse.csr_array:
-        """The histories as a sparse matrix (Q, n_items): `weights` (H,) where there was an interaction, else 0."""
+        """Returns the histories as a sparse matrix (Q, n_items): `weights` (H,), by default 1, where one interacted."""
         values = np.ones(len(self.item), "float32") if weights is None else np.asarray(weights, "float32")
         shape = (len(self), self.n_items)
         return scipy.sparse.csr_array((values, self.item, self.indptr), shape=shape, copy=True)
 
     def steps_back(self) -> np.ndarray:
-        """How many interactions of the same history came after each one, (H,); 0 where no times are known."""
+        """Counts the interactions of the same history after each one, (H,); 0 where no times are known."""
         if not self.timestamp.any():
             return np.zeros(len(self.item), "int64")
         return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.item))
+
+
+def _runs(start: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of positions, laid one after the other: where each begins there, (Q + 1,), and the positions, (H,)."""
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return indptr, np.repeat(start - indptr[:-1], lengths) + np.arange(indptr[-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Fold:
     Attributes:
         history: Everything that a model may be fitted on: `user`, `item`, `rating`, `timestamp`.
         queries: The questions, (Q,).
-        targets: What each person went on to like, sparse bool (Q, n_items).
+        targets: What each person liked next, sparse bool (Q, n_items).
         candidates: The items that may be recommended, bool (n_items,).
         n_users: Number of users in the whole data set.
         items: What is known of the items.
@@ -135,21 +135,11 @@ class Fold:
         return len(self.candidates)
 
     def drawn(self, most: int, seed: int) -> Fold:
-        """The fold with at most `most` of its queries, drawn at random."""
+        """Returns the fold with at most `most` of its queries, drawn at random."""
         if len(self.queries) <= most:
             return self
         kept = np.sort(np.random.default_rng(seed).choice(len(self.queries), most, replace=False))
-        queries = self.queries
-        places = np.concatenate([np.arange(queries.indptr[row], queries.indptr[row + 1]) for row in kept])
-        some = Queries(
-            queries.user[kept],
-            np.concatenate([[0], np.cumsum(queries.lengths[kept])]),
-            queries.item[places],
-            queries.rating[places],
-            queries.timestamp[places],
-            queries.n_items,
-        )
-        return dataclasses.replace(self, queries=some, targets=self.targets[kept])
+        return dataclasses.replace(self, queries=self.queries[kept], targets=self.targets[kept])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +161,7 @@ class RatingSplit:
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
-    """Events by user, then time; ties in time are broken by item code.
+    """Sorts events by user, then time; ties in time are broken by item code.
 
     Events without times (every `timestamp` is 0) are put in a random order, always the same one.
     """
@@ -190,23 +180,24 @@ def _shuffled(user: pd.Series, item: pd.Series) -> np.ndarray:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _check(dataset: Dataset, protocol: str) -> None:
-    """Raises `DataError` for data that nothing can be learned from."""
-    reason = (
-        "it has one person, and a recommender learns from others"
-        if dataset.n_users < 2
-        else "it has one item, and there is nothing to choose from"
-        if dataset.n_items < 2
-        else f"nothing in it is positive. {dataset.positives} State another rule, as positive='value>=3'"
-        if not dataset.positive.any()
-        else None
-    )
-    if reason:
-        raise DataError(f"{dataset.name}: the protocol {protocol} cannot be used: {reason}")
+def _unusable(dataset: Dataset, protocol: str, reason: str) -> DataError:
+    return DataError(f"{dataset.name}: the protocol {protocol} cannot be used: {reason}")
+
+
+def _events(dataset: Dataset, protocol: str) -> pd.DataFrame:
+    """The events in order, of data that something can be learned from."""
+    if dataset.n_users < 2:
+        raise _unusable(dataset, protocol, "it has one person, and a recommender learns from others")
+    if dataset.n_items < 2:
+        raise _unusable(dataset, protocol, "it has one item, and there is nothing to choose from")
+    if not dataset.positive.any():
+        reason = f"nothing in it is positive. {dataset.positives} State another rule, as positive='value>=3'"
+        raise _unusable(dataset, protocol, reason)
+    return in_order(dataset.events())
 
 
 def warm(dataset: Dataset) -> Split:
-    """Each user's last 20 % of positives are the test, the 10 % before them the validation.
+    """Splits by user: the last 20 % of each user's positives are the test, the 10 % before them the validation.
 
     Users with fewer than five positives are history only. A person's history ends before their first target, whatever
     the rating, so that nothing from a user's future is known.
@@ -214,39 +205,35 @@ def warm(dataset: Dataset) -> Split:
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
     """
-    events, place = _positives_from_the_end(dataset, "warm")
-    count = place["count"]
-    n_test = np.maximum(1, np.floor(count * TEST_SHARE + 1e-9))
-    n_validation = np.maximum(1, np.floor(count * VALIDATION_SHARE + 1e-9))
-    is_test = place["from_end"] < n_test
-    is_validation = ~is_test & (place["from_end"] < n_test + n_validation)
-    return _split_by_user("warm", dataset, events, place.index[is_validation], place.index[is_test])
+    events, positives = _positives_from_the_end(dataset, "warm")
+    n_test = np.maximum(1, np.floor(positives["count"] * TEST_SHARE + 1e-9))
+    n_validation = np.maximum(1, np.floor(positives["count"] * VALIDATION_SHARE + 1e-9))
+    is_test = positives["from_end"] < n_test
+    is_validation = ~is_test & (positives["from_end"] < n_test + n_validation)
+    return _split_by_user("warm", dataset, events, positives.index[is_validation], positives.index[is_test])
 
 
 def last_one(dataset: Dataset) -> Split:
-    """Each user's last positive is the test, the one before it the validation: for comparison with papers only.
+    """Splits by user: the last positive is the test, the one before it the validation; for comparison with papers only.
 
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
     """
-    events, place = _positives_from_the_end(dataset, "last-one")
-    return _split_by_user(
-        "last-one", dataset, events, place.index[place["from_end"] == 1], place.index[place["from_end"] == 0]
-    )
+    events, positives = _positives_from_the_end(dataset, "last-one")
+    validation, test = (positives.index[positives["from_end"] == step] for step in (1, 0))
+    return _split_by_user("last-one", dataset, events, validation, test)
 
 
 def _positives_from_the_end(dataset: Dataset, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    _check(dataset, protocol)
-    events = in_order(dataset.events())
-    positives = events[events["rating"] >= POSITIVE].groupby("user")["item"]
-    place = pd.DataFrame({"count": positives.transform("size"), "from_end": positives.cumcount(ascending=False)})
-    place = place[place["count"] >= MIN_POSITIVES]
-    if place.empty:
-        raise DataError(
-            f"{dataset.name}: the protocol {protocol} cannot be used: nobody has {MIN_POSITIVES} positives to "
-            f"hold some of them out. {dataset.positives}"
-        )
-    return events, place
+    """The events, and of the positives of whoever has enough: their number, and how many come after each."""
+    events = _events(dataset, protocol)
+    by_user = events[events["rating"] >= POSITIVE].groupby("user")["item"]
+    positives = pd.DataFrame({"count": by_user.transform("size"), "from_end": by_user.cumcount(ascending=False)})
+    positives = positives[positives["count"] >= MIN_POSITIVES]
+    if positives.empty:
+        reason = f"nobody has {MIN_POSITIVES} positives to hold some of them out. {dataset.positives}"
+        raise _unusable(dataset, protocol, reason)
+    return events, positives
 
 
 def _split_by_user(
@@ -277,38 +264,31 @@ def _fold(dataset: Dataset, history: pd.DataFrame, targets: pd.DataFrame, candid
 
 
 def cold(dataset: Dataset, seed: int) -> Split:
-    """A random tenth of the items is unknown until the test; another tenth, taken from the rest, until the validation.
+    """Splits by item: a random tenth is unknown until the test, another tenth until the validation.
 
-    The held-out items alone are ranked. To rank them among the whole catalogue, replace `candidates`.
-
-    Args:
-        dataset: The data.
-        seed: The number of the split; the leaderboard uses 0 to 9.
+    The held-out items alone are ranked. To rank them among the whole catalogue, replace `candidates`. `seed` is the
+    number of the split; the leaderboard uses 0 to 9.
 
     Raises:
         DataError: Nobody likes a held-out item, or there is nothing to learn from.
     """
-    _check(dataset, "cold")
-    events = in_order(dataset.events())
+    events = _events(dataset, "cold")
     order = np.random.default_rng(seed).permutation(dataset.n_items)
     n_cold = max(1, round(dataset.n_items * COLD_SHARE))
-    test_items, validation_items = order[:n_cold], order[n_cold : 2 * n_cold]
 
     def fold(held_out: np.ndarray, unknown: np.ndarray) -> Fold:
         candidates = np.isin(np.arange(dataset.n_items), held_out)
         is_target = candidates[events["item"]] & (events["rating"] >= POSITIVE)
         if not is_target.any() or len(unknown) == dataset.n_items:
-            raise DataError(
-                f"{dataset.name}: the protocol cold cannot be used: of its {dataset.n_items:,} items a tenth is held "
-                "out, and nobody likes one of those"
-            )
+            reason = f"of its {dataset.n_items:,} items a tenth is held out, and nobody likes one of those"
+            raise _unusable(dataset, "cold", reason)
         return _fold(dataset, events[~np.isin(events["item"], unknown)], events[is_target], candidates)
 
-    return Split("cold", fold(validation_items, order[: 2 * n_cold]), fold(test_items, test_items))
+    return Split("cold", fold(order[n_cold : 2 * n_cold], order[: 2 * n_cold]), fold(order[:n_cold], order[:n_cold]))
 
 
 def rolling(dataset: Dataset) -> Split:
-    """Models are frozen at one moment for everybody; each later positive is a query with the history up to it.
+    """Splits in time: models are frozen at one moment; each later positive is a query with the history up to it.
 
     The test is cut at the 80 % quantile of time, the validation at the 70 % quantile (and ends where the test starts).
     Items that nobody had rated at the cut are neither candidates nor targets: a frozen catalogue cannot hold them.
@@ -316,81 +296,53 @@ def rolling(dataset: Dataset) -> Split:
     Raises:
         DataError: No times are known, or there is nobody to ask after a cut.
     """
-    _check(dataset, "rolling")
+    events = _events(dataset, "rolling")
     if not dataset.has_times:
-        raise DataError(f"{dataset.name}: the protocol rolling cannot be used: it cuts in time, and no times are known")
-    events = in_order(dataset.events())
-    validation_cut, test_cut = np.quantile(
-        events["timestamp"], [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE], method="nearest"
-    )
-    end = int(events["timestamp"].max()) + 1
-    validation = rolling_fold(dataset.items, events, int(validation_cut), int(test_cut))
-    test = rolling_fold(dataset.items, events, int(test_cut), end)
-    for fold, part in ((validation, "validation"), (test, "test")):
+        raise _unusable(dataset, "rolling", "it cuts in time, and no times are known")
+    quantiles = [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE]
+    cuts = [*map(int, np.quantile(events["timestamp"], quantiles, method="nearest"))]
+    folds = [
+        rolling_fold(dataset.items, events, *span) for span in itertools.pairwise([*cuts, events["timestamp"].max() + 1])
+    ]
+    for fold, part in zip(folds, ("validation", "test"), strict=True):
         if not len(fold.queries):
-            raise DataError(
-                f"{dataset.name}: the protocol rolling cannot be used: in the time of its {part} nobody likes an item "
-                "that was known before"
-            )
-    return Split("rolling", validation, test)
+            reason = f"in the time of its {part} nobody likes an item that was known before"
+            raise _unusable(dataset, "rolling", reason)
+    return Split("rolling", *folds)
 
 
 def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold:
-    """One round of `rolling`: models know what is before `cut`; each positive from there to before `end` is a query.
+    """Makes one round of `rolling`: models know what is before `cut`; each positive from there to `end` is a query.
 
-    Args:
-        items: What is known of the items.
-        events: In order (`in_order`).
-        cut, end: Unix seconds.
+    `items` are those of the data, `events` its events, in order (`in_order`); `cut` and `end` are Unix seconds, `end` is excluded.
     """
     history = events[events["timestamp"] < cut].reset_index(drop=True)
     known = np.isin(np.arange(items.n_items), history["item"])
-    timestamps = events["timestamp"]
-    asked = (timestamps >= cut) & (timestamps < end) & (events["rating"] >= POSITIVE) & known[events["item"]]
-    position = np.flatnonzero(asked)
-    users = events["user"].to_numpy()
-    start = np.searchsorted(users, users[position])
-    lengths = position - start
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    taken = np.repeat(start - indptr[:-1], lengths) + np.arange(indptr[-1])
-    queries = Queries(
-        users[position],
-        indptr,
-        events["item"].to_numpy()[taken],
-        events["rating"].to_numpy()[taken],
-        timestamps.to_numpy()[taken],
-        items.n_items,
-    )
+    user, item, rating, time = (events[name].to_numpy() for name in ("user", "item", "rating", "timestamp"))
+    asked = np.flatnonzero((time >= cut) & (time < end) & (rating >= POSITIVE) & known[item])
+    start = np.searchsorted(user, user[asked])
+    indptr, before = _runs(start, asked - start)
+    queries = Queries(user[asked], indptr, item[before], rating[before], time[before], items.n_items)
     targets = scipy.sparse.csr_array(
-        (np.ones(len(position), bool), events["item"].to_numpy()[position], np.arange(len(position) + 1)),
-        shape=(len(position), items.n_items),
+        (np.ones(len(asked), bool), item[asked], np.arange(len(asked) + 1)), shape=(len(asked), items.n_items)
     )
-    return Fold(history, queries, targets, known, int(users.max(initial=-1)) + 1, items)
+    return Fold(history, queries, targets, known, int(user.max(initial=-1)) + 1, items)
 
 
 def rating(dataset: Dataset, fold: int) -> RatingSplit:
-    """Five random folds of all ratings; a tenth of what is not the test is validation.
-
-    Args:
-        dataset: The data.
-        fold: 0 to 4.
+    """Splits all ratings into five random folds; a tenth of what is not the test is validation; `fold` is 0 to 4.
 
     Raises:
-        ValueError: There is no such fold.
         DataError: There are no ratings, or too few.
     """
-    if fold not in range(RATING_FOLDS):
-        raise ValueError(f"fold {fold} does not exist; there are folds 0 to {RATING_FOLDS - 1}")
     if not dataset.has_stars:
-        raise DataError(f"{dataset.name}: the protocol rating cannot be used: there are no ratings of different values")
+        raise _unusable(dataset, "rating", "there are no ratings of different values")
     events = in_order(dataset.events())
-    place = np.random.default_rng(0).permutation(len(events))
-    is_test = place % RATING_FOLDS == fold
-    is_validation = ~is_test & (place // RATING_FOLDS % 10 == 0)
+    position = np.random.default_rng(0).permutation(len(events))
+    is_test = position % RATING_FOLDS == fold
+    is_validation = ~is_test & (position // RATING_FOLDS % 10 == 0)
     parts = (events[~is_test & ~is_validation], events[is_validation], events[is_test])
     if any(part.empty for part in parts):
-        raise DataError(
-            f"{dataset.name}: the protocol rating cannot be used: of {len(events):,} ratings nothing is left for the "
-            "training, the validation or the test of a fold"
-        )
+        reason = f"of {len(events):,} ratings nothing is left for the training, the validation or the test of a fold"
+        raise _unusable(dataset, "rating", reason)
     return RatingSplit(*(part.reset_index(drop=True) for part in parts))
