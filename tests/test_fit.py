@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from recfuse_lib.command import fit as fitting
-from recfuse_lib.command import main, report
+from recfuse_lib.command import main, peers, report
 from recfuse_lib.command.fit import fit
+from recfuse_lib.command.work import Work
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.evaluation.metrics import evaluate
@@ -124,7 +125,7 @@ def test_a_full_disk_leaves_the_older_model(
     def full(found: Any, folder: Path) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr(fitting, "fused_model", lambda *arguments: ([0.5] * N_USERS, {"linear": 1.0}, []))
+    monkeypatch.setattr(fitting, "_fused_model", lambda *arguments: ([0.5] * N_USERS, {"linear": 1.0}, []))
     monkeypatch.setattr(report, "write_report", full)
     with pytest.raises(OSError, match="No space left"):
         fit(shop, out, minutes=5, say=Said())
@@ -141,16 +142,16 @@ def test_a_folder_of_somebody_else_is_left_alone(shop: Dataset, tmp_path: Path) 
 
 
 def test_what_was_kept_for_other_data_is_not_used(shop: Dataset, tmp_path: Path) -> None:
-    work = fitting.Work.of(tmp_path / "model", shop, 1, Said())
+    work = Work.of(tmp_path / "model", shop, 1, Said())
     work.keep("trials", ["old"])
-    assert fitting.Work.of(tmp_path / "model", shop, 1, Said()).kept("trials") == ["old"]
+    assert Work.of(tmp_path / "model", shop, 1, Said()).kept("trials") == ["old"]
     other = dataclasses.replace(shop, interactions=shop.interactions.iloc[1:])
-    assert fitting.Work.of(tmp_path / "model", other, 1, Said()).kept("trials") is None
+    assert Work.of(tmp_path / "model", other, 1, Said()).kept("trials") is None
 
 
 def test_a_small_budget_tries_every_peer_once(shop: Dataset, tmp_path: Path) -> None:
-    work = fitting.Work.of(tmp_path / "model", shop, 0, Said())
-    trials, skipped = fitting.tune(shop, fitting.splits.warm(shop), work)
+    work = Work.of(tmp_path / "model", shop, 0, Said())
+    trials, skipped = peers.tune(fitting.splits.warm(shop), work)
     assert [trial["peer"] for trial in trials] == ["popularity", "item-kNN", "EASE"] and skipped == []
 
 
@@ -159,8 +160,8 @@ def test_a_peer_without_memory_is_left_out_with_the_reason(
 ) -> None:
     free = fitting.psutil.virtual_memory()._replace(available=100_000)
     monkeypatch.setattr(fitting.psutil, "virtual_memory", lambda: free)
-    work = fitting.Work.of(tmp_path / "model", shop, 0, Said())
-    trials, (skipped,) = fitting.tune(shop, fitting.splits.warm(shop), work)
+    work = Work.of(tmp_path / "model", shop, 0, Said())
+    trials, (skipped,) = peers.tune(fitting.splits.warm(shop), work)
     assert [trial["peer"] for trial in trials] == ["popularity", "EASE"]
     assert skipped.startswith("item-kNN was left out: item-kNN over 40 items needs 0.0 GB")
 
@@ -199,7 +200,7 @@ def test_the_command_explains_and_stops(
     assert "the same command goes on" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["fit", str(log), "--budget", "soon"])
-    assert "'soon' is no number of minutes" in capsys.readouterr().err
+    assert "invalid float value: 'soon'" in capsys.readouterr().err
 
 
 @pytest.mark.soak

@@ -20,22 +20,24 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 when the data cannot be used, which standard error then explains, 130 when stopped.
-
-    Args:
-        arguments: The words after ``recfuse``; by default those of the shell.
-    """
+    """Runs the command; returns 0, 1 when the data cannot be used (standard error says why), or 130 when stopped."""
     parser = argparse.ArgumentParser(prog="recfuse", description="A recommender for your own data.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_data_arguments(commands.add_parser("read", help="say what is understood of files: columns, roles, positives"))
     fitting = commands.add_parser("fit", help="fit a recommender, compare it with simple ones, write a report")
     _add_data_arguments(fitting)
     fitting.add_argument("--out", type=Path, default=Path("model"), help="folder of the model and its report: model/")
-    fitting.add_argument("--budget", type=_minutes, default=15.0, metavar="MINUTES", help="by default 15")
+    fitting.add_argument("--budget", type=float, default=15.0, metavar="MINUTES", help="by default 15")
     options = vars(parser.parse_args(arguments))
     command, out, minutes = options.pop("command"), options.pop("out", None), options.pop("budget", None)
+    for name in ("columns", "roles"):
+        options[name] = options[name] and dict(options[name])
     try:
-        _run(command, out, minutes, options)
+        dataset = _dataset(options)
+        if command == "fit":
+            from recfuse_lib.command.fit import fit
+
+            fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         print("\nrecfuse: stopped; the same command goes on with what is finished", file=sys.stderr)
         return 130
@@ -47,14 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, out: Path, minutes: float, options: dict[str, Any]) -> None:
-    dataset = _dataset(options)
-    if command == "fit":
-        from recfuse_lib.command.fit import fit
-
-        fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
-
-
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interactions",
@@ -64,8 +58,8 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", help="one row an item, any attributes")
     parser.add_argument("--users", help="one row a person, any attributes")
     parser.add_argument("--positive", metavar="RULE", help='what counts, as "rating>=4" or "signal in purchase,cart"')
-    parser.add_argument("--columns", nargs="+", type=_pair, action=_Pairs, metavar="NAME=FIELD", help="as who=user_id")
-    parser.add_argument("--roles", nargs="+", type=_pair, action=_Pairs, metavar="COLUMN=ROLE", help="as plot=text")
+    parser.add_argument("--columns", nargs="+", type=_pair, metavar="NAME=FIELD", help="as who=user_id")
+    parser.add_argument("--roles", nargs="+", type=_pair, metavar="COLUMN=ROLE", help="as plot=text")
     parser.add_argument("--signal", help="what a row is where no column says so, as purchase")
     parser.add_argument("--time", metavar="UNIT", help='s, ms, us, ns or a format as "%%d.%%m.%%Y"')
     parser.add_argument("--encoding", help="of text files that are not UTF-8")
@@ -90,28 +84,8 @@ def _dataset(options: dict[str, Any]) -> Dataset:
     return dataset
 
 
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
-    return minutes
-
-
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.rpartition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
-
-
-class _Pairs(argparse.Action):
-    """Gather NAME=VALUE words in a dictionary."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        assert isinstance(values, list)
-        setattr(namespace, self.dest, dict(values))

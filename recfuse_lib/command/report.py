@@ -69,12 +69,7 @@ def verdict(found: Mapping[str, Any]) -> str:
 
 
 def write_report(found: Mapping[str, Any], folder: Path) -> None:
-    """Writes `report.md`, `report.html`, its figures and `results.json` into a folder.
-
-    Args:
-        found: What `fit` found.
-        folder: An empty folder, or one with the model.
-    """
+    """Writes `report.md`, `report.html`, its figures and `results.json` into a folder, from what `fit` found."""
     _draw_scores(found, folder)
     _draw_shares(found, folder)
     text = _markdown(found)

@@ -302,7 +302,8 @@ def rolling(dataset: Dataset) -> Split:
     quantiles = [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE]
     cuts = [*map(int, np.quantile(events["timestamp"], quantiles, method="nearest"))]
     folds = [
-        rolling_fold(dataset.items, events, *span) for span in itertools.pairwise([*cuts, events["timestamp"].max() + 1])
+        rolling_fold(dataset.items, events, *span)
+        for span in itertools.pairwise([*cuts, events["timestamp"].max() + 1])
     ]
     for fold, part in zip(folds, ("validation", "test"), strict=True):
         if not len(fold.queries):
@@ -314,7 +315,7 @@ def rolling(dataset: Dataset) -> Split:
 def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold:
     """Makes one round of `rolling`: models know what is before `cut`; each positive from there to `end` is a query.
 
-    `items` are those of the data, `events` its events, in order (`in_order`); `cut` and `end` are Unix seconds, `end` is excluded.
+    `events` are in order (`in_order`); `cut` and `end` are Unix seconds, `end` is excluded.
     """
     history = events[events["timestamp"] < cut].reset_index(drop=True)
     known = np.isin(np.arange(items.n_items), history["item"])
