@@ -24,6 +24,7 @@ import pandas as pd
 import tables
 from sklearn.cluster import KMeans
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.schema import Dataset
@@ -36,9 +37,15 @@ from recfuse_lib.models import content, holdouts
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
+from recfuse_lib.models.gates import EvidenceGate
 from recfuse_lib.models.ratings import UserGaussianProcess
 from recfuse_lib.pretrained import store
 
+LESSON = definitions("07_fuse_interests")
+WAYS = {
+    "EvidenceGate": EvidenceGate,
+    **{name: getattr(LESSON, name) for name in ("LateFusion", "EarlyFusion", "AttentionFusion")},
+}
 RUNS = tables.REPOSITORY / "build" / "fuse_interests"
 COMMAND = "python benchmarks/fuse_interests.py"
 SEEDS = (0, 1, 2)
@@ -57,10 +64,10 @@ WARM: dict[str, dict[str, Any]] = {
     "gated + network": {},
     "gated": {"hidden": 0},
     WHOEVER: {"hidden": 0},
-    "late": {"fusion": "late"},
-    NO_HIDDEN_ROUNDS: {"fusion": "late"},
-    "early": {"fusion": "early"},
-    "attention": {"fusion": "attention"},
+    "late": {"gate": "LateFusion"},
+    NO_HIDDEN_ROUNDS: {"gate": "LateFusion"},
+    "early": {"gate": "EarlyFusion"},
+    "attention": {"gate": "AttentionFusion"},
     **{f"without {name}": {"without": GROUPS[name]} for name in ("behaviour", "order", "time")},
 }
 COLD: dict[str, dict[str, Any]] = {
@@ -88,6 +95,7 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
+    "notebooks/07_fuse_interests.ipynb",
     "recfuse_lib/models/content.py",
     "recfuse_lib/models/contract.py",
     "recfuse_lib/models/dimensions.py",
@@ -243,10 +251,10 @@ def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
 def fused(asked: str, variant: str, seed: int, examples: Measured, permuted: int | None = None) -> np.ndarray:
     """NDCG@10 of every person for one training."""
     fold, (base, z) = question(asked)[0], fitted(asked, permuted)
-    settings = {"without": (), "hidden": 32, "fusion": "gated", **(WARM if asked == "warm" else COLD)[variant]}
+    settings = {"without": (), "hidden": 32, "gate": "EvidenceGate", **(WARM if asked == "warm" else COLD)[variant]}
     # A copy shares the fitted dimensions; it is given gates of its own.
     model = copy.copy(base)
-    model.hidden, model.fusion, model.seed = settings["hidden"], settings["fusion"], seed
+    model.hidden, model.seed, model.new_gate = settings["hidden"], seed, WAYS[settings["gate"]]
     model.names = [name for name in base.names if name not in settings["without"]]
     used = [base.names.index(name) for name in model.names]
     if variant == NO_HIDDEN_ROUNDS:

@@ -13,6 +13,7 @@ from eager import eagerly
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from course.lessons import definitions
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import fuse_interests
 
+LESSON = definitions("07_fuse_interests")
 DAY = 86_400
 
 
@@ -92,12 +94,6 @@ def trained():
     return dataset, fold, learned(fold.items, fold.history)
 
 
-@pytest.fixture(scope="module")
-def by_attention(trained):
-    _, fold, _ = trained
-    return learned(fold.items, fold.history, fusion="attention", task_weight=0.0, without=("month",))
-
-
 def by_content(model, matrix, history):
     """The model fitted to items that are what the matrix says."""
     with mock.patch.object(content, "content", lambda *_: matrix):
@@ -156,18 +152,14 @@ def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
         assert (short[row, rated] >= np.sort(short[row, rated])[-7]).sum() == 7
 
 
-@pytest.mark.parametrize("fusion", ["gated", "attention"])
-def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path, fusion, request):
+def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path):
     _, fold, model = trained
-    if fusion == "attention":
-        model = request.getfixturevalue("by_attention")
     saved.save(model, tmp_path / "fused.npz")
     loaded = saved.load(tmp_path / "fused.npz", fold.items)
     np.testing.assert_array_equal(loaded.score(fold.queries), model.score(fold.queries))
     people = fold.queries.user[[0, 0, 4]]
-    if model.task_weight:
-        asked = fold.queries, pd.DataFrame({"user": people, "item": [1, 2, 3], "timestamp": 10**9})
-        np.testing.assert_array_equal(loaded.predict(*asked), model.predict(*asked))
+    asked = fold.queries, pd.DataFrame({"user": people, "item": [1, 2, 3], "timestamp": 10**9})
+    np.testing.assert_array_equal(loaded.predict(*asked), model.predict(*asked))
     assert [file.name for file in tmp_path.iterdir()] == ["fused.npz"]
 
 
@@ -201,30 +193,22 @@ def test_stars_beat_what_is_usual_and_need_a_weight(trained, monkeypatch):
         model.predict(queries, asked)
 
 
-@pytest.mark.parametrize("fusion", ["late", "early", "attention"])
-def test_other_ways_to_fuse_learn_too(trained, fusion, request):
+@pytest.mark.parametrize("gate", ["LateFusion", "EarlyFusion", "AttentionFusion"])
+def test_other_ways_to_fuse_learn_too(trained, gate, tmp_path):
     dataset, fold, _ = trained
-    if fusion == "attention":
-        other = request.getfixturevalue("by_attention")
-    else:
-        other = learned(fold.items, fold.history, fusion=fusion, task_weight=0.0)
+    other = learned(fold.items, fold.history, gate=getattr(LESSON, gate), task_weight=0.0)
     popular = evaluate(Popularity().fit(fold.history, dataset.items), fold).per_query["ndcg"].mean()
     assert evaluate(other, fold).per_query["ndcg"].mean() > 1.2 * popular
-    inputs = [keras.Input(shape) for shape in ((None, len(other.names)), (4,), (None, 3))]
-    assert keras.layers.deserialize(keras.layers.serialize(other.gate))(*inputs).shape == (None, None)
+    with pytest.raises(ValueError, match=f"by {gate} cannot be saved"):
+        saved.save(other, tmp_path / "fused.npz")
 
 
 def test_attention_shares_add_up_to_one():
-    layer = gates.AttentionFusion(5)
+    layer = LESSON.AttentionFusion(5)
     layer.build((2, 7, 5), (2, 4), (2, 7, 3))
     random = np.random.default_rng(0)
     shares = layer.shares(random.normal(size=(2, 4)).astype("float32"), random.normal(size=(2, 7, 3)).astype("float32"))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(shares).sum(-1), np.ones((2, 7)), rtol=1e-5)
-
-
-def test_an_unknown_way_to_fuse_is_named():
-    with pytest.raises(ValueError, match="'middle'; it is one of gated, late"):
-        FusedModel(fusion="middle")
 
 
 def test_a_person_without_a_history_gets_scores(trained):

@@ -30,18 +30,12 @@ from recfuse_lib.models import holdouts, ratings
 from recfuse_lib.models.closed_form import DAY, last_moment
 from recfuse_lib.models.contract import Recommender, rows_of
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
-from recfuse_lib.models.gates import AttentionFusion, EarlyFusion, EvidenceGate, LateFusion, listwise_loss
+from recfuse_lib.models.gates import EvidenceGate, listwise_loss
 from recfuse_lib.training.pipelines import untuned
 
 HARDEST, DRAWN = 400, 400
 """Candidates of a training query that score highest on the whole, and further ones drawn at random."""
 
-FUSIONS: dict[str, Callable[[int, int], Any]] = {
-    "gated": EvidenceGate,
-    "late": lambda dimensions, hidden: LateFusion(dimensions),
-    "early": lambda dimensions, hidden: EarlyFusion(hidden),
-    "attention": AttentionFusion,
-}
 RATING_PARTS, COLD_ROUNDS = 4, 2
 EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 THREADS = 2
@@ -60,14 +54,14 @@ class FusedModel(Recommender):
     Args:
         dimensions: By name; those that history and items say nothing about are not used.
         hidden: See `EvidenceGate`.
-        fusion: "gated" is `EvidenceGate`; "late", "early" and "attention" are there to be compared with it.
+        gate: Makes the layer of the score from the number of dimensions and `hidden`.
         task_weight: λ; 0 leaves the stars out, and `predict` cannot be asked.
         seed: Of the drawn candidates, the hidden items and the network.
 
     Attributes:
         names: The dimensions that are used, in the order of the gates.
         towers: Name → the fitted dimension.
-        gate: The trained `EvidenceGate` of the score.
+        gate: The trained layer of the score.
         rating_gate: The trained `EvidenceGate` of the stars.
     """
 
@@ -75,13 +69,11 @@ class FusedModel(Recommender):
         self,
         dimensions: Mapping[str, Dimension] = DIMENSIONS,
         hidden: int = 32,
-        fusion: str = "gated",
+        gate: Callable[[int, int], Any] = EvidenceGate,
         task_weight: float = 10.0,
         seed: int = 0,
     ) -> None:
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion is {fusion!r}; it is one of {', '.join(FUSIONS)}")
-        self.dimensions, self.hidden, self.fusion = dimensions, hidden, fusion
+        self.dimensions, self.hidden, self.new_gate = dimensions, hidden, gate
         self.task_weight, self.seed = task_weight, seed
 
     def fit(self, history: pd.DataFrame, items: Items, verbose: int = 0) -> FusedModel:
@@ -156,7 +148,7 @@ class FusedModel(Recommender):
     def _network(self, examples: Mapping[str, np.ndarray], n_dimensions: int) -> keras.Model:
         """One Keras model of both tasks over the examples' arrays; makes the gates."""
         inputs = {name: keras.Input(values.shape[1:], name=name) for name, values in examples.items()}
-        self.gate = FUSIONS[self.fusion](n_dimensions, self.hidden)
+        self.gate = self.new_gate(n_dimensions, self.hidden)
         logits = self.gate(inputs["scores"], inputs["user"], inputs["item"]) + inputs["offset"]
         outputs = {"choice": keras.layers.Identity(name="choice")(logits)}
         if "rated" in inputs:

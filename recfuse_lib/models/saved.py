@@ -18,10 +18,11 @@ from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
-from recfuse_lib.models.fused import FUSIONS, FusedModel, rating_gate
+from recfuse_lib.models.fused import FusedModel, rating_gate
+from recfuse_lib.models.gates import EvidenceGate
 from recfuse_lib.pretrained import store
 
-SETTINGS = ("hidden", "fusion", "task_weight", "seed")
+SETTINGS = ("hidden", "task_weight", "seed")
 COLUMNS = ("user", "item", "rating", "timestamp")
 
 
@@ -31,7 +32,12 @@ def save(model: FusedModel, path: Path | str) -> None:
     Args:
         model: The model.
         path: A file, by custom `….npz`.
+
+    Raises:
+        ValueError: The model fuses by another layer than `EvidenceGate`.
     """
+    if not isinstance(model.gate, EvidenceGate):
+        raise ValueError(f"a model that fuses by {type(model.gate).__name__} cannot be saved, only by EvidenceGate")
     weights = {f"{name}/{k}": w for name, gate in _gates(model).items() for k, w in enumerate(gate.get_weights())}
     settings = {name: getattr(model, name) for name in SETTINGS}
     settings |= {"dimensions": model.names, "checksum": _checksum(model.items)}
@@ -64,7 +70,7 @@ def load(path: Path | str, items: Items, dimensions: Mapping[str, Dimension] = D
         raise DataError(f"{path} learned from another catalogue or other encodings than those given")
     model = FusedModel({name: dimensions[name] for name in names}, **settings)
     model.fit_dimensions(events, items)
-    model.gate, model.rating_gate = FUSIONS[model.fusion](len(names), model.hidden), rating_gate(model.hidden)
+    model.gate, model.rating_gate = EvidenceGate(len(names), model.hidden), rating_gate(model.hidden)
     model.score(Queries.of(events.iloc[:0], np.array([0]), items.n_items))  # builds what the first call builds
     for name, gate in _gates(model).items():
         gate.set_weights([saved[f"{name}/{k}"] for k in range(len(gate.get_weights()))])
