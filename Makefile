@@ -38,7 +38,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 .PHONY: lab test soak check serve course tables machine leaderboard notebooks lint types weights clean
 
 lab: $(READY) weights
-	$(BIN)/python -m recfuse_lib.teaching.environment
+	$(BIN)/python -m course.environment
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
 
 test: $(READY) weights lint types

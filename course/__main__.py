@@ -22,7 +22,7 @@ from typing import Any
 from course import costs
 from course.costs import MEASURES, NOTEBOOKS, REPOSITORY
 from recfuse_lib.pretrained import store
-from recfuse_lib.teaching import leaderboard
+from recfuse_lib.teaching import environment, leaderboard
 
 OUTPUT = REPOSITORY / "build" / "course"
 MACHINE = REPOSITORY / "build" / "machine.json"
@@ -196,9 +196,8 @@ def _page(notebook: Any) -> str:
 
 def _write_summary(runs: list[Run], output: Path) -> None:
     machine = json.loads(MACHINE.read_text("utf-8")) if MACHINE.exists() else {"processor": "", "factor": ""}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rest = machine | {
-        "cores": str(cores),
+        "cores": str(environment.cores()),
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }

@@ -20,6 +20,7 @@ import pytest
 
 from course import __main__ as course
 from course import checks, costs, usage
+from course import environment as environment_check
 from course.execution import NotebookError, execute
 from recfuse_lib.teaching import environment, figures, leaderboard
 
@@ -164,39 +165,33 @@ def test_an_unknown_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         environment.profile()
 
 
-@pytest.mark.parametrize(
-    ("backend", "settings", "state", "says"),
-    [
-        (None, None, "ok", "backend tensorflow, float32"),
-        ("tensorflow", '{"backend": "theano"}', "ok", "backend tensorflow"),
-        ("jaxx", None, "wrong", "KERAS_BACKEND asks for the backend 'jaxx', which is not installed"),
-        (None, '{"backend": "theano"}', "wrong", "keras.json asks for the backend 'theano'"),
-        (None, '{"floatx": "float16"}', "wrong", "sets floatx to float16"),
-        (None, "no JSON", "ok", "float32"),
-    ],
-)
-def test_the_check_names_a_backend_that_is_not_there(backend, settings, state, says, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    if backend:
-        monkeypatch.setenv("KERAS_BACKEND", backend)
-    if settings:
-        (tmp_path / "keras.json").write_text(settings)
-    finding = environment._check_keras()
-    assert finding.state == state and says in finding.text
+@pytest.mark.parametrize("error", [ValueError("Unable to import backend : jaxx"), ImportError("No module named 'jax'")])
+def test_the_check_names_a_backend_that_is_not_there(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise error
+
+    monkeypatch.setattr(environment_check, "quiet_import", missing)
+    finding = environment_check._check_keras()
+    assert finding.state == "wrong" and finding.text == str(error) and "KERAS_BACKEND" in finding.advice
+
+
+def test_the_check_names_another_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    keras = environment.quiet_import("keras")
+    assert environment_check._check_keras() == ("ok", f"backend {keras.backend.backend()}, float32", "")
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float16")
+    assert environment_check._check_keras().text == "floatx is float16"
 
 
 def test_the_check_reports_what_is_wrong_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> environment.Finding:
+    def broken() -> environment_check.Finding:
         raise RuntimeError("unforeseen")
 
-    old = environment.Finding("python", "wrong", "3.9", "use Python 3.11")
-    monkeypatch.setattr(environment, "_check_python", lambda: old)
-    monkeypatch.setattr(environment, "_check_memory", broken)
-    monkeypatch.setattr(environment, "_check_device", lambda: environment.Finding("device", "ok", "2 CPU cores"))
-    assert environment.main() == 1
+    old = environment_check.Finding("wrong", "3.9", "use Python 3.11")
+    fine = environment_check.Finding("ok", "2 CPU cores")
+    monkeypatch.setattr(environment_check, "CHECKS", {"python": lambda: old, "memory": broken, "device": lambda: fine})
+    assert environment_check.main() == 1
     report = capsys.readouterr().out
     assert "→ use Python 3.11" in report and "RuntimeError: unforeseen" in report and "2 CPU cores" in report
 
@@ -208,16 +203,18 @@ def test_the_check_reports_what_is_wrong_and_exits_with_1(
 def test_packages_are_held_to_the_requirements(
     monkeypatch: pytest.MonkeyPatch, requirement: str, state: str, text: str
 ) -> None:
-    monkeypatch.setattr(environment.importlib.metadata, "requires", lambda _: [requirement, 'ray; extra == "scale"'])
-    monkeypatch.setattr(environment, "_constraints", lambda: {})
-    finding = environment._check_packages()
+    monkeypatch.setattr(
+        environment_check.importlib.metadata, "requires", lambda _: [requirement, 'ray; extra == "scale"']
+    )
+    monkeypatch.setattr(environment_check, "_tested_versions", dict)
+    finding = environment_check._check_packages()
     assert finding.state == state and text in finding.text
 
 
 def test_another_version_than_the_tested_one_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment.importlib.metadata, "requires", lambda _: ["numpy>=1"])
-    monkeypatch.setattr(environment, "_constraints", lambda: {"numpy": "1.0"})
-    assert environment._check_packages().state == "note"
+    monkeypatch.setattr(environment_check.importlib.metadata, "requires", lambda _: ["numpy>=1"])
+    monkeypatch.setattr(environment_check, "_tested_versions", lambda: {"numpy": "1.0"})
+    assert environment_check._check_packages().state == "note"
 
 
 @pytest.mark.slow

@@ -22,20 +22,11 @@ COLOURS = {
     "yellow": "#F0E442",
     "black": "#000000",
 }
-"""The palette of Okabe and Ito (2008), which readers with any colour vision can tell apart."""
+"""The palette of Okabe and Ito (2008), "Color Universal Design": readers with any colour vision can tell it apart."""
 
 
 def use_style() -> None:
-    """Set the course's figure style for every figure drawn from here on.
-
-    Example:
-        >>> import matplotlib
-        >>> use_style()
-        >>> matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][0]
-        '#0072B2'
-
-    Source: the palette is Okabe and Ito (2008), "Color Universal Design".
-    """
+    """Sets the course's style for every figure drawn from here on."""
     # A first start builds the font cache and would say so in the middle of a lesson.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     import matplotlib
@@ -64,15 +55,12 @@ def use_style() -> None:
 
 
 def show(figure: "Figure", *, alt: str, caption: str) -> None:
-    """Show a figure with its alternative text and, below it, its caption; then close it.
-
-    The alternative text says what the figure shows to someone who cannot see it. It is saved with
-    the image in the notebook (``metadata["image/png"]["alt"]``), where screen readers and HTML
-    exports find it.
+    """Shows a figure and, below it, its caption; then closes it.
 
     Args:
         figure: A Matplotlib figure. Every axis that is drawn has a label, with its unit.
-        alt: What the figure shows and what one sees in it, one to three sentences.
+        alt: One to three sentences for someone who cannot see it: what the figure shows and what one sees in it. They
+            are saved with the image, where screen readers and HTML exports find them.
         caption: One sentence that says what to take from the figure.
 
     Raises:
@@ -94,7 +82,7 @@ def show(figure: "Figure", *, alt: str, caption: str) -> None:
         raise ValueError("alt is empty; say in words what the figure shows")
     if not caption:
         raise ValueError("caption is empty; say in one sentence what to take from the figure")
-    missing = _missing_labels(figure)
+    missing = [fault for number, axes in enumerate(figure.axes, start=1) if (fault := _missing_label(number, axes))]
     if missing:
         raise ValueError(f"{'; '.join(missing)}; call axes.set(xlabel=..., ylabel=...), with the unit")
     image = io.BytesIO()
@@ -106,10 +94,7 @@ def show(figure: "Figure", *, alt: str, caption: str) -> None:
 
 
 def say(markdown: str) -> None:
-    """Show a sentence whose numbers come from the run, formatted as Markdown.
-
-    Args:
-        markdown: The text, usually an f-string with figures that the cells above computed.
+    """Shows a sentence whose numbers come from the run, formatted as Markdown.
 
     Example:
         >>> ndcg = 0.13812
@@ -119,31 +104,19 @@ def say(markdown: str) -> None:
     _publish({"text/markdown": markdown, "text/plain": markdown})
 
 
-def _missing_labels(figure: "Figure") -> list[str]:
-    missing = []
-    for number, axes in enumerate(figure.axes, start=1):
-        if not axes.get_visible() or not axes.axison:
-            continue
-        name = f"axes {number}" + (f" ({axes.get_title()!r})" if axes.get_title() else "")
-        has_x = bool(_label(axes, "x") or figure.get_supxlabel())
-        has_y = bool(_label(axes, "y") or figure.get_supylabel())
-        if axes.get_label() == "<colorbar>":
-            if not (axes.get_xlabel() or axes.get_ylabel()):
-                missing.append(f"the colour bar (axes {number}) has no label")
-            continue
-        if not has_x:
-            missing.append(f"{name} has no label on its x axis")
-        if not has_y:
-            missing.append(f"{name} has no label on its y axis")
-    return missing
-
-
-def _label(axes: "Axes", direction: str) -> str:
-    """The label of an axis, its own or that of an axes it shares the axis with."""
-    shared = axes.get_shared_x_axes() if direction == "x" else axes.get_shared_y_axes()
-    siblings = [axes, *shared.get_siblings(axes)]
-    labels = [getattr(sibling, f"get_{direction}label")() for sibling in siblings]
-    return next((label for label in labels if label.strip()), "")
+def _missing_label(number: int, axes: "Axes") -> str:
+    """What is missing, or nothing; a label of the whole figure, or of axes that share the axis, will do."""
+    if not axes.get_visible() or not axes.axison:
+        return ""
+    if axes.get_label() == "<colorbar>":
+        return "" if axes.get_xlabel() or axes.get_ylabel() else f"the colour bar (axes {number}) has no label"
+    name = f"axes {number}" + (f" ({axes.get_title()!r})" if axes.get_title() else "")
+    for direction in ("x", "y"):
+        shared = getattr(axes, f"get_shared_{direction}_axes")().get_siblings(axes)
+        labels = [getattr(sibling, f"get_{direction}label")() for sibling in shared]
+        if not any(label.strip() for label in [*labels, getattr(axes.figure, f"get_sup{direction}label")()]):
+            return f"{name} has no label on its {direction} axis"
+    return ""
 
 
 def _publish(data: dict[str, str], metadata: dict[str, Any] | None = None) -> None:

@@ -1,10 +1,9 @@
 """The leaderboard: one table a protocol, filled by runs and never typed.
 
-A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The rows that the
-course itself publishes are committed as ``docs/leaderboard/<protocol>.csv`` and shown in
-``docs/leaderboard.md``; ``python -m recfuse_lib.teaching.leaderboard`` renders that page, and with
-``--accept`` first takes over the rows of the last ``make course`` (or of ``$RECFUSE_LEADERBOARD``).
-Used in every notebook that trains a model.
+A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The rows that the course publishes are
+committed as ``docs/leaderboard/<protocol>.csv`` and shown in ``docs/leaderboard.md``;
+``python -m recfuse_lib.teaching.leaderboard`` renders that page, and with ``--accept`` first takes over the rows of the
+last ``make course`` (or of ``$RECFUSE_LEADERBOARD``). Used in every notebook that trains a model.
 """
 
 import argparse
@@ -28,22 +27,18 @@ from recfuse_lib.pretrained import store
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "docs" / "leaderboard"
 PAGE = REPOSITORY / "docs" / "leaderboard.md"
-LAST_COURSE = REPOSITORY / "build" / "course" / "leaderboard"
 
 PROTOCOLS = {
     "warm": ("ndcg@10", "each user's last 20 % of positive ratings, ranked among all movies"),
     "rolling": ("ndcg@10", "every positive rating after one cut in time, ranked among all movies"),
     "cold": ("ndcg@10", "movies that no model has seen in training, ranked among one another"),
     "rating": ("rmse", "ratings held out at random, predicted in stars"),
-    "last-one": (
-        "ndcg@10",
-        "each user's last positive rating: for comparison with papers, never for a claim",
-    ),
+    "last-one": ("ndcg@10", "each user's last positive rating: for comparison with papers, never for a claim"),
 }
 """Protocol → the metric that sorts its table, and what it asks."""
 
-LOWER_IS_BETTER = ("rmse", "mae")
-PROVENANCE = ["seeds", "tuned", "command", "versions", "date"]
+_LOWER_IS_BETTER = ("rmse", "mae")
+_PROVENANCE = ["seeds", "tuned", "command", "versions", "date"]
 
 
 def record(
@@ -55,7 +50,7 @@ def record(
     command: str,
     tuned: str = "not tuned",
 ) -> None:
-    """Keep the result of a run; it replaces an earlier row of the same model as a whole.
+    """Keeps the result of a run; it replaces an earlier row of the same model as a whole.
 
     Args:
         protocol: One of ``PROTOCOLS``.
@@ -67,15 +62,6 @@ def record(
 
     Raises:
         ValueError: If the protocol is unknown, its first metric is missing, or a value is not a number.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     os.environ["RECFUSE_LEADERBOARD"] = folder
-        ...     record("warm", "Example", {"ndcg@10": (0.5, 0.4, 0.6)}, seeds=0, command="doctest")
-        ...     rows = table("warm")
-        ...     del os.environ["RECFUSE_LEADERBOARD"]
-        >>> rows.loc["Example", "ndcg@10"], rows.loc["Example", "ndcg@10_low"]
-        (np.float64(0.5), np.float64(0.4))
     """
     main_metric = _main_metric(protocol)
     if main_metric not in metrics:
@@ -90,26 +76,26 @@ def record(
         "versions": _versions(),
         "date": datetime.date.today().isoformat(),
     }
-    folder = own_folder() / protocol
+    # One file a row: two notebooks that run at the same time never touch the same file.
+    slug = re.sub(r"\W+", "-", model.lower()).strip("-")
+    path = _own_folder() / protocol / f"{slug}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # One file a row: two notebooks that run at the same time never touch the same file.
-        store.write(folder / f"{_slug(model)}.json", json.dumps(row, indent=1, ensure_ascii=False))
-    except OSError as error:  # a lesson goes on without its row
-        print(f"{model} is not recorded: {folder} cannot be written ({error.strerror}); name another folder with")
+        store.write(path, json.dumps(row, indent=1, ensure_ascii=False))
+    except OSError as error:  # a lesson continues without its row
+        print(f"{model} is not recorded: {path.parent} cannot be written ({error.strerror}); name another folder with")
         print("RECFUSE_LEADERBOARD to keep your rows")
 
 
 def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
-    """The table of a protocol, best first: the course's rows, and over them those of this machine.
+    """Returns the table of a protocol, best first: the course's rows, and over them those of this machine.
 
     Args:
         protocol: One of ``PROTOCOLS``.
         provenance: Also show seeds, tuning, command, versions and date.
 
     Returns:
-        One row a model, indexed by its name; for a metric ``m`` the columns ``m`` and, where there is
-        an interval, ``m_low`` and ``m_high``; ``run`` says whether the row is the course's or yours.
+        One row a model, indexed by its name; for a metric ``m`` the columns ``m`` and, where there is an interval,
+        ``m_low`` and ``m_high``; ``run`` says whether the row is the course's or yours.
 
     Raises:
         ValueError: If the protocol is unknown.
@@ -120,38 +106,22 @@ def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame(columns=[main_metric, "run"], index=pd.Index([], name="model"))
     rows = rows.drop_duplicates("model", keep="last").set_index("model")
-    rows = rows.sort_values([main_metric], ascending=main_metric in LOWER_IS_BETTER, kind="stable")
-    behind = [*PROVENANCE, "run"] if provenance else ["run"]
-    return rows[[name for name in rows.columns if name not in (*PROVENANCE, "run")] + behind]
-
-
-def own_folder() -> Path:
-    """Where the rows of this machine's runs are kept."""
-    if "RECFUSE_LEADERBOARD" in os.environ:
-        return Path(os.environ["RECFUSE_LEADERBOARD"])
-    from recfuse_lib.pretrained import cache_dir
-
-    return cache_dir() / "leaderboard"
+    rows = rows.sort_values([main_metric], ascending=main_metric in _LOWER_IS_BETTER, kind="stable")
+    behind = [*_PROVENANCE, "run"] if provenance else ["run"]
+    return rows[[name for name in rows.columns if name not in (*_PROVENANCE, "run")] + behind]
 
 
 def accept() -> list[str]:
-    """Take this machine's rows over into the committed tables; return the protocols that changed."""
-    changed = []
-    for protocol in PROTOCOLS:
-        if len(_own(protocol)):
-            COMMITTED.mkdir(parents=True, exist_ok=True)
-            rows = table(protocol, provenance=True).drop(columns="run")
-            store.write(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
-            changed.append(protocol)
+    """Takes this machine's rows over into the committed tables; returns the protocols that changed."""
+    changed = [protocol for protocol in PROTOCOLS if len(_own(protocol))]
+    for protocol in changed:
+        rows = table(protocol, provenance=True).drop(columns="run")
+        store.write(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
     return changed
 
 
 def render(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The leaderboard as Markdown.
-
-    Args:
-        tables: Protocol → its table with provenance.
-    """
+    """Renders the leaderboard as Markdown, from protocol → its table with provenance."""
     lines = [
         "# Leaderboard",
         "",
@@ -161,25 +131,23 @@ def render(tables: Mapping[str, pd.DataFrame]) -> str:
     for protocol, rows in tables.items():
         if rows.empty:
             continue
-        metrics = [
-            name for name in rows.columns if not name.endswith(("_low", "_high")) and name not in (*PROVENANCE, "run")
-        ]
+        hidden = (*_PROVENANCE, "run")
+        metrics = [name for name in rows.columns if not name.endswith(("_low", "_high")) and name not in hidden]
         heads = ["model", *metrics, "seeds", "tuned", "from"]
         lines += ["", f"## `{protocol}`", "", f"Asks: {PROTOCOLS[protocol][1]}.", ""]
         lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         for model, row in rows.iterrows():
-            shown = [_shown(row, name) for name in metrics]
-            cells = [
-                str(model),
-                *shown,
-                str(row["seeds"]),
-                str(row["tuned"]),
-                f"`{row['command']}`, {row['date']}",
-            ]
+            origin = f"`{row['command']}`, {row['date']}"
+            cells = [str(model), *(_cell(row, name) for name in metrics), str(row["seeds"]), str(row["tuned"]), origin]
             lines.append("| " + " | ".join(cells) + " |")
-        versions = sorted({str(versions) for versions in rows["versions"]})
-        lines += ["", f"Versions: {'; '.join(versions)}."]
+        lines += ["", f"Versions: {'; '.join(sorted({str(versions) for versions in rows['versions']}))}."]
     return "\n".join(lines) + "\n"
+
+
+def committed_tables() -> dict[str, pd.DataFrame]:
+    """Returns protocol → the rows that the course publishes, best first."""
+    tables = {protocol: _committed(protocol) for protocol in PROTOCOLS}
+    return {protocol: rows.set_index("model") for protocol, rows in tables.items() if len(rows)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -187,21 +155,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.teaching.leaderboard", description=main.__doc__)
     parser.add_argument("--accept", action="store_true", help="first take over the rows of the last make course")
     if parser.parse_args(arguments).accept:
-        os.environ.setdefault("RECFUSE_LEADERBOARD", str(LAST_COURSE))
-        print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {own_folder()}"))
+        os.environ.setdefault("RECFUSE_LEADERBOARD", str(REPOSITORY / "build" / "course" / "leaderboard"))
+        print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {_own_folder()}"))
     store.write(PAGE, render(committed_tables()))
     print(f"written: {PAGE.relative_to(REPOSITORY)}")
     return 0
-
-
-def committed_tables() -> dict[str, pd.DataFrame]:
-    """Protocol → the rows that the course publishes, best first."""
-    tables = {}
-    for protocol in PROTOCOLS:
-        rows = _committed(protocol)
-        if len(rows):
-            tables[protocol] = rows.set_index("model")
-    return tables
 
 
 def _committed(protocol: str) -> pd.DataFrame:
@@ -210,8 +168,12 @@ def _committed(protocol: str) -> pd.DataFrame:
 
 
 def _own(protocol: str) -> pd.DataFrame:
-    files = sorted((own_folder() / protocol).glob("*.json"))
+    files = sorted((_own_folder() / protocol).glob("*.json"))
     return pd.DataFrame([json.loads(path.read_text(encoding="utf-8")) for path in files])
+
+
+def _own_folder() -> Path:
+    return Path(os.environ.get("RECFUSE_LEADERBOARD") or store.cache_dir() / "leaderboard")
 
 
 def _main_metric(protocol: str) -> str:
@@ -229,7 +191,7 @@ def _columns(name: str, value: Any) -> dict[str, float]:
     return dict(zip([name, f"{name}_low", f"{name}_high"], numbers, strict=False))
 
 
-def _shown(row: "pd.Series[Any]", name: str) -> str:
+def _cell(row: "pd.Series[Any]", name: str) -> str:
     if pd.isna(row[name]):
         return ""
     value = f"{row[name]:.3f}"
@@ -238,13 +200,8 @@ def _shown(row: "pd.Series[Any]", name: str) -> str:
 
 
 def _versions() -> str:
-    names = ("tensorflow", "keras", "numpy", "scipy")
-    packages = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy", "scipy")]
     return ", ".join([f"recfuse_lib {__version__}", f"Python {platform.python_version()}", *packages])
-
-
-def _slug(model: str) -> str:
-    return re.sub(r"\W+", "-", model.lower()).strip("-")
 
 
 if __name__ == "__main__":
