@@ -75,22 +75,21 @@ def test_swapping_the_models_turns_the_sign() -> None:
     assert (forth.mean, forth.low, forth.high) == pytest.approx((-back.mean, -back.high, -back.low))
 
 
-def test_a_seed_gives_the_same_interval_again_whatever_the_names_of_the_groups() -> None:
+def test_the_names_of_the_groups_do_not_matter() -> None:
     values = np.random.default_rng(2).random(60)
     people = np.arange(60) // 3
     names = np.array([f"person {person:02d}" for person in people])
-    assert bootstrap(values, people, seed=3) == bootstrap(values, names, seed=3)
-    assert bootstrap(values, people, seed=3) != bootstrap(values, people, seed=4)
+    assert bootstrap(values, people) == bootstrap(values, names)
 
 
-def test_replicates_are_the_multinomials_of_the_seed() -> None:
+def test_replicates_are_the_multinomials_of_seed_0() -> None:
     generator = np.random.default_rng(5)
     values, people = generator.normal(size=900), generator.integers(0, 300, 900)
     _, person = np.unique(people, return_inverse=True)
     total, count = np.bincount(person, values), np.bincount(person)
-    draws = np.random.default_rng(7).multinomial(len(count), np.full(len(count), 1 / len(count)), size=2_345)
+    draws = np.random.default_rng(0).multinomial(len(count), np.full(len(count), 1 / len(count)), size=2_345)
     low, high = np.quantile((draws * total).sum(1) / (draws * count).sum(1), [0.025, 0.975])
-    interval = bootstrap(values, people, samples=2_345, seed=7)
+    interval = bootstrap(values, people, samples=2_345)
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-12)
 
 

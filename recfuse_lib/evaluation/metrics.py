@@ -28,7 +28,8 @@ class Ranking:
 
     Attributes:
         k: The cut-off K.
-        per_query: One row a query: `user`, `ndcg`, `recall`, `mrr`, each at K.
+        per_query: One row a query: `user` and, each at K, `ndcg` (see `ndcg_at_k`), `recall` (the share of its relevant
+            items that are recommended) and `mrr` (1 / the position of the first of them, 0 when there is none).
         coverage: Share of the candidates that were recommended to somebody.
         items: The recommended item codes, best first, -1 where there were fewer than K candidates, (Q, K).
     """
@@ -39,13 +40,13 @@ class Ranking:
     items: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of each metric over the queries, and the coverage."""
+        """Returns the mean of each metric over the queries, and the coverage."""
         means = {f"{name}@{self.k}": float(self.per_query[name].mean()) for name in ("ndcg", "recall", "mrr")}
         return {**means, f"coverage@{self.k}": self.coverage}
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Find the K best items of each row, best first; of equal scores the lower item code wins.
+    """Finds the K best items of each row, best first; of equal scores the lower item code wins.
 
     Args:
         scores: (Q, n_items); `-inf` marks an item that may not be recommended.
@@ -68,14 +69,14 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     best = np.full((len(scores), k), -1, "int32")
     threshold = np.partition(scores, -min(k, scores.shape[1]), axis=1)[:, -min(k, scores.shape[1])]
     for row, (values, least) in enumerate(zip(scores, threshold, strict=True)):
-        found = np.flatnonzero((values >= least) & (values > -np.inf))
-        found = found[np.argsort(-values[found], kind="stable")][:k]
-        best[row, : len(found)] = found
+        items = np.flatnonzero((values >= least) & (values > -np.inf))
+        items = items[np.argsort(-values[items], kind="stable")][:k]
+        best[row, : len(items)] = items
     return best
 
 
-def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Compute the share of a query's n relevant items that are among the K recommended: Σ_k hit_k / n.
+def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
+    """Computes the normalised discounted cumulative gain, Σ_k hit_k / log₂(k + 1) over the best possible sum.
 
     Args:
         hits: Whether each recommended item is relevant, best first, (Q, K).
@@ -83,18 +84,6 @@ def recall_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
     Returns:
         (Q,), each in 0–1.
-
-    Example:
-        >>> recall_at_k(np.array([[True, False, True]]), np.array([4]))
-        array([0.5])
-    """
-    return np.asarray(hits.sum(1) / n_relevant)
-
-
-def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Compute the normalised discounted cumulative gain, Σ_k hit_k / log₂(k + 1) over the best possible sum.
-
-    Args and returns are those of `recall_at_k`.
 
     Example:
         >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
@@ -109,18 +98,8 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     return np.asarray(hits @ discount / ideal)
 
 
-def mrr_at_k(hits: np.ndarray) -> np.ndarray:
-    """Compute the reciprocal rank of the first relevant item among the K recommended, 0 when there is none, (Q,).
-
-    Example:
-        >>> mrr_at_k(np.array([[False, True], [False, False]]))
-        array([0.5, 0. ])
-    """
-    return np.asarray(hits.any(1) / (hits.argmax(1) + 1))
-
-
 def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
-    """Rank the whole catalogue for every query of a fold, with the history masked.
+    """Ranks the whole catalogue for every query of a fold, with the history masked.
 
     Args:
         scorer: A fitted recommender, or anything with its `score`.
@@ -149,8 +128,8 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
         {
             "user": fold.queries.user,
             "ndcg": ndcg_at_k(hits, n_relevant),
-            "recall": recall_at_k(hits, n_relevant),
-            "mrr": mrr_at_k(hits),
+            "recall": hits.sum(1) / n_relevant,
+            "mrr": hits.any(1) / (hits.argmax(1) + 1),
         }
     )
     n_recommended = len(np.unique(recommended[recommended >= 0]))
@@ -158,7 +137,7 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
 
 
 def rmse(ratings: np.ndarray, predictions: np.ndarray) -> float:
-    """Compute the root mean squared error, in stars.
+    """Computes the root mean squared error, in stars.
 
     Example:
         >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))

@@ -40,16 +40,15 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0) -> Interval:
-    """Compute a 95 % percentile interval for the mean of `values`, resampling whole groups.
+def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> Interval:
+    """Computes a 95 % percentile interval for the mean of `values`, resampling whole groups.
 
     Queries of one person are not independent, so people are resampled, not queries.
 
     Args:
         values: One number a query, (Q,).
         groups: Who each query belongs to, (Q,).
-        samples: Bootstrap replicates.
-        seed: Of the resampling.
+        samples: Bootstrap replicates; the same for every comparison of as many groups.
 
     Raises:
         ValueError: There are no values, or as many groups as values are not given.
@@ -69,15 +68,13 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000, see
     _, group = np.unique(groups, return_inverse=True)
     sums = np.stack([np.bincount(group, values), np.bincount(group)], axis=1)
     draws = _kept_draws if len(sums) * samples <= _KEPT else _draws
-    total, count = np.concatenate([_products(batch, sums) for batch in draws(len(sums), samples, seed)]).T
+    total, count = np.concatenate([_products(batch, sums) for batch in draws(len(sums), samples)]).T
     low, high = np.quantile(total / count, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def paired_bootstrap(
-    a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000, seed: int = 0
-) -> Interval:
-    """Compute a 95 % interval for the mean of `a - b`, for two models that answered the same queries.
+def paired_bootstrap(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> Interval:
+    """Computes a 95 % interval for the mean of `a - b`, for two models that answered the same queries.
 
     The arguments are those of `bootstrap`.
 
@@ -90,11 +87,11 @@ def paired_bootstrap(
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} and {len(b)} queries; a paired comparison needs the same queries in the same order")
-    return bootstrap(np.asarray(a, "float64") - np.asarray(b, "float64"), groups, samples, seed)
+    return bootstrap(np.asarray(a, "float64") - np.asarray(b, "float64"), groups, samples)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Correct p-values for having made m comparisons: at most one *family* of them in 20 gives a false alarm.
+    """Corrects p-values for having made m comparisons: at most one *family* of them in 20 gives a false alarm.
 
         p̃_(k) = max_{j ≤ k} min(1, (m − j + 1) p_(j)),  p in ascending order
 
@@ -129,9 +126,9 @@ def _products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return product
 
 
-def _draws(groups: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each group is drawn in each replicate, uint8 (_BATCH, groups) at a time."""
-    generator = np.random.default_rng(seed)
+def _draws(groups: int, samples: int) -> Iterator[np.ndarray]:
+    """Draws how often each group is in each replicate, uint8 (_BATCH, groups) at a time."""
+    generator = np.random.default_rng(0)
     for start in range(0, samples, _BATCH):
         drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(_BATCH, samples - start))
         # A group is drawn once on average; with more than 255 groups none is ever drawn 256 times.
@@ -139,6 +136,6 @@ def _draws(groups: int, samples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 @functools.lru_cache(maxsize=8)
-def _kept_draws(groups: int, samples: int, seed: int) -> tuple[np.ndarray, ...]:
+def _kept_draws(groups: int, samples: int) -> tuple[np.ndarray, ...]:
     """All of `_draws`. They are the same for every comparison of as many people, and cost far more than their use."""
-    return tuple(_draws(groups, samples, seed))
+    return tuple(_draws(groups, samples))
