@@ -10,7 +10,6 @@ its row goes to the leaderboard. After a change of code, delete build/deep_tower
 """
 
 import argparse
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.splits import Fold
 from recfuse_lib.data.weighting import Weighting
@@ -30,34 +30,46 @@ from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
-from recfuse_lib.models.sequential import SequentialModel
+from recfuse_lib.models.sequential import SequentialModel, SequentialNetwork
 from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import leaderboard
+
+lesson = definitions("05_deep_tower")
 
 RUNS = tables.REPOSITORY / "build" / "deep_tower"
 COMMAND = "python benchmarks/deep_tower.py"
 SEEDS = (0, 1, 2)
-MODEL = {"dimension": 48, "history_length": 64, "negatives": "sampled"}
-PASSES = {"epochs": 4, "learning_rate": 0.01}
+MODEL = {"dimension": 48, "history_length": 64, "negatives": 1_024}
+TRAINING = {"epochs": 4, "learning_rate": 0.01}
 CHANGES: dict[str, dict[str, Any]] = {
     "sampled": {},
-    "full softmax": {"negatives": "full"},
-    "sampled, without logQ": {"corrected": False},
-    "in-batch": {"negatives": "in_batch"},
-    "one negative": {"negatives": "one"},
+    "full softmax": {"negatives": 0},
+    "sampled, without logQ": {},
+    "in-batch": {},
+    "one negative": {},
     "without the causal mask": {},
     "without order": {},
-    "without ratings": {"rating_aware": False},
-    "without times": {"time_aware": False},
+    "without ratings": {},
+    "without times": {},
     "ids only": {},
     "text": {},
     "text of another film": {},
     "text + attributes, linear": {"crosses": 0},
 }
+NETWORKS = {
+    "sampled, without logQ": lesson.WithoutLogQ,
+    "in-batch": lesson.InBatch,
+    "one negative": lesson.OneNegative,
+    "without the causal mask": lesson.WithoutMask,
+    "without ratings": lesson.WithoutRatings,
+    "without times": lesson.WithoutTimes,
+}
+"""What is trained; `SequentialNetwork` where there is no entry."""
+
 ASKED = {"asked: shuffled": 2**40, "asked: shuffled within days": 86_400}
 """Questions to the model "sampled" whose events change places within so many seconds."""
-TESTED = {"dimension": 48, "history_length": 64, "negatives": "full"}
-TESTED_PASSES = {"epochs": 6, "learning_rate": 0.01}
+TESTED = {"dimension": 48, "history_length": 64, "negatives": 0}
+TESTED_TRAINING = {"epochs": 6, "learning_rate": 0.01}
 CLOSED_FORM = {"EASE": Weighting(), "EASE + recency": Weighting(0.3, 10, 0.0)}
 MINUS = {
     "full softmax": ["sampled, without logQ", "in-batch", "one negative", "sampled"],
@@ -70,6 +82,7 @@ MINUS = {
 
 DATA = ("movielens",)
 CODE = (
+    "notebooks/05_deep_tower.ipynb",
     "recfuse_lib/models/sequential.py",
     "recfuse_lib/models/losses.py",
     "recfuse_lib/models/transformer.py",
@@ -81,7 +94,7 @@ CODE = (
     "recfuse_lib/evaluation/metrics.py",
     "recfuse_lib/evaluation/significance.py",
 )
-SETTINGS = {"seeds": list(SEEDS), "model": MODEL, "passes": PASSES, "variants": CHANGES}
+SETTINGS = {"seeds": list(SEEDS), "model": MODEL, "training": TRAINING, "variants": CHANGES}
 VARIANTS = tables.Table(
     "lessons/05_variants.csv", COMMAND, SETTINGS, DATA, CODE, ("variant", "seed"), {"ndcg": 0.015, "coverage": 0.02}
 )
@@ -91,7 +104,7 @@ DIFFERENCES = tables.Table(
 TEST = tables.Table(
     "lessons/05_test.csv",
     COMMAND,
-    {"seeds": list(SEEDS), "model": TESTED, "passes": TESTED_PASSES},
+    {"seeds": list(SEEDS), "model": TESTED, "training": TESTED_TRAINING},
     DATA,
     (*CODE, "recfuse_lib/models/ease.py", "recfuse_lib/data/weighting.py"),
     ("model",),
@@ -118,37 +131,11 @@ def encodings(part: str) -> ItemEncodings:
     return ItemEncodings.of({"text": texts, "attributes": attributes}, {"attributes": present}).centred(seen)
 
 
-def shuffled(queries: Any, unit: int, seed: int) -> Any:
-    """The same questions; events change places at random within a history and, of it, within a unit of seconds."""
-    owner = np.repeat(np.arange(len(queries)), queries.lengths)
-    order = np.lexsort([np.random.default_rng(seed).random(len(owner)), queries.timestamp // unit, owner])
-    return dataclasses.replace(queries, item=queries.item[order], rating=queries.rating[order])
-
-
 def shuffled_history(history: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every person's time stamps, given to their events at random."""
     places = history.assign(draw=np.random.default_rng(seed).random(len(history))).sort_values(["user", "draw"])
     in_time = history.sort_values(["user", "timestamp"])
     return places.assign(timestamp=in_time["timestamp"].to_numpy()).drop(columns="draw")
-
-
-@dataclasses.dataclass
-class Asked:
-    """A model whose questions are shuffled before it hears them."""
-
-    model: SequentialModel
-    unit: int
-    seed: int
-
-    def score(self, queries: Any) -> np.ndarray:
-        return self.model.score(shuffled(queries, self.unit, self.seed))
-
-
-def without_mask(model: SequentialModel) -> None:
-    """Lets every place see all places that exist."""
-    every = np.ones((MODEL["history_length"],) * 2, bool)
-    for block in model.transformer.blocks:
-        block.attention.visible = lambda exists: keras.ops.logical_or(every, exists[:, None, :])
 
 
 def features(variant: str, seed: int) -> ItemEncodings:
@@ -181,16 +168,14 @@ def train(variant: str, seed: int) -> dict[str, Scores]:
     fold, known = world()[1].validation, features(variant, seed)
     history = shuffled_history(fold.history, seed) if variant == "without order" else fold.history
     keras.utils.set_random_seed(seed)
-    model = SequentialModel(fold.n_items, known.widths, **{**MODEL, **CHANGES[variant]})
-    if variant == "without the causal mask":
-        without_mask(model)
+    model = SequentialModel(NETWORKS.get(variant, SequentialNetwork), **{**MODEL, **CHANGES[variant]})
     begun = time.process_time()
-    model.learn(history, known, verbose=0, **PASSES)
+    model.fit(history, known, **TRAINING)
     seconds = time.process_time() - begun
-    scorer = Asked(model, ASKED["asked: shuffled"], seed) if variant == "without order" else model
+    scorer = lesson.Asked(model, ASKED["asked: shuffled"], seed) if variant == "without order" else model
     scores = {variant: judged(scorer, fold, seconds)}
     if variant == "sampled":
-        scores |= {name: judged(Asked(model, unit, seed), fold, 0.0) for name, unit in ASKED.items()}
+        scores |= {name: judged(lesson.Asked(model, unit, seed), fold, 0.0) for name, unit in ASKED.items()}
     return scores
 
 
@@ -198,9 +183,9 @@ def train_for_test(seed: int) -> dict[str, Scores]:
     """The deep model as it was chosen, on the test."""
     fold, known = world()[1].test, encodings("test")
     keras.utils.set_random_seed(seed)
-    model = SequentialModel(fold.n_items, known.widths, **TESTED)
+    model = SequentialModel(**TESTED)
     begun = time.process_time()
-    model.learn(fold.history, known, verbose=0, **TESTED_PASSES)
+    model.fit(fold.history, known, **TESTED_TRAINING)
     return {"test": judged(model, fold, time.process_time() - begun)}
 
 

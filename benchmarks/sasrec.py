@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from course.lessons import definitions
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.models import memory
-from recfuse_lib.models.losses import full_softmax, one_negative
+from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.losses import full_softmax
 from recfuse_lib.training.pipelines import untuned
+
+one_negative = definitions("05_deep_tower").one_negative
 
 LOSSES = ("one", "full")
 """`one` negative with binary cross-entropy (2018), or the `full` softmax (2023)."""
@@ -23,7 +27,7 @@ QUERIES = 256
 """Queries that are scored at once."""
 
 
-class SASRec:
+class SASRec(Recommender):
     """Self-attentive sequential recommendation from ids alone.
 
         x_t = E[i_t] √D + P[t],   p_t = the transformer's answer at place t,   s(u, i) = p_tᵀ E[i]
@@ -111,8 +115,8 @@ class SASRec:
             way_out = "take smaller batches, or loss='one', which draws one other item instead of scoring all"
             memory.check(needed, f"SASRec, scoring {items.n_items:,} items at each step", way_out)
         self.model = _Network(items.n_items, self.loss, **self.network)
-        steps = -(-len(rows) // self.batch_size)
-        size = -(-len(rows) // steps)
+        steps = -(-len(rows["history"]) // self.batch_size)
+        size = -(-len(rows["history"]) // steps)
         inputs = {name: np.resize(values, (steps * size, self.length)) for name, values in inputs.items()}
         # Not with XLA: on a CPU it draws the random numbers of dropout, of which there are many here, far more slowly.
         self.model.compile(keras.optimizers.Adam(self.learning_rate, beta_2=0.98), jit_compile=False)
@@ -120,8 +124,7 @@ class SASRec:
             self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0, callbacks=callbacks)
         return self
 
-    def score(self, queries: Queries) -> np.ndarray:
-        """Scores of all items, float32 (Q, n_items); an empty history is answered as well."""
+    def _score(self, queries: Queries) -> np.ndarray:
         queries = _liked(queries) if self.positives_only else queries
         scores = [np.zeros((0, queries.n_items), "float32")]
         for start in range(0, len(queries), QUERIES):

@@ -1,4 +1,4 @@
-"""The deep tower never looks ahead, reads order, ratings and times, and is what it says it is."""
+"""The sequential model never looks ahead, reads order, ratings and times, and is what it says it is."""
 
 import keras
 import numpy as np
@@ -10,21 +10,22 @@ from hypothesis import strategies as st
 from keras import ops
 from sasrec import SASRec
 
+from course.lessons import definitions
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import Queries, in_order
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.popularity import Popularity
-from recfuse_lib.models.sequential import SequentialModel
+from recfuse_lib.models.sequential import SequentialModel, SequentialNetwork
 from recfuse_lib.models.transformer import (
     TIME_BUCKETS,
     AttributeCrosses,
     CausalAttention,
     HistoryTransformer,
-    looks_ahead,
     time_bucket,
 )
 
+lesson = definitions("05_deep_tower")
 N_ITEMS = 12
 EVENT = st.tuples(st.integers(0, 4), st.integers(0, N_ITEMS - 1), st.sampled_from([0.5, 3.0, 5.0]), st.integers(0, 9))
 HISTORIES = st.lists(EVENT, min_size=1, max_size=30, unique_by=lambda event: event[:2]).map(
@@ -155,13 +156,13 @@ def test_biases_raise_the_weight_of_their_step_and_span() -> None:
 
 def test_no_place_sees_what_comes_after_it() -> None:
     transformer = started(HistoryTransformer(dimension=8, length=10, blocks=2))
-    assert not any(looks_ahead(transformer, seed) for seed in range(3))
+    assert not any(lesson.looks_ahead(transformer, seed) for seed in range(3))
 
 
 def test_a_planted_leak_is_found() -> None:
     transformer = started(HistoryTransformer(dimension=8, length=10, blocks=2))
     transformer.blocks[1].attention.visible = lambda exists: ops.broadcast_to(exists[:, None, :], (2, 10, 10))
-    assert looks_ahead(transformer)
+    assert lesson.looks_ahead(transformer)
 
 
 def test_padding_changes_nothing() -> None:
@@ -175,21 +176,21 @@ def test_padding_changes_nothing() -> None:
     np.testing.assert_allclose(found[0, 3:], found[1, 3:], atol=1e-5)
 
 
-@pytest.mark.parametrize("aware", ["rating", "time"])
-def test_unaware_means_blind(aware: str) -> None:
-    generator = np.random.default_rng(0)
-    vectors = generator.normal(size=(1, 5, 4)).astype("float32")
-    rating = {"a": np.full((1, 5), 5.0), "b": np.array([[1.0, 5, 2, 4, 3]])}
-    seconds = {"a": np.arange(5)[None] * 10, "b": np.array([[0, 9, 10**4, 10**6, 10**8]])}
+@pytest.mark.parametrize("blind", ["history_rating", "history_time"])
+def test_without_ratings_or_times_means_blind(blind: str) -> None:
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    inputs = {"history": np.arange(5)[None], "history_rating": np.full((1, 5), 5.0), "history_time": np.arange(5)[None]}
+    others = {"history_rating": np.array([[1.0, 5, 2, 4, 3]]), "history_time": np.array([[0, 9, 10**4, 10**6, 10**8]])}
 
-    def differs(**options: bool) -> bool:
-        transformer = started(HistoryTransformer(dimension=4, length=5, **options))
-        first = (rating["a"], seconds["a"])
-        second = (rating["b"], seconds["a"]) if aware == "rating" else (rating["a"], seconds["b"])
-        one, other = (ops.convert_to_numpy(transformer(vectors, *pair)) for pair in (first, second))
+    def differs(network: type[SequentialNetwork]) -> bool:
+        made = network(20, {"text": 3}, dimension=4, history_length=5)
+        started(made.transformer)
+        one, other = (ops.convert_to_numpy(made.interests(given, vectors)) for given in (inputs, changed))
         return not np.allclose(one, other, atol=1e-5)
 
-    assert differs() and not differs(**{f"{aware}_aware": False})
+    changed = {**inputs, blind: others[blind]}
+    assert differs(SequentialNetwork)
+    assert not differs({"history_rating": lesson.WithoutRatings, "history_time": lesson.WithoutTimes}[blind])
 
 
 def test_crosses_agree_with_the_formula() -> None:
@@ -236,10 +237,8 @@ def trained_on(
     walk: pd.DataFrame, encodings: ItemEncodings, epochs: int = 30, batch_size: int = 32, **options
 ) -> SequentialModel:
     keras.utils.set_random_seed(0)
-    settings_of = {"dimension": 16, "history_length": 8, "horizon": 1, "dropout": 0.0, "drawn": 10, **options}
-    model = SequentialModel(20, encodings.widths, **settings_of)
-    model.learn(walk, encodings, epochs=epochs, batch_size=batch_size, learning_rate=0.02, verbose=0)
-    return model
+    model = SequentialModel(**{"dimension": 16, "history_length": 8, "horizon": 1, "dropout": 0.0, **options})
+    return model.fit(walk, encodings, epochs=epochs, batch_size=batch_size, learning_rate=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -264,16 +263,20 @@ def test_it_learns_what_only_order_tells(trained: SequentialModel, walk: pd.Data
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("negatives", ["sampled", "in_batch", "one"])
-def test_every_loss_learns_the_walk(negatives: str, walk: pd.DataFrame, encodings: ItemEncodings) -> None:
-    assert share_right(trained_on(walk, encodings, negatives=negatives), walk) > 0.7
+@pytest.mark.parametrize("network", [SequentialNetwork, lesson.InBatch, lesson.OneNegative])
+def test_every_loss_learns_the_walk(
+    network: type[SequentialNetwork], walk: pd.DataFrame, encodings: ItemEncodings
+) -> None:
+    assert share_right(trained_on(walk, encodings, network=network, negatives=10), walk) > 0.7
 
 
-def test_saved_and_loaded_it_scores_the_same(trained: SequentialModel, walk: pd.DataFrame, tmp_path) -> None:
-    trained.save(tmp_path / "deep.keras")
+def test_items_are_enough_to_fit_it(walk: pd.DataFrame, encodings: ItemEncodings) -> None:
+    known = np.unique(walk["item"])
+    items = Items.unnamed(20).encoded(**encodings.matrices)
     queries = Queries.of(walk, np.arange(5), 20)
-    loaded = keras.saving.load_model(tmp_path / "deep.keras")
-    np.testing.assert_array_equal(loaded.score(queries), trained.score(queries))
+    with eagerly():
+        one, other = (trained_on(walk, given, epochs=1, batch_size=120) for given in (items, encodings.centred(known)))
+    np.testing.assert_array_equal(one.score(queries), other.score(queries))
 
 
 def test_one_seed_gives_one_model(walk: pd.DataFrame, encodings: ItemEncodings) -> None:
@@ -291,13 +294,11 @@ def test_any_history_is_answered(trained: SequentialModel) -> None:
 
 
 def test_what_cannot_be_learned_from_is_refused(walk: pd.DataFrame, encodings: ItemEncodings) -> None:
-    model = SequentialModel(20, encodings.widths, dimension=8, history_length=4)
+    model = SequentialModel(dimension=8, history_length=4)
     with pytest.raises(ValueError, match="could not be chosen"):
-        model.learn(walk, encodings, available=np.arange(20) != 3)
+        model.fit(walk, encodings, available=np.arange(20) != 3)
     with pytest.raises(ValueError, match="nothing to learn"):
-        model.learn(walk.assign(rating=2.0), encodings)
-    with pytest.raises(ValueError, match="takes 20 items"):
-        model.learn(walk, encodings.only("text"))
+        model.fit(walk.assign(rating=2.0), encodings)
 
 
 @pytest.mark.parametrize("loss", ["one", "full"])

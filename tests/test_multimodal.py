@@ -1,6 +1,5 @@
 """The multimodal tower: gates over what is there, nothing from what is not, and no correction for the unseen."""
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -146,12 +145,3 @@ def test_what_does_not_fit_is_refused() -> None:
     for available in (np.ones(N_ITEMS), np.ones(N_ITEMS + 1, bool)):
         with pytest.raises(ValueError, match="available"):
             tower.set_available(available)
-
-
-def test_config_makes_the_same_kind_of_tower() -> None:
-    tower = tower_of(item_dropout=0.4, modality_dropout=0.3)
-    again = MultimodalTower.from_config(tower.get_config())
-    assert again.get_config() == tower.get_config() and again.widths == WIDTHS
-    assert isinstance(
-        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(tower)), MultimodalTower
-    )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sasrec import SASRec
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.sequential import SequentialModel
@@ -39,12 +40,14 @@ def test_only_within_and_also_after_an_error():
 
 def test_the_models_of_the_course_train_within_it(monkeypatch):
     seen = []
-    monkeypatch.setattr(keras.Model, "fit", lambda *arguments, **named: seen.append(autotuned()))
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda *arguments, **named: seen.append(autotuned()) or keras.callbacks.History()
+    )
     history = pd.DataFrame({"user": [0, 0, 1, 1], "item": [0, 1, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3, 4]})
     encodings = ItemEncodings.of({"text": np.eye(3)})
     JointModel(2, 3, encodings.widths, 4).learn(history, encodings, verbose=0)
-    SequentialModel(3, encodings.widths, 4, 4).learn(history, encodings, verbose=0)
-    SASRec(dimension=4, length=4, epochs=1).fit(history, 3)
+    SequentialModel(dimension=4, history_length=4).fit(history, encodings)
+    SASRec(dimension=4, length=4, epochs=1).fit(history, Items.unnamed(3))
     assert seen == [False, False, False]
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 from keras import ops
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 
 ENCODING_SCALE = 2.0
 """Adam's step does not depend on the scale of a gradient, so the scale of its input sets how fast W moves."""
 
 
-@keras.saving.register_keras_serializable(package="recfuse")
 class MultimodalTower(keras.layers.Layer):
     """Item vectors that are anchored in content and corrected by behaviour:
 
@@ -182,6 +183,22 @@ class MultimodalTower(keras.layers.Layer):
         # The largest power is 1, or nothing is present and all are 0.
         return powers / ops.maximum(ops.sum(powers, axis=1, keepdims=True), 1.0)
 
-    def get_config(self) -> dict[str, Any]:
-        own = ("n_items", "widths", "dimension", "item_dropout", "modality_dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+def encodings_of(
+    items: Items | ItemEncodings, history: pd.DataFrame, available: np.ndarray | None = None
+) -> tuple[ItemEncodings, np.ndarray]:
+    """Prepares what a model with a `MultimodalTower` reads of the items, and which of them could be chosen, bool (I,).
+
+    Raises:
+        ValueError: The history holds an item that was not available.
+    """
+    if isinstance(items, Items):
+        available = items.available if available is None else available
+        items = ItemEncodings.of(items.encodings).centred(np.unique(history["item"]))
+    available = np.ones(items.n_items, bool) if available is None else np.asarray(available)
+    chosen = history["item"].to_numpy()
+    if len(available) == items.n_items and not (there := available[chosen]).all():
+        raise ValueError(
+            f"item {chosen[~there][0]} is in the history, but `available` says that it could not be chosen"
+        )
+    return items, available

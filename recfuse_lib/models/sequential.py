@@ -1,4 +1,4 @@
-"""The deep model: a transformer over the history, over items that are anchored in content, trained to say what is next.
+"""The sequential model: a transformer over the history, over items that are anchored in content.
 
 Taught in notebook 05.
 """
@@ -6,61 +6,133 @@ Taught in notebook 05.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 import pandas as pd
 from keras import ops
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.models.item_tower import MultimodalTower
-from recfuse_lib.models.losses import Negatives
+from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.item_tower import MultimodalTower, encodings_of
+from recfuse_lib.models.losses import full_softmax, sampled_softmax
 from recfuse_lib.models.transformer import AttributeCrosses, HistoryTransformer
 from recfuse_lib.training.pipelines import untuned
 
 SCORED_SHARE = 2
-"""A row of L places is asked at its last L / 2, so that each of them has at least L / 2 places before it."""
+"""A row of L positions is asked at its last L / 2, so that each of them has at least L / 2 positions before it."""
 
 QUERIES = 256
 """Queries that are scored at once."""
 
 
-@keras.saving.register_keras_serializable(package="recfuse")
-class SequentialModel(keras.Model):
-    """What a person will like next, from the order, the ratings and the times of what they did.
+class SequentialNetwork(keras.Model):
+    """What `SequentialModel` trains; see there. A subclass may read other inputs or compute another loss."""
 
-        s(u, i) = p_uᵀ z_i + β_i,   p_u the transformer's answer at the last place        (5)
+    def __init__(
+        self,
+        n_items: int,
+        widths: Mapping[str, int],
+        dimension: int = 48,
+        history_length: int = 64,
+        crosses: int = 2,
+        horizon: int = 5,
+        negatives: int = 0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(name="sequential")
+        self.n_items, self.dimension, self.length = n_items, dimension, history_length
+        self.horizon, self.negatives = horizon, negatives
+        self.random = keras.random.SeedGenerator()
+        self.item_tower = MultimodalTower(n_items, widths, dimension)
+        self.crosses = None
+        if crosses and "attributes" in widths:
+            self.crosses = AttributeCrosses(widths["attributes"], dimension, crosses)
+        self.transformer = HistoryTransformer(dimension, history_length, dropout=dropout)
+        self.draws = keras.random.SeedGenerator()
+        self.popularity = self.add_weight(shape=(n_items,), initializer="zeros", name="popularity")
+        self.built = True
+
+    def set_counts(self, counts: np.ndarray) -> None:
+        """Takes over how often each item is a target, (I,): what negatives are drawn by, and where β begins."""
+        share = (counts + 1) / (np.sum(counts) + self.n_items)
+        self.share, self.cumulative = share.astype("float32"), np.cumsum(share).astype("float32")
+        available = np.asarray(ops.convert_to_numpy(self.item_tower.available))
+        self.popularity.assign(np.where(available > 0, np.log1p(counts), 0.0).astype("float32"))
+
+    def vectors(self, training: bool = False) -> Any:
+        """Computes z_i of every item, (I, D)."""
+        vectors = self.item_tower(training=training)
+        if self.crosses is not None:
+            position = self.item_tower.names.index("attributes")
+            vectors = vectors + self.crosses(self.item_tower.encodings[position])
+        return vectors
+
+    def interests(self, inputs: Mapping[str, Any], vectors: Any, training: bool = False) -> Any:
+        """Computes p at all positions of the histories, (B, L, D)."""
+        history = ops.take(vectors, inputs["history"], axis=0)
+        return self.transformer(history, inputs["history_rating"], inputs["history_time"], training=training)
+
+    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Computes the interests at all positions (B, L, D) and z_i of every item (I, D)."""
+        vectors = self.vectors(training)
+        return {"interests": self.interests(inputs, vectors, training), "vectors": vectors}
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Computes the mean loss over the positions after which something was liked, in nats."""
+        interests = ops.reshape(y_pred["interests"][:, -x["target"].shape[1] :], (-1, self.dimension))
+        liked = ops.cast(ops.reshape(x["target_rating"], (-1, self.horizon)) >= POSITIVE, "float32")
+        # Of the liked items ahead one is taken, each with the same probability.
+        draws = liked * keras.random.uniform(ops.shape(liked), minval=1e-6, seed=self.random)
+        chosen = ops.expand_dims(ops.argmax(draws, axis=1), 1)
+        target = ops.take_along_axis(ops.reshape(x["target"], (-1, self.horizon)), chosen, axis=1)[:, 0]
+        counted = ops.max(liked, axis=1)
+        losses = self.item_losses(interests, target, y_pred["vectors"], counted)
+        return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
+
+    def item_losses(self, interests: Any, target: Any, vectors: Any, counted: Any) -> Any:
+        """Computes ℓ of each position, (N,), in nats; of no meaning where `counted` (N,) is 0."""
+        if not self.negatives:
+            return full_softmax(interests, target, vectors, self.popularity, self.item_tower.available)
+        uniform = keras.random.uniform((self.negatives,), seed=self.draws)
+        drawn = ops.cast(ops.minimum(ops.searchsorted(self.cumulative, uniform), self.n_items - 1), "int32")
+        available = self.item_tower.available
+        return sampled_softmax(interests, target, drawn, vectors, self.popularity, self.log_q(), available)
+
+    def log_q(self) -> Any:
+        """Computes log Q of every item, (I,): Q is its share of the targets, each item counted once more."""
+        return ops.log(ops.convert_to_tensor(self.share))
+
+
+class SequentialModel(Recommender):
+    """Says what a person will like next from the order, the ratings and the times of what they did.
+
+        s(u, i) = p_uᵀ z_i + β_i,   p_u the transformer's answer at the last position        (5)
         z_i = Σ_d √n_i g_i^d W_d e_i^d + c_i δ_i + crosses(a_i)        (6)
 
-    z_i is a `MultimodalTower`, with attribute crosses where the dimension `attributes` is among the widths. Trained on
-    all places of the histories at once: at each, one of the next H items that the person liked is to be found among
-    negatives. Nothing is kept of a person but their history, so strangers are welcome.
+    z_i is a `MultimodalTower`, with attribute crosses where there is a dimension `attributes`. It is trained on all
+    positions of the histories at once: at each, one of the next H items that the person liked is to be found among all
+    items, or among drawn ones. Nothing is kept of a person but their history, so any history is answered.
 
     Args:
-        n_items: I.
-        widths: Dimension -> width of its encodings, as `ItemEncodings.widths`.
-        dimension: D.
-        history_length: L, how many events are read, even.
-        blocks: Of the transformer.
-        heads: Of its attention.
-        crosses: Layers of the attribute crosses; 0 for none.
-        horizon: H, how far ahead a liked item may lie, in events.
-        negatives: One of `recfuse_lib.models.losses.KINDS`.
-        drawn: How many items `sampled` negatives draw.
-        corrected: Whether log Q is subtracted.
-        dropout: See `HistoryTransformer`.
-        item_dropout: Share of the items whose δ is hidden at a training step, 0–1.
-        rating_aware: See `HistoryTransformer`.
-        time_aware: See `HistoryTransformer`.
+        network: What is trained.
+        **settings: Of `SequentialNetwork`: `dimension` D; `history_length` L, how many events are read, even;
+            `crosses`, layers of the attribute crosses; `horizon` H; `negatives`, how many items the sampled softmax
+            draws, 0 for the full softmax; `dropout`, see `HistoryTransformer`.
+
+    Attributes:
+        logs: What Keras logged in each epoch.
 
     Example:
-        >>> encodings = ItemEncodings.of({"text": np.eye(3, 4)})
-        >>> model = SequentialModel(n_items=3, widths=encodings.widths, dimension=8, history_length=4)
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3]})
-        >>> _ = model.learn(history, encodings, epochs=1, verbose=0)
+        >>> model = SequentialModel(dimension=8, history_length=4)
+        >>> _ = model.fit(history, ItemEncodings.of({"text": np.eye(3, 4)}), epochs=1)
         >>> model.score(Queries.of(history, np.array([0]), n_items=3)).shape
         (1, 3)
 
@@ -70,159 +142,62 @@ class SequentialModel(keras.Model):
         ahead).
     """
 
-    def __init__(
-        self,
-        n_items: int,
-        widths: Mapping[str, int],
-        dimension: int = 48,
-        history_length: int = 64,
-        blocks: int = 1,
-        heads: int = 2,
-        crosses: int = 2,
-        horizon: int = 5,
-        negatives: str = "full",
-        drawn: int = 1024,
-        corrected: bool = True,
-        dropout: float = 0.1,
-        item_dropout: float = 0.2,
-        rating_aware: bool = True,
-        time_aware: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.settings = {
-            "n_items": n_items,
-            "widths": dict(widths),
-            "dimension": dimension,
-            "history_length": history_length,
-            "blocks": blocks,
-            "heads": heads,
-            "crosses": crosses,
-            "horizon": horizon,
-            "negatives": negatives,
-            "drawn": drawn,
-            "corrected": corrected,
-            "dropout": dropout,
-            "item_dropout": item_dropout,
-            "rating_aware": rating_aware,
-            "time_aware": time_aware,
-        }
-        self.n_items, self.length, self.horizon = n_items, history_length, horizon
-        self.random = keras.random.SeedGenerator()
-        self.item_tower = MultimodalTower(n_items, widths, dimension, item_dropout, name="item_tower")
-        self.crosses = None
-        if crosses and "attributes" in widths:
-            self.crosses = AttributeCrosses(widths["attributes"], dimension, crosses, name="crosses")
-        self.transformer = HistoryTransformer(
-            dimension, history_length, blocks, heads, dropout, rating_aware, time_aware, name="transformer"
-        )
-        self.negatives = Negatives(n_items, negatives, drawn, corrected, name="negatives")
-        self.popularity = self.add_weight(shape=(n_items,), initializer="zeros", name="popularity")
-        self.built = True
+    def __init__(self, network: type[SequentialNetwork] = SequentialNetwork, **settings: Any) -> None:
+        self.network_class, self.settings = network, settings
 
-    def vectors(self, training: bool = False) -> Any:
-        """z_i of every item, (I, D)."""
-        vectors = self.item_tower(training=training)
-        if self.crosses is not None:
-            place = self.item_tower.names.index("attributes")
-            vectors = vectors + self.crosses(self.item_tower.encodings[place])
-        return vectors
-
-    def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """The interests at all places (B, L, D) and z_i of every item (I, D)."""
-        vectors = self.vectors(training)
-        history = ops.take(vectors, inputs["history"], axis=0)
-        interests = self.transformer(history, inputs["history_rating"], inputs["history_time"], training=training)
-        return {"interests": interests, "vectors": vectors}
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """The mean of the chosen loss over the places after which something was liked, in nats."""
-        dimension, scored = self.settings["dimension"], x["target"].shape[1]
-        interests = ops.reshape(y_pred["interests"][:, -scored:], (-1, dimension))
-        liked = ops.cast(ops.reshape(x["target_rating"], (-1, self.horizon)) >= POSITIVE, "float32")
-        # Of the liked items ahead one is taken, each with the same probability.
-        draws = liked * keras.random.uniform(ops.shape(liked), minval=1e-6, seed=self.random)
-        chosen = ops.expand_dims(ops.argmax(draws, axis=1), 1)
-        target = ops.take_along_axis(ops.reshape(x["target"], (-1, self.horizon)), chosen, axis=1)[:, 0]
-        counted = ops.max(liked, axis=1)
-        available = self.item_tower.available
-        losses = self.negatives(interests, target, y_pred["vectors"], self.popularity, available, counted)
-        return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
-
-    def learn(
+    def fit(
         self,
         history: pd.DataFrame,
-        encodings: ItemEncodings,
+        items: Items | ItemEncodings,
         available: np.ndarray | None = None,
         epochs: int = 6,
         batch_size: int = 64,
         learning_rate: float = 0.01,
-        verbose: int = 2,
         callbacks: list[keras.callbacks.Callback] | None = None,
-    ) -> keras.callbacks.History:
-        """Learns from a history with Adam, its rate falling to 0 along a cosine.
+    ) -> Self:
+        """Learns with Adam, its rate falling to 0 along a cosine.
 
         Args:
             history: Columns `user`, `item`, `rating`, `timestamp`.
-            encodings: Of the whole catalogue, centred on the items of the history.
+            items: The items, or their encodings, centred on those of the history.
             available: Which items could be chosen during the history, bool (I,); all by default. The others are never
                 negatives and get no correction δ: content alone speaks for them.
             epochs: Passes over the history.
             batch_size: Rows of L events a step, or a little fewer where that makes all batches of one size.
             learning_rate: Of Adam, at the beginning.
-            verbose: 0 is silent, 2 prints one line an epoch.
             callbacks: Keras callbacks.
 
         Raises:
-            ValueError: The encodings or `available` do not fit the model, or the history is empty, likes nothing, or
-                holds an item that was not available.
+            ValueError: `available` does not fit, or the history likes nothing or holds an item that was not available.
         """
-        available = np.ones(self.n_items, bool) if available is None else np.asarray(available)
-        self.item_tower.set_encodings(encodings)
-        self.item_tower.set_available(available)
-        item = history["item"].to_numpy()
-        if not available[item].all():
-            stranger = item[~available[item]][0]
-            raise ValueError(f"item {stranger} is in the history, but `available` says that it could not be chosen")
-        counts = np.bincount(item[history["rating"] >= POSITIVE], minlength=self.n_items)
-        if not counts.any():
+        encodings, available = encodings_of(items, history, available)
+        liked = history["item"][history["rating"] >= POSITIVE]
+        if liked.empty:
             raise ValueError(f"{len(history)} ratings, none of {POSITIVE:g} stars or more: there is nothing to learn")
-        self.negatives.set_counts(counts)
-        self.popularity.assign(np.where(available, np.log1p(counts), 0.0).astype("float32"))
-        inputs = sequences(history, self.length, max(1, self.length // SCORED_SHARE), self.horizon)
-        rows = len(inputs["history"])
-        steps = -(-rows // batch_size)
-        size = -(-rows // steps)
+        self.network = self.network_class(encodings.n_items, encodings.widths, **self.settings)
+        self.network.item_tower.set_encodings(encodings)
+        self.network.item_tower.set_available(available)
+        self.network.set_counts(np.bincount(liked, minlength=encodings.n_items))
+        length = self.network.length
+        inputs = sequences(history, length, max(1, length // SCORED_SHARE), self.network.horizon)
+        steps = -(-len(inputs["history"]) // batch_size)
+        size = -(-len(inputs["history"]) // steps)
         # All batches have one size, or XLA, where it is used, would compile twice; the few missing rows are repeated.
         inputs = {name: np.resize(values, (steps * size, *values.shape[1:])) for name, values in inputs.items()}
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs)
-        # Not forced through XLA: on a CPU, compiling takes as long as XLA saves in five passes, and half a gigabyte.
-        self.compile(optimizer=keras.optimizers.Adam(schedule))
+        # Not forced through XLA: on a CPU, compiling takes as long as XLA saves in five epochs, and half a gigabyte.
+        self.network.compile(optimizer=keras.optimizers.Adam(schedule))
         with untuned():
-            return self.fit(inputs, epochs=epochs, batch_size=size, verbose=verbose, callbacks=callbacks)
+            logs = self.network.fit(inputs, epochs=epochs, batch_size=size, verbose=0, callbacks=callbacks)
+        self.logs = logs.history
+        return self
 
-    def interests(self, queries: Queries, vectors: Any) -> Any:
-        """p_u of every query, (Q, D), given z_i of every item, (I, D)."""
-        inputs = {name: ops.convert_to_tensor(value) for name, value in latest(queries, self.length).items()}
-        history = ops.take(vectors, inputs["history"], axis=0)
-        return self.transformer(history, inputs["history_rating"], inputs["history_time"])[:, -1]
-
-    def score(self, queries: Queries) -> np.ndarray:
-        """s(u, i) of every item for every query, float32 (Q, n_items); any history is answered, also an empty one."""
-        vectors = self.vectors()
-        scores = [np.zeros((0, self.n_items), "float32")]
+    def _score(self, queries: Queries) -> np.ndarray:
+        network, vectors = self.network, self.network.vectors()
+        scores = [np.zeros((0, network.n_items), "float32")]
         for start in range(0, len(queries), QUERIES):
-            interests = self.interests(queries[start : start + QUERIES], vectors)
-            found = ops.matmul(interests, ops.transpose(vectors)) + self.popularity
-            scores.append(ops.convert_to_numpy(found))
+            past = latest(queries[start : start + QUERIES], network.length)
+            inputs = {name: ops.convert_to_tensor(value) for name, value in past.items()}
+            interests = network.interests(inputs, vectors)[:, -1]
+            scores.append(ops.convert_to_numpy(ops.matmul(interests, ops.transpose(vectors)) + network.popularity))
         return np.concatenate(scores)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.settings}
