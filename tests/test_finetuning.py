@@ -128,7 +128,7 @@ def test_the_weights_make_the_gradient_that_of_the_whole_catalogue_on_average():
 
 def test_weights_say_for_how_many_items_each_one_stands():
     lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    batches = Batches.of(case.history(), 6, 6, 8, lower)
+    batches = Batches(case.history(), 6, 6, 8, lower)
     for step in range(10):
         batch = batches[step]
         inside = np.isin(batch["fresh"], batch["item"])
@@ -236,7 +236,7 @@ def tuned_encodings():
 
 def test_batches_depend_on_their_number_alone():
     lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    make = lambda: Batches.of(case.history(), 6, 48, 8, lower, seed=4)  # noqa: E731
+    make = lambda: Batches(case.history(), 6, 48, 8, lower, seed=4)  # noqa: E731
     one, other = make(), make()
     stream = one.stream(first=2)
     for step in (2, 3, 4, 5, 6):
@@ -246,7 +246,7 @@ def test_batches_depend_on_their_number_alone():
 
 
 def test_an_epoch_holds_every_example():
-    batches = Batches.of(case.history(), 6, 50)
+    batches = Batches(case.history(), 6, 50)
     rows = np.concatenate([batches.rows(step) for step in range(batches.steps_per_epoch)])
     n = len(batches.inputs["item"])
     assert set(rows) == set(range(n))
@@ -257,7 +257,7 @@ def test_an_epoch_holds_every_example():
 
 def test_items_of_a_batch_are_distinct_and_of_similar_length():
     lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    batches = Batches.of(case.history(), 6, 48, 8, lower)
+    batches = Batches(case.history(), 6, 48, 8, lower)
     for step in range(20):
         batch = batches[step]
         assert len(set(batch["fresh"])) == 8
@@ -268,6 +268,4 @@ def test_items_of_a_batch_are_distinct_and_of_similar_length():
 
 def test_there_must_be_something_to_learn_from():
     with pytest.raises(ValueError, match="history is empty"):
-        Batches.of(case.history()[:0], 6, 48)
-    with pytest.raises(ValueError, match="give their lower states"):
-        Batches.of(case.history(), 6, 48, encoded=3)
+        Batches(case.history()[:0], 6, 48)

@@ -2,7 +2,6 @@
 
 import io
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -353,11 +352,6 @@ def test_nothing_to_read_is_an_error_even_by_choice(some_files):
         read_all(some_files[1:3], read_image, missing="mask")
 
 
-def test_a_choice_that_does_not_exist_is_refused(some_files):
-    with pytest.raises(ValueError, match="ignore"):
-        read_all(some_files, read_image, missing="ignore")
-
-
 # ---- folders
 
 
@@ -387,10 +381,5 @@ def test_a_folder_that_is_not_in_order_is_refused(names, what, tmp_path):
 def test_no_folder_is_an_error(tmp_path):
     with pytest.raises(MediaError, match="is not a folder"):
         Media.in_folder(tmp_path / "gone", ["7"])
-
-
-def test_modalities_are_known_and_for_the_same_items():
     with pytest.raises(MediaError, match="smell"):
-        Media({"smell": ()})
-    with pytest.raises(MediaError, match="different numbers"):
-        Media({"image": (None,), "sound": (None, Path("a.wav"))})
+        Media.in_folder(tmp_path, ["7"], "smell")

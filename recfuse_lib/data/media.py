@@ -15,17 +15,14 @@ Pillow reads pictures, soundfile reads sounds, PyAV reads clips. What each reade
 
 `read_all` turns an error into a *missing* item where the caller says so.
 
-Taught in notebook 06.
+Taught in notebooks 01 and 06.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import math
-import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -56,25 +53,10 @@ class Media:
     """Where the pictures, sounds and clips of the items lie.
 
     Args:
-        files: Modality ("image", "sound", "clip") -> one path per item code, None for an item without such a file.
-
-    Raises:
-        MediaError: An unknown modality, or modalities for different numbers of items.
-
-    Example:
-        >>> media = Media({"image": (Path("862.png"), None), "sound": (None, Path("1.flac"))})
-        >>> media.n_items
-        2
+        files: Modality ("image", "sound", "clip") → one path per item code, None for an item without such a file.
     """
 
     files: Mapping[str, tuple[Path | None, ...]]
-
-    def __post_init__(self) -> None:
-        for modality in self.files:
-            _suffixes(modality)
-        counts = {modality: len(paths) for modality, paths in self.files.items()}
-        if len(set(counts.values())) > 1:
-            raise MediaError(f"modalities are for different numbers of items: {counts}; give one path or None an item")
 
     @property
     def n_items(self) -> int:
@@ -83,48 +65,46 @@ class Media:
 
     @classmethod
     def in_folder(cls, folder: str | Path, item_ids: Sequence[Any], modality: str = "image") -> Self:
-        """The files of a folder that are named by item id: 862.jpg, 1029.png, ….
+        """Find the files of a folder that are named by item id: 862.jpg, 1029.png, ….
 
-        Hidden files (their name begins with a dot) are left alone.
+        Files whose name begins with a dot are left alone; an item without a file has None.
 
         Args:
             folder: The folder.
             item_ids: Id of each item, by item code.
             modality: "image", "sound" or "clip".
 
-        Returns:
-            Media with this modality; None for an item without a file.
-
         Raises:
-            MediaError: No such folder, no file of any item in it, a name that is no item id, a suffix that the modality
-                does not have, or two files of one item.
+            MediaError: No such folder or modality, no file of any item in it, a name that is no item id, a suffix that
+                the modality does not have, or two files of one item.
         """
-        folder, suffixes = Path(folder), _suffixes(modality)
+        folder = Path(folder)
+        if modality not in SUFFIXES:
+            raise MediaError(f"unknown modality {modality!r}; known are {', '.join(SUFFIXES)}")
         if not folder.is_dir():
             raise MediaError(f"{folder}: is not a folder; name the one that holds the {modality} files")
         codes = {str(item_id): code for code, item_id in enumerate(item_ids)}
         paths: list[Path | None] = [None] * len(item_ids)
         problems = []
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
-                continue
+        for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
             code = codes.get(path.stem)
             if code is None:
                 problems.append(f"{path}: {path.stem!r} is no item id; rename it or move it elsewhere")
-            elif path.suffix.lower() not in suffixes:
-                problems.append(f"{path}: {path.suffix!r} is no {modality}; known are {', '.join(suffixes)}")
+            elif path.suffix.lower() not in SUFFIXES[modality]:
+                problems.append(f"{path}: {path.suffix!r} is no {modality}; known are {', '.join(SUFFIXES[modality])}")
             elif (other := paths[code]) is not None:
                 problems.append(f"{path}: item {path.stem} has {other.name} as well; keep one of them")
             else:
                 paths[code] = path
-        _raise(problems)
+        if problems:
+            raise MediaError(_listed(problems))
         if not any(paths):
             raise MediaError(f"{folder}: holds no file of any item; name files by item id, such as {item_ids[0]}.png")
         return cls({modality: tuple(paths)})
 
 
 def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
-    """A picture as a square of numbers. Its proportions stay: what the square has beyond it is black.
+    """Read a picture as a square of numbers. Its proportions stay: what the square has beyond it is black.
 
     Args:
         path: PNG, JPEG, WebP, BMP or TIFF; of an animation the first frame.
@@ -135,27 +115,13 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
         float32 (size, size, channels) in 0–1.
 
     Raises:
-        MediaError: See the table above.
+        MediaError: See the table above; so for `read_sound` and `read_clip`.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
-    path = _file(path)
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            picture: Any = ImageOps.exif_transpose(opened)
-    except UnidentifiedImageError as error:
-        raise MediaError(f"{path}: is no picture that Pillow knows; save it as PNG or JPEG") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        raise MediaError(f"{path}: cannot be decoded ({error}); get the file anew or save it as PNG") from error
+    with _decoding(path, "get the file anew or save it as PNG"), Image.open(path) as opened:
+        opened.load()
+        picture: Any = ImageOps.exif_transpose(opened)
     if picture.mode.startswith("I;16"):
         pixels = np.asarray(picture, np.float32)[..., None] / 65535
     elif picture.mode in ("I", "F"):
@@ -169,7 +135,7 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
 
 
 def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Array:
-    """The beginning of a sound, one channel at one rate.
+    """Read the beginning of a sound, one channel at one rate.
 
     Args:
         path: FLAC, WAV, Ogg or MP3 with one or two channels.
@@ -178,30 +144,21 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
 
     Returns:
         float32 (round(rate · seconds),) in −1…1.
-
-    Raises:
-        MediaError: See the table above.
     """
     import soundfile
     from scipy.signal import resample_poly
 
-    path, length = _file(path), round(rate * seconds)
-    try:
-        with soundfile.SoundFile(path) as file:
-            # One second more than is asked for, so that the filter sees no false end.
-            wanted = min(file.frames, math.ceil((seconds + 1) * file.samplerate))
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-            original = file.samplerate
-    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be decoded ({error}); save it as FLAC or WAV") from error
-    channels = samples.shape[1]
-    if channels > 2:
+    with _decoding(path, "save it as FLAC or WAV"), soundfile.SoundFile(path) as file:
+        # One second more than is asked for, so that the filter sees no false end.
+        wanted = min(file.frames, math.ceil((seconds + 1) * file.samplerate))
+        samples, original = file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    if (channels := samples.shape[1]) > 2:
         raise MediaError(f"{path}: has {channels} channels; 1 and 2 are read: mix it down first")
-    if len(samples) < wanted or _is_cut_wav(path):
+    if len(samples) < wanted or _is_cut_wav(Path(path)):
         raise MediaError(f"{path}: is truncated: it ends before the length that it names; get the file anew")
     if not np.isfinite(samples).all():
         raise MediaError(f"{path}: has samples that are no numbers; save it anew")
-    mono = samples.mean(axis=1)
+    mono, length = samples.mean(axis=1), round(rate * seconds)
     if original != rate:
         ratio = Fraction(rate, original)
         mono = resample_poly(mono, ratio.numerator, ratio.denominator)
@@ -212,7 +169,7 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
 
 
 def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int = 1) -> Array:
-    """Frames of a clip at even distances in time, each as `read_image` would give it.
+    """Read frames of a clip at even distances in time, each as `read_image` would give it.
 
     The clip of length T is cut into `frames` equal parts; each part is shown by the frame that stands at its middle,
     t_k = (k + ½) T / frames. A clip that has exactly this many even frames gives them all.
@@ -225,27 +182,24 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
 
     Returns:
         float32 (frames, size, size, channels) in 0–1.
-
-    Raises:
-        MediaError: See the table above.
     """
     import av
 
-    path = _file(path)
-    pictures, starts, end = [], [], 0.0
-    try:
-        with av.open(str(path), options={"format_whitelist": CLIP_FORMATS}) as container:
-            declared = container.streams.video[0].frames if container.streams.video else 0
-            for frame in container.decode(video=0) if container.streams.video else ():
+    pictures, starts, end, declared = [], [], 0.0, 0
+    with (
+        _decoding(path, "save it as GIF or MP4"),
+        av.open(str(path), options={"format_whitelist": CLIP_FORMATS}) as container,
+    ):
+        for stream in container.streams.video[:1]:
+            declared = stream.frames
+            for frame in container.decode(stream):
                 pixels = frame.to_ndarray(format="rgb24").astype(np.float32) / 255
                 pictures.append(_square(pixels, size, channels))
                 starts.append(end if frame.time is None else float(frame.time))
                 end = starts[-1] + float((frame.duration or 1) * (frame.time_base or 1))
-    except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be decoded ({error}); save it as GIF or MP4") from error
     if not pictures:
         raise MediaError(f"{path}: has no frames; get the file anew or leave it out")
-    if len(pictures) < declared or _is_cut_gif(path):
+    if len(pictures) < declared or _is_cut_gif(Path(path)):
         raise MediaError(f"{path}: is truncated: {len(pictures)} frames could be read; get the file anew")
     middles = starts[0] + (np.arange(frames) + 0.5) * (end - starts[0]) / frames
     shown = np.maximum(np.searchsorted(starts, middles, side="right") - 1, 0)
@@ -255,7 +209,7 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
 def read_all(
     paths: Iterable[str | Path | None], read: Callable[[Path], Array], missing: Literal["error", "mask"] = "error"
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """The files of all items as one array.
+    """Read the files of all items as one array.
 
     Args:
         paths: One path per item code, None for an item without a file.
@@ -268,48 +222,27 @@ def read_all(
 
     Raises:
         MediaError: Items without a readable file (`missing="error"`), or none that has one.
-
-    Example:
-        >>> read_all([None, None], read_image, missing="mask")
-        Traceback (most recent call last):
-        ...
-        recfuse_lib.data.media.MediaError: none of the 2 items has a file that can be read
     """
-    if missing not in ("error", "mask"):
-        raise ValueError(f'missing is {missing!r}; say "error" or "mask"')
+    files = [None if path is None else Path(path) for path in paths]
     arrays: dict[int, Array] = {}
-    absent, unreadable, n_items = [], [], 0
-    for item, path in enumerate(paths):
-        n_items += 1
-        if path is None:
-            absent.append(f"item {item} has no file; give it one, leave the item out or let it be missing")
-            continue
+    unreadable = []
+    for item, path in enumerate(files):
         try:
-            arrays[item] = read(Path(path))
+            arrays |= {} if path is None else {item: read(path)}
         except MediaError as error:
             unreadable.append(str(error))
-    if missing == "error":
-        _raise(unreadable + absent)
+    if missing == "error" and len(arrays) < len(files):
+        way_out = "has no file; give it one, leave the item out or let it be missing"
+        absent = [f"item {item} {way_out}" for item, path in enumerate(files) if path is None]
+        raise MediaError(_listed(unreadable + absent))
     if not arrays:
-        raise MediaError("\n".join([f"none of the {n_items} items has a file that can be read", *unreadable[:1]]))
+        raise MediaError("\n".join([f"none of the {len(files)} items has a file that can be read", *unreadable[:1]]))
     if unreadable:
         warnings.warn(f"{len(unreadable)} files count as missing: {_listed(unreadable)}", stacklevel=2)
-    first = next(iter(arrays.values()))
-    matrix, present = np.zeros((n_items, *first.shape), np.float32), np.zeros(n_items, bool)
-    for item, array in arrays.items():
-        matrix[item], present[item] = array, True
+    present = np.isin(np.arange(len(files)), list(arrays))
+    matrix = np.zeros((len(files), *next(iter(arrays.values())).shape), np.float32)
+    matrix[present] = list(arrays.values())
     return matrix, present
-
-
-def _suffixes(modality: str) -> tuple[str, ...]:
-    if modality not in SUFFIXES:
-        raise MediaError(f"unknown modality {modality!r}; known are {', '.join(SUFFIXES)}")
-    return SUFFIXES[modality]
-
-
-def _raise(problems: list[str]) -> None:
-    if problems:
-        raise MediaError(_listed(problems))
 
 
 def _listed(problems: list[str]) -> str:
@@ -317,7 +250,9 @@ def _listed(problems: list[str]) -> str:
     return "\n".join(problems[:PROBLEMS_SHOWN]) + (f"\n… and {more:,} more" if more > 0 else "")
 
 
-def _file(path: str | Path) -> Path:
+@contextmanager
+def _decoding(path: str | Path, way_out: str) -> Iterator[None]:
+    """Refuses what is no file, and names the file where a decoder does not get on."""
     path = Path(path)
     if path.is_dir():
         raise MediaError(f"{path}: is a folder; name a file")
@@ -325,10 +260,13 @@ def _file(path: str | Path) -> Path:
         raise MediaError(f"{path}: file is missing; restore it or leave it out")
     if not path.stat().st_size:
         raise MediaError(f"{path}: is empty (0 bytes); get the file anew")
-    return path
+    try:
+        yield
+    except Exception as error:  # What decoders raise on a damaged file is not a closed list.
+        raise MediaError(f"{path}: cannot be decoded ({error}); {way_out}") from error
 
 
-def _with_content(pixels: Array, path: Path) -> Array:
+def _with_content(pixels: Array, path: str | Path) -> Array:
     if np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).max() == 0:
         raise MediaError(f"{path}: has one colour throughout, so there is nothing to see; leave it out")
     return pixels
@@ -338,8 +276,6 @@ def _square(pixels: Array, size: int, channels: int) -> Array:
     """(h, w, 1 or 3) to (size, size, channels), the proportions kept."""
     from PIL import Image
 
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}; 1 and 3 can be read")
     if channels == 1 and pixels.shape[-1] == 3:
         pixels = pixels @ np.array([[0.299], [0.587], [0.114]], np.float32)
     elif channels > pixels.shape[-1]:

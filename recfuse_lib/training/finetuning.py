@@ -212,7 +212,7 @@ class FineTuning(keras.Model):
             seed: Of the order and the choice of items.
         """
         encoded = 0 if self.text is None else encoded
-        return Batches.of(history, self.joint.history_length, batch_size, encoded, self.lower, seed)
+        return Batches(history, self.joint.history_length, batch_size, encoded, self.lower, seed)
 
     def learn(
         self,
