@@ -64,7 +64,7 @@ def world(n_users=90, n_items=60, seed=0):
 @pytest.fixture(scope="module", autouse=True)
 def small_rounds():
     """No more candidates than the 60 items of the world, or nine tenths of every training array would be padding."""
-    with mock.patch.multiple(fused, HARDEST=60, DRAWN=20):
+    with mock.patch.multiple(holdouts, HARDEST=60, DRAWN=20), mock.patch.object(fused, "LEADING", 60):
         yield
 
 
@@ -142,7 +142,7 @@ def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):
     _, fold, model = trained
     some = fold.queries[:5]
     whole = model.score(some)
-    monkeypatch.setattr(fused, "HARDEST", 7)
+    monkeypatch.setattr(fused, "LEADING", 7)
     short = model.score(some)
     rated = np.flatnonzero(model.count)
     for row in range(5):
@@ -327,7 +327,7 @@ def test_drawn_candidates_stand_for_all_others():
     wanted[5] = True
     sums = []
     for seed in range(200):
-        chosen, offset = fused._candidates(level, wanted, allowed, np.random.default_rng(seed))
+        chosen, offset = holdouts.candidates(level, wanted, allowed, np.random.default_rng(seed))
         assert len(np.unique(chosen)) == len(chosen) and chosen[0] == 5
         sums.append(np.exp(level[chosen] + offset).sum())
     assert np.mean(sums) == pytest.approx(np.exp(level).sum(), rel=0.01)

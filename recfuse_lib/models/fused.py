@@ -33,9 +33,8 @@ from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
 from recfuse_lib.models.gates import EvidenceGate, listwise_loss
 from recfuse_lib.training.pipelines import untuned
 
-HARDEST, DRAWN = 400, 400
-"""Candidates of a training query that score highest on the whole, and further ones drawn at random."""
-
+LEADING = 400
+"""Items that get m, of those that somebody rated and of those that nobody did."""
 RATING_PARTS, COLD_ROUNDS = 4, 2
 EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 THREADS = 2
@@ -166,11 +165,8 @@ class FusedModel(Recommender):
         return self.rating_gate(views, inputs["habit"][:, 0], inputs["standing"])
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s of every item.
-
-        m is added for the 400 items that lead without it among those that somebody rated, and for 400 of those that
-        nobody did. The others stay below them: they get the least m of their 400.
-        """
+        # m is added for the items that lead without it, among those that somebody rated and among those that nobody
+        # did. The others stay below them: they get the least m of these.
 
         def fused(start: int) -> np.ndarray:
             some = queries[start : start + BATCH]
@@ -182,12 +178,7 @@ class FusedModel(Recommender):
         return np.concatenate(found) if found else np.empty((0, self.items.n_items), "float32")
 
     def fuse(self, z: np.ndarray, queries: Queries) -> np.ndarray:
-        """s of every item, float32 (Q, n_items), from standardised scores.
-
-        Args:
-            z: What `standardised` gives for the queries, (dimensions, Q, n_items).
-            queries: The queries, (Q,).
-        """
+        """Compute s of every item, float32 (Q, I), from what `standardised` gives for the queries."""
         user = self.evidence(queries)
         if not isinstance(self.gate, EvidenceGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
@@ -202,12 +193,12 @@ class FusedModel(Recommender):
             scores[row] = np.einsum("di,di->i", by_user[row][:, None] + by_item, z[:, row])
         scores += self.item_evidence @ level
         for group in (np.flatnonzero(self.count), np.flatnonzero(self.count == 0)) if self.hidden else ():
-            leading = group[_largest(scores[:, group], HARDEST)]
+            leading = group[_largest(scores[:, group], LEADING)]
             rows = np.arange(len(queries))[:, None]
             inputs = z[:, rows, leading].transpose(1, 2, 0), user, self.item_evidence[leading]
             more = ops.convert_to_numpy(gate.network(*map(ops.convert_to_tensor, inputs)))
             led = scores[rows, leading] + more
-            if len(group) > HARDEST:
+            if len(group) > LEADING:
                 scores[:, group] += more.min(axis=1, keepdims=True)
             scores[rows, leading] = led
         return scores
@@ -276,7 +267,7 @@ class FusedModel(Recommender):
         """Targets, the hardest and some drawn candidates of each query, and log of how many items each stands for."""
         available = ~new if fold.items.available is None else fold.items.available & ~new
         self.fit_dimensions(fold.history, dataclasses.replace(fold.items, available=available))
-        width = HARDEST + DRAWN
+        width = holdouts.HARDEST + holdouts.DRAWN
         examples: dict[str, list[np.ndarray]] = {name: [] for name in ("scores", "user", "item", "offset", "choice")}
         for start in range(0, len(fold.queries), BATCH):
             queries = fold.queries[start : start + BATCH]
@@ -286,7 +277,7 @@ class FusedModel(Recommender):
             for row in range(len(queries)):
                 allowed = fold.candidates.copy()
                 allowed[queries.item[queries.indptr[row] : queries.indptr[row + 1]]] = False
-                chosen, offset = _candidates(level[row], wanted[row] & allowed, allowed, generator)
+                chosen, offset = holdouts.candidates(level[row], wanted[row] & allowed, allowed, generator)
                 chosen, offset = chosen[:width], offset[:width]
                 filled = np.pad(chosen, (0, width - len(chosen)))
                 examples["scores"].append(scores[:, row, filled].T)
@@ -337,20 +328,6 @@ class FusedModel(Recommender):
 def rating_gate(hidden: int) -> EvidenceGate:
     """The untrained gate of the stars: two views and the fused score, by what is known of the person and the item."""
     return EvidenceGate(3, hidden, user_evidence=3, item_evidence=4)
-
-
-def _candidates(
-    level: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Item codes, and log of how many items each stands for: 0, or more for one that was drawn for the others."""
-    targets = np.flatnonzero(wanted)
-    others = np.flatnonzero(allowed & ~wanted)
-    order = others[np.argsort(-level[others], kind="stable")]
-    hardest, rest = order[: HARDEST - len(targets)], order[HARDEST - len(targets) :]
-    drawn = generator.choice(rest, min(DRAWN, len(rest)), replace=False)
-    stands_for = np.log(len(rest) / len(drawn)) if len(drawn) else 0.0
-    chosen = np.concatenate([targets, hardest, drawn])
-    return chosen, np.concatenate([np.zeros(len(targets) + len(hardest)), np.full(len(drawn), stands_for)])
 
 
 def _standardise(scores: np.ndarray) -> None:

@@ -17,6 +17,8 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 
 HIDDEN_SHARE = 0.1
+HARDEST, DRAWN = 400, 400
+"""Candidates of a training query that score highest on the whole, and further ones drawn at random."""
 MOST, DRAWN_BY = 700, 11
 """Queries a round, and the seed that draws them: a gate has some hundred weights, and more teach it nothing new."""
 
@@ -108,3 +110,27 @@ def hold_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[
     people = np.random.default_rng([seed, 18]).choice(people, min(MOST, len(people)), replace=False)
     asked = events["user"].isin(people)
     return [(events[part != held], events[(part == held) & asked]) for held in range(parts)]
+
+
+def candidates(
+    level: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose what a gate ranks for one query: the targets, the hardest others, and some drawn from the rest.
+
+    Args:
+        level: Sum of the dimensions' standardised scores, (I,).
+        wanted: The targets, bool (I,).
+        allowed: What may be recommended, bool (I,).
+        generator: Draws.
+
+    Returns:
+        Item codes, (C,), and the log of how many items each stands for: more than 0 for one that was drawn.
+    """
+    targets = np.flatnonzero(wanted)
+    others = np.flatnonzero(allowed & ~wanted)
+    order = others[np.argsort(-level[others], kind="stable")]
+    hardest, rest = order[: HARDEST - len(targets)], order[HARDEST - len(targets) :]
+    drawn = generator.choice(rest, min(DRAWN, len(rest)), replace=False)
+    stands_for = np.log(len(rest) / len(drawn)) if len(drawn) else 0.0
+    chosen = np.concatenate([targets, hardest, drawn])
+    return chosen, np.concatenate([np.zeros(len(targets) + len(hardest)), np.full(len(drawn), stands_for)])
