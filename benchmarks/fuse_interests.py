@@ -53,8 +53,8 @@ BATCH = 64
 GROUPS = {
     "behaviour": ("linear", "linear, recent", "neighbours", "popularity"),
     "order": ("sequence",),
-    "time": ("month", "year", "unreleased", "release"),
-    "meaning": ("text", "genres", "content", "popularity by content"),
+    "time": ("month", "year", "future", "era"),
+    "meaning": ("text", "labels", "content", "popularity by content"),
 }
 BEST_OF_EACH = ("linear, recent", "sequence", "year", "content")
 """The dimension of each group that is best alone on `warm`."""

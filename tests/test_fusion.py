@@ -116,7 +116,7 @@ def test_unknown_items_are_ranked_by_their_content(trained):
     fold = splits.cold(trained[0], 0).test
     model = learned(fold.items, fold.history, task_weight=0.0)
     other = fold.items.encoded(text=np.random.default_rng(0).permutation(fold.items.encodings["text"]))
-    shuffled = learned(other, fold.history, task_weight=0.0, without=("genres", "content"))
+    shuffled = learned(other, fold.history, task_weight=0.0, without=("labels", "content"))
     with_text, without = (evaluate(one, fold, k=3).per_query["ndcg"].mean() for one in (model, shuffled))
     assert with_text > 0.6 and with_text > without + 0.1
 
@@ -230,7 +230,7 @@ def test_only_a_dimension_that_says_so_is_left_as_it_is(trained):
     z = model.standardised(fold.queries[:6])
     for place, (name, tower) in enumerate(model.towers.items()):
         scores = tower.score(fold.queries[:6])
-        if name != "unreleased" and (spread := scores.std(axis=1)).min() > 0:
+        if name != "future" and (spread := scores.std(axis=1)).min() > 0:
             assert z[place].std(axis=1) == pytest.approx(1, abs=0.2), (name, spread)
     sparse = np.zeros((1, 3_000), "float32")
     sparse[0, 2_000:2_100] = 1
@@ -400,7 +400,7 @@ def test_films_from_the_future_are_marked():
     year_2000 = int(30.5 * 365.25 * DAY)
     _, past = queries([(0, 1, 5.0, year_2000)])
     years = np.array([1990.0, 2000.0, 2001.0, np.nan, 2015.0])
-    model = closed_form.NotYetReleased()
+    model = closed_form.FutureItems()
     model.years = years
     marked = model.score(past)
     assert marked.tolist() == [[0, 0, 1, 0, 1]]
@@ -567,9 +567,9 @@ BY_CONTENT = {"content", "popularity by content"}
         ([], False, BEHAVIOUR),
         ([], True, BEHAVIOUR | IN_TIME),
         (["title"], False, BEHAVIOUR | BY_CONTENT | {"text"}),
-        (["kind"], False, BEHAVIOUR | BY_CONTENT | {"genres"}),
+        (["kind"], False, BEHAVIOUR | BY_CONTENT | {"labels"}),
         (["price"], False, BEHAVIOUR | BY_CONTENT),
-        (["published"], False, BEHAVIOUR | BY_CONTENT | {"release"}),
+        (["published"], False, BEHAVIOUR | BY_CONTENT | {"era"}),
         (["title", "kind", "price", "published"], True, set(DIMENSIONS)),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else None,

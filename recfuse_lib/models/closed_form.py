@@ -214,7 +214,7 @@ class ContentPopularity(Recommender):
         return np.repeat(np.asarray(self.level, "float32")[None], len(queries), axis=0)
 
 
-class ReleaseYears(Recommender):
+class Era(Recommender):
     """Attributes: is the item from the years that a person chooses?
 
         s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
@@ -226,7 +226,7 @@ class ReleaseYears(Recommender):
     def __init__(self, tau: float = 4.0) -> None:
         self.tau = tau
 
-    def fit(self, history: pd.DataFrame, items: Items) -> ReleaseYears:
+    def fit(self, history: pd.DataFrame, items: Items) -> Era:
         """Takes the median year of `history` for an item whose year is unknown."""
         years = items.years()
         known = years[history["item"]]
@@ -243,12 +243,12 @@ class ReleaseYears(Recommender):
         return np.asarray(np.log1p((weights @ self.of_year) @ self.kernel)[:, self.place], "float32")
 
 
-class NotYetReleased(Recommender):
+class FutureItems(Recommender):
     """Attributes: 1 where an item is younger than the person's last interaction, and so did not exist for them."""
 
     is_flag = True
 
-    def fit(self, history: pd.DataFrame, items: Items) -> NotYetReleased:
+    def fit(self, history: pd.DataFrame, items: Items) -> FutureItems:
         """Nothing is learned but the years that items are from, (I,); NaN where unknown."""
         self.years = items.years()
         return self
