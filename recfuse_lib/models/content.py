@@ -49,7 +49,7 @@ def _content(items: Items, codes: bytes) -> np.ndarray:
 
 
 def encoding(items: Items, history: pd.DataFrame, name: str) -> np.ndarray:
-    """Compute one view of the items, float32 (I, D), centred with what `history` knows.
+    """Compute one view of the items, float32 (I, D), centred with what `history` knows; zeros for what has none.
 
     Args:
         items: What is known of the items.
@@ -62,7 +62,8 @@ def encoding(items: Items, history: pd.DataFrame, name: str) -> np.ndarray:
     known = np.unique(history["item"])
     if name in items.encodings:
         raw = items.encodings[name]
-        return Centring().fit(raw[known]).transform(raw)
+        there = np.any(raw, axis=1)
+        return Centring().fit(raw[known[there[known]]]).transform(raw) * there[:, None]
     labels = _labels(items, label_columns(items) if name == LABELS else [name])
     return np.asarray(labels - labels[known].mean(axis=0), "float32")
 

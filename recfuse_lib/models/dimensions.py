@@ -43,7 +43,7 @@ DIMENSIONS: Mapping[str, Dimension] = {
     "sequence": Dimension(closed_form.Transitions(), (TIMES,)),
     "month": Dimension(closed_form.TemporalPopularity(30.0), (TIMES,)),
     "year": Dimension(closed_form.TemporalPopularity(300.0), (TIMES,)),
-    "text": Dimension(closed_form.ContentSimilarity("text"), ("text",)),
+    **{name: Dimension(closed_form.ContentSimilarity(name), (name,)) for name in ("text", "image", "sound", "clip")},
     "labels": Dimension(closed_form.ContentSimilarity(LABELS), (LABELS,)),
     "era": Dimension(closed_form.Era(), (YEARS,)),
     "future": Dimension(closed_form.FutureItems(), (YEARS, TIMES)),
