@@ -63,7 +63,7 @@ def encoding(items: Items, history: pd.DataFrame, name: str) -> np.ndarray:
     if name in items.encodings:
         raw = items.encodings[name]
         there = np.any(raw, axis=1)
-        return Centring().fit(raw[known[there[known]]]).transform(raw) * there[:, None]
+        return np.asarray(Centring().fit(raw[known[there[known]]]).transform(raw) * there[:, None])
     labels = _labels(items, label_columns(items) if name == LABELS else [name])
     return np.asarray(labels - labels[known].mean(axis=0), "float32")
 
