@@ -25,12 +25,19 @@ def unadmitted(root: Path) -> dict[Definition, int]:
     """
     modules = {_name(path, root): ast.parse(path.read_text("utf-8")) for path in (root / "recfuse_lib").rglob("*.py")}
     defined = {(module, node.name): node for module, tree in modules.items() for node in tree.body if _is(node)}
+    passed_on = {(module, name): one for module, tree in modules.items() for name, one in _imported(tree).items()}
+
+    def read(tree: ast.AST, imported: dict[str, Definition], own: str = "") -> set[Definition]:
+        """What code refers to, where it is defined, also if a package passes it on."""
+        found = set(_read(tree, imported, own))
+        return {one for one in found | {passed_on[one] for one in found if one in passed_on} if one in defined}
+
     uses: dict[Definition, set[Definition]] = {}
     admitted: set[Definition] = set()
     for module, tree in modules.items():
         imported = _imported(tree)
         for node in tree.body:
-            found = {one for one in _read(node, imported, module) if one in defined}
+            found = read(node, imported, module)
             if _is(node):
                 uses[module, node.name] = found
                 if module.split(".")[1:2] and module.split(".")[1] in USERS:
@@ -39,13 +46,13 @@ def unadmitted(root: Path) -> dict[Definition, int]:
                 admitted |= found
     for path in (root / "course").rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
-        admitted |= {one for one in _read(tree, _imported(tree)) if one in defined}
+        admitted |= read(tree, _imported(tree))
     lessons: dict[Definition, set[str]] = defaultdict(set)
     for path in (root / "notebooks").glob("*.ipynb"):
         tree = ast.parse(_code(path))
-        for one in _read(tree, _imported(tree)):
+        for one in read(tree, _imported(tree)):
             lessons[one].add(path.stem)
-    admitted |= {one for one, stems in lessons.items() if len(stems) > 1 and one in defined}
+    admitted |= {one for one, stems in lessons.items() if len(stems) > 1}
     waiting = list(admitted)
     while waiting:
         for one in uses.get(waiting.pop(), set()) - admitted:

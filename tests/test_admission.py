@@ -52,6 +52,15 @@ def test_a_definition_that_nobody_needs_is_found(house: Path) -> None:
     assert list(unadmitted(house)) == [("recfuse_lib.models.planted", "planted")], "one lesson is not enough"
 
 
+def test_what_a_package_passes_on_is_used_where_it_is_defined(house: Path) -> None:
+    write(house, "recfuse_lib/models/planted.py", "def planted():\n    return 1\n")
+    write(house, "recfuse_lib/models/__init__.py", "from recfuse_lib.models.planted import planted\n")
+    for lesson in ("03", "04"):
+        assert list(unadmitted(house)) == [("recfuse_lib.models.planted", "planted")]
+        write_lesson(house, lesson, "from recfuse_lib import models\nmodels.planted()")
+    assert unadmitted(house) == {}
+
+
 def test_an_import_that_no_result_needs_is_no_second_use(house: Path) -> None:
     write(house, "recfuse_lib/models/planted.py", "def planted():\n    return 1\n")
     write_lesson(house, "03", "from recfuse_lib.models.planted import planted\nplanted()")
