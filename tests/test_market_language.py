@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_texts_and_another_seed_others():
         titled = {name: products[name] for name in ("category", "brand", "material")}
         return [
             *language.titles(generator, **titled),
-            *language.descriptions(generator, **products),
+            *language.descriptions(generator, *products.values()),
             *language.comments(generator, *reviews),
         ]
 
@@ -85,7 +85,7 @@ def test_a_title_names_brand_and_category_and_half_of_them_the_material():
 
 def test_a_description_says_every_property_in_one_of_its_wordings():
     products = some_products(2000, 2)
-    texts = language.descriptions(np.random.default_rng(0), **products)
+    texts = language.descriptions(np.random.default_rng(0), *products.values())
     tables = {
         "category": WORDS["nouns"],
         "material": WORDS["materials"],
@@ -104,7 +104,7 @@ def test_a_description_says_every_property_in_one_of_its_wordings():
 
 def test_the_name_of_a_material_does_not_tell_the_material():
     products = some_products(3000, 3)
-    texts = language.descriptions(np.random.default_rng(0), **products)
+    texts = language.descriptions(np.random.default_rng(0), *products.values())
     for code, name in enumerate(language.MATERIALS):
         named = np.array([name in text for text in texts])
         assert named[products["material"] == code].mean() < 0.7

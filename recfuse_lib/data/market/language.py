@@ -20,6 +20,7 @@ import numpy.typing as npt
 from recfuse_lib.data.market.photographs import read_file
 
 Codes = npt.NDArray[np.integer]
+Row = list[int]
 
 CATEGORIES = (
     "T-shirt", "Trousers", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -68,22 +69,16 @@ def titles(generator: np.random.Generator, category: Codes, brand: Codes, materi
     ]
 
 
-def descriptions(
-    generator: np.random.Generator,
-    category: Codes,
-    brand: Codes,
-    material: Codes,
-    occasion: Codes,
-    price_tier: Codes,
-    looks: Codes,
-) -> list[str]:
+def descriptions(generator: np.random.Generator, *codes: Codes) -> list[str]:
     """Draw what the shop says of its products: category, material, occasion and price, now and then brand and look.
 
-    Codes are those of the tuples above, (I,); looks are 0 nothing, 1 dark, 2 light, 3 plain, 4 patterned.
+    Args:
+        generator: Where the choices come from.
+        codes: Category, brand, material, occasion, price tier and looks (0 none, dark, light, plain, patterned), (I,).
     """
     said = phrases()
-    template = generator.integers(0, len(said["descriptions"]), len(category))
-    draws = generator.integers(0, _MANY, (5, len(category)))
+    template = generator.integers(0, len(said["descriptions"]), len(codes[0]))
+    draws = generator.integers(0, _MANY, (5, len(codes[0]))).T
     return [
         said["descriptions"][t]
         .format(
@@ -95,7 +90,7 @@ def descriptions(
             visible=_one(said["looks"][v], d[4]),
         )
         .rstrip()
-        for c, b, m, o, p, v, t, d in _rows(category, brand, material, occasion, price_tier, looks, template, draws.T)
+        for c, b, m, o, p, v, t, d in _rows(*codes, template, draws)
     ]
 
 
@@ -118,15 +113,7 @@ def comments(generator: np.random.Generator, stars: Codes, tags: Codes, polariti
     return [_comment(*row) for row in _rows(stars - 1, layout, draws, tags, polarities, wording, joint)]
 
 
-def _comment(
-    star: int,
-    layout: int,
-    draws: list[int],
-    tags: list[int],
-    polarities: list[int],
-    wording: list[int],
-    joint: list[int],
-) -> str:
+def _comment(star: int, layout: int, draws: Row, tags: Row, polarities: Row, wording: Row, joint: Row) -> str:
     """One review. Layouts 0 to 2 and 5 open with the feeling, 3 to 5 close with it; odd ones have a filler."""
     said, (opening, closing, chatter, start) = phrases(), draws
     filler = _one(said["happenings"], chatter // len(said["moments"])) + _one(said["moments"], chatter) + "."
@@ -143,7 +130,7 @@ def _comment(
     return " ".join(filter(None, parts))
 
 
-def _told(start: int, tags: list[int], polarities: list[int], wording: list[int], joint: list[int]) -> str:
+def _told(start: int, tags: Row, polarities: Row, wording: Row, joint: Row) -> str:
     """The opinions of one review from the one at `start` round; a change of polarity is joined by a contrast."""
     told, before = "", 0
     for step in range(len(tags)):

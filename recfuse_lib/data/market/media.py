@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
 
 from recfuse_lib.data.market.products import Products
@@ -48,11 +47,9 @@ _PIXEL = 256  # positions are counted in 1/256 pixel
 
 _MODALITIES = {"image": ("images", "png"), "sound": ("sounds", "flac"), "clip": ("clips", "gif")}
 
-Property = Sequence[float] | npt.NDArray[np.float64]
 
-
-def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int16]:
-    """A short tune whose character is the mood; which notes it plays, and on which root, is chance.
+def jingle(mood: Sequence[float] | np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Make a short tune whose character is the mood; which notes it plays, and on which root, is chance.
 
     Valence makes it higher and brightens its chords: each note sounds with its fifth and with both thirds, the major
     one with weight v, the minor one with weight 1 − v, where v is the valence moved to 0…1. Arousal makes it faster
@@ -63,12 +60,7 @@ def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int
         generator: Where notes and root come from.
 
     Returns:
-        12,000 samples at 8 kHz: 1.5 seconds.
-
-    Example:
-        >>> calm = jingle((0.0, -1.7), np.random.default_rng(0))
-        >>> calm.shape, calm.dtype.name
-        ((12000,), 'int16')
+        1.5 seconds at 8 kHz, int16 (12000,).
     """
     valence, arousal = (_share(value) for value in mood)
     length = int(RATE / (2 + 7 * arousal))
@@ -96,9 +88,9 @@ def jingle(mood: Property, generator: np.random.Generator) -> npt.NDArray[np.int
 
 
 def turntable(
-    photograph: npt.NDArray[np.uint8], motion: Property, generator: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """The photograph as a card on a turntable that turns to and fro once; at which moment the clip starts is chance.
+    photograph: np.ndarray, motion: Sequence[float] | np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Film the photograph as a card on a turntable that turns to and fro once; where the clip starts is chance.
 
     At the angle θ the card is |cos θ| as wide as from the front, and mirrored when one sees its back. Speed says how
     far, and so how fast, it turns (0.04 to 0.3 of a full turn to either side); sway, how far it moves up and down and
@@ -110,12 +102,7 @@ def turntable(
         generator: Where the first moments of the turning and of the swaying come from.
 
     Returns:
-        Eight frames, (8, 28, 28).
-
-    Example:
-        >>> clip = turntable(np.full((28, 28), 200, np.uint8), (1.0, 0.0), np.random.default_rng(0))
-        >>> clip.shape, clip.dtype.name
-        ((8, 28, 28), 'uint8')
+        Eight frames, uint8 (8, 28, 28).
     """
     speed, sway = (_share(value) for value in motion)
     moments = np.arange(FRAMES * _EXPOSURES)
@@ -134,8 +121,7 @@ def turntable(
     cards = _resampled(columns.swapaxes(1, 2), height, lift)
     parts = cards.reshape(FRAMES, _EXPOSURES, SIZE, SIZE).sum(axis=1)
     full = _EXPOSURES * _PIXEL * _PIXEL
-    frames: npt.NDArray[np.uint8] = ((parts + full // 2) // full).astype(np.uint8)
-    return frames
+    return np.asarray((parts + full // 2) // full, np.uint8)
 
 
 def write(products: Products, seed: int) -> Media:
@@ -143,9 +129,6 @@ def write(products: Products, seed: int) -> Media:
 
     The folder lies in the cache under a checksum of all that the files depend on; it appears whole or not at all.
 
-    Args:
-        products: Their photographs, moods and motions; the first has the id 1.
-        seed: Where the chance in jingles and clips comes from.
     """
     key = store.sha256(Path(__file__), str(seed), products.pixels, products.mood, products.motion)
     folder = cache_dir() / "market" / key[:16]
@@ -189,14 +172,11 @@ def _share(value: float) -> float:
     return min(max((float(value) / EXTREME + 1) / 2, 0.0), 1.0)
 
 
-def _cosine(angle: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    cosines: npt.NDArray[np.int64] = _SINE[(angle + _TURN // 4) % _TURN]
-    return cosines
+def _cosine(angle: np.ndarray) -> np.ndarray:
+    return np.asarray(_SINE[(angle + _TURN // 4) % _TURN])
 
 
-def _resampled(
-    pictures: npt.NDArray[np.int64], scale: npt.NDArray[np.int64], shift: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _resampled(pictures: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Pictures (T, n, m) stretched about the middle of axis 1 and shifted along it, by linear interpolation.
 
     `scale` (T,) is in units of `_SINE_UNIT`, negative to mirror; `shift` (T,) in 1/256 pixel. Values come out 256 times
@@ -210,5 +190,4 @@ def _resampled(
     padded = np.pad(pictures, ((0, 0), (2, 2), (0, 0)))
     moments = np.arange(len(pictures))[:, None]
     left, right = padded[moments, before + 2], padded[moments, before + 3]
-    between: npt.NDArray[np.int64] = left * (_PIXEL - fraction) + right * fraction
-    return between
+    return np.asarray(left * (_PIXEL - fraction) + right * fraction)

@@ -37,35 +37,21 @@ CENTRAL_PRICE = (15.0, 45.0, 40.0, 60.0, 110.0, 45.0, 35.0, 75.0, 55.0, 120.0)
 
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """What is true of every product; the catalogue shows some of it, the files show some, the rest nobody sees.
+    """What is true of every product, by item code; the catalogue shows some of it, the files some, the rest nobody."""
 
-    Attributes:
-        pixels: The photograph, uint8 (I, 28, 28).
-        category, brand, material, occasion: Codes, (I,).
-        price: Euro, (I,).
-        mood: Valence and arousal of the jingle, each in −1.73…1.73, (I, 2).
-        motion: Speed and sway of the clip, each in −1.73…1.73, (I, 2).
-        features: All of it as numbers, in the columns that `SLICES` names, each dimension with about variance 1 in
-            every column; `collaborative` has no other trace than who buys what. float64 (I, `WIDTH`).
-        quality: What makes everybody happier with it, (I,).
-        hype: What makes everybody click on it without being happier, (I,).
-        prominence: How much more often the shop shows it than others of its category, (I,).
-        new: Whether it arrives when the log ends, so that nobody has seen it, (I,).
-    """
-
-    pixels: np.ndarray
-    category: np.ndarray
+    pixels: np.ndarray  # the photograph, uint8 (I, 28, 28)
+    category: np.ndarray  # code of `language.CATEGORIES`, (I,); the next three are codes too
     brand: np.ndarray
     material: np.ndarray
     occasion: np.ndarray
-    price: np.ndarray
-    mood: np.ndarray
-    motion: np.ndarray
-    features: np.ndarray
-    quality: np.ndarray
-    hype: np.ndarray
-    prominence: np.ndarray
-    new: np.ndarray
+    price: np.ndarray  # euro, (I,)
+    mood: np.ndarray  # valence and arousal of the jingle, each in −1.73…1.73, (I, 2)
+    motion: np.ndarray  # speed and sway of the clip, each in −1.73…1.73, (I, 2)
+    features: np.ndarray  # all of it as numbers with about variance 1, in the columns of `SLICES`, (I, `WIDTH`)
+    quality: np.ndarray  # what makes everybody happier with it, (I,)
+    hype: np.ndarray  # what makes everybody click on it without being happier, (I,)
+    prominence: np.ndarray  # how much more often the shop shows it than others of its category, (I,)
+    new: np.ndarray  # whether it arrives when the log ends, so that nobody has seen it, (I,)
 
     def __len__(self) -> int:
         return len(self.category)

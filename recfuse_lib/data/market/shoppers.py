@@ -15,6 +15,9 @@ SLATE = 20
 EXAMINATION = 1 / (1 + 0.15 * np.arange(SLATE))
 """Probability that a shopper looks at position k of a slate."""
 
+DEEDS = {"viewed": "", "clicked": "click", "favourited": "favourite", "carted": "cart", "bought": "buy"}
+"""What a shopper does, by its column of the log → which outcome of `respond` it takes beside a look."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -37,28 +40,16 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Shoppers:
-    """What is true of every shopper. No log holds any of it.
-
-    Attributes:
-        weights: How much each dimension matters.
-        group: Which of eight groups of like-minded people a shopper belongs to, (U,).
-        tastes: One number for each feature of a product, in the columns of `products.SLICES`, (U, `WIDTH`).
-        emphasis: By what factor each dimension, in the order of `products.FEATURES`, matters more to a shopper than
-            `weights` say, (U, dimensions); 1 where all shoppers weigh alike.
-        phase: Where in the plane of moods the drifting part of the taste in sound points on day 0, radians, (U,).
-        drift: How fast it turns, radians a day, (U,).
-        price_sensitivity: How much a lower price helps, at least 0, (U,).
-        activity: How readily a shopper clicks at all, (U,).
-    """
+    """What is true of every shopper, by shopper code; no log holds any of it."""
 
     weights: Weights
-    group: np.ndarray
-    tastes: np.ndarray
-    emphasis: np.ndarray
-    phase: np.ndarray
-    drift: np.ndarray
-    price_sensitivity: np.ndarray
-    activity: np.ndarray
+    group: np.ndarray  # which of eight groups of like-minded people, (U,)
+    tastes: np.ndarray  # one number for each feature of a product, in the columns of `products.SLICES`, (U, `WIDTH`)
+    emphasis: np.ndarray  # by what factor each of `products.FEATURES` matters more than `weights` say, (U, dimensions)
+    phase: np.ndarray  # where the drifting part of the taste in sound points on day 0 in the plane of moods, radians
+    drift: np.ndarray  # how fast it turns, radians a day, (U,)
+    price_sensitivity: np.ndarray  # how much a lower price helps, at least 0, (U,)
+    activity: np.ndarray  # how readily a shopper clicks at all, (U,)
 
     def __len__(self) -> int:
         return len(self.group)
@@ -73,23 +64,14 @@ class Shoppers:
 
 def concatenate(parts: list[Shoppers]) -> Shoppers:
     """Join all shoppers of several parts of one market."""
-    names = [field.name for field in dataclasses.fields(Shoppers) if field.name != "weights"]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Shoppers(parts[0].weights, **arrays)
+    columns = {name: [vars(part)[name] for part in parts] for name in vars(parts[0]) if name != "weights"}
+    return Shoppers(parts[0].weights, **{name: np.concatenate(arrays) for name, arrays in columns.items()})
 
 
 def make(
     generator: np.random.Generator, n_shoppers: int, groups: np.ndarray, weights: Weights, emphasis: np.ndarray
 ) -> Shoppers:
-    """Draw shoppers.
-
-    Args:
-        generator: The randomness.
-        n_shoppers: U.
-        groups: The centre of each group in the collaborative dimension, (8, 8).
-        weights: How much each dimension matters.
-        emphasis: By what factor it matters more to each shopper, (U, dimensions).
-    """
+    """Draw shoppers, given the centre of each group in the collaborative dimension, (8, 8); see `Shoppers`."""
     group = generator.integers(N_GROUPS, size=n_shoppers)
     own = generator.normal(size=(n_shoppers, WIDTH))
     price_sensitivity = np.exp(generator.normal(-0.125, 0.5, n_shoppers))
@@ -135,8 +117,7 @@ def respond(
     One draw decides each step, whatever the coupon: whoever buys without one also buys with one.
 
     Args:
-        shoppers: All shoppers.
-        products: All products.
+        shoppers, products: All of them.
         user: Who is asked, (n,).
         item: What each of them is shown, (n, K).
         day: Days since the log began, (n,).
@@ -180,14 +161,14 @@ def visit(
         filled: Which positions of the slates show their item, (n, K) or one for all.
 
     Returns:
-        What they would do (see `respond`); what they do: `view`, `click`, `favourite`, `cart`, `buy`, bool (n, K); and
-        satisfaction afterwards: 0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,).
+        What they would do (see `respond`); what they do, by `DEEDS`, bool (n, K); and satisfaction afterwards:
+        0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,).
     """
     would = respond(shoppers, products, user, item, day, coupon, generator)
-    view = filled & (generator.random(item.shape) < EXAMINATION[: item.shape[1]])
-    did = {"view": view, **{name: view & would[name] for name in ("click", "favourite", "cart", "buy")}}
-    clicks = did["click"].sum(axis=1)
-    mean = np.where(clicks > 0, (would["utility"] * did["click"]).sum(axis=1) / np.maximum(clicks, 1), -1.0)
+    viewed = filled & (generator.random(item.shape) < EXAMINATION[: item.shape[1]])
+    did = {deed: viewed & would.get(outcome, True) for deed, outcome in DEEDS.items()}
+    clicks = did["clicked"].sum(axis=1)
+    mean = np.where(clicks > 0, (would["utility"] * did["clicked"]).sum(axis=1) / np.maximum(clicks, 1), -1.0)
     return would, did, np.asarray(0.8 * satisfaction + 0.2 * mean)
 
 

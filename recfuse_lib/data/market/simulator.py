@@ -36,9 +36,6 @@ SHOPPERS_AT_ONCE = 4_000
 BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
 """Behaviour → the signal that it sends, in stars. Being shown an item sends none: nobody knows whether it was seen."""
 
-ACTIONS = {"viewed": "view", "clicked": "click", "favourited": "favourite", "carted": "cart", "bought": "buy"}
-"""Column of the log → what a shopper did, as `shoppers.visit` calls it."""
-
 SIGNALS = {3.0: "click", 4.0: "favourite", 4.5: "cart", 5.0: "purchase"}
 """What the strongest behaviour is called, by its stars."""
 
@@ -60,22 +57,12 @@ _TAG_COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """What the simulated shop knows: its catalogue and its log. Made by `make`.
-
-    Attributes:
-        seed, scale: What it was made from.
-        catalogue: One row a product; the position of a row is the item code: `item_id`, `title`, `year` (always
-            missing), `genres` (the category), `brand`, `price` (euro), `description`, `launched` (Unix seconds).
-        impressions: One row for each item that was shown: `session_id`, `user_id`, `timestamp` (Unix seconds),
-            `position` (0 is the top), `item_id`, `coupon` (whether the shopper had one in this session), and whether
-            the item was `viewed` (scrolled to), `clicked`, `favourited`, `carted`, `bought`.
-        reviews: One row a review: `user_id`, `item_id`, `timestamp`, `rating` (0.5–5), `comment`.
-    """
+    """What the simulated shop knows: its catalogue and its log, with the columns that `data/market/README.md` tells."""
 
     seed: int
     scale: float
-    catalogue: pd.DataFrame
-    impressions: pd.DataFrame
+    catalogue: pd.DataFrame  # one row a product; the position of a row is the item code
+    impressions: pd.DataFrame  # one row for each item that was shown
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
@@ -124,19 +111,14 @@ class Oracle:
 class Truth:
     """What is true of a simulated market, and no shop can know. Rows correspond to those of the `Market`.
 
-    Attributes:
-        products: What is true of every product, by item code.
-        shoppers: What is true of every shopper; shopper 0 has `user_id` 1.
-        examination: Probability that a shopper looks at position k of a slate, (K,).
-        outcomes: One row an impression: `propensity` (with which the policy showed this item at this position),
-            `utility` (U), and what would have happened had it been looked at: `click`, `buy_without_coupon`,
-            `buy_with_coupon`.
-        tags: One row a review: for each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
+    `outcomes` has one row an impression: `propensity` (with which the policy showed this item at this position),
+    `utility` (U), and what would have happened had it been looked at: `click`, `buy_without_coupon`, `buy_with_coupon`.
+    `tags` has one row a review: for each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
     """
 
     products: Products
-    shoppers: Shoppers
-    examination: np.ndarray
+    shoppers: Shoppers  # shopper 0 has `user_id` 1
+    examination: np.ndarray  # probability that a shopper looks at position k of a slate, (K,)
     outcomes: pd.DataFrame
     tags: pd.DataFrame
 
@@ -263,12 +245,12 @@ def _visits(
             "item_id": item[filled].astype("int32"),
             "coupon": coupon[row],
         }
-        columns |= {name: did[action][filled] for name, action in ACTIONS.items()}
+        columns |= {deed: where[filled] for deed, where in did.items()}
         logs.append(pd.DataFrame({**columns, "visit": np.int8(visit)}))
         truth = {"propensity": propensity[filled].astype("float32"), "utility": would["utility"][filled]}
         truth |= {name: would[name][filled] for name in ("click", "buy_without_coupon", "buy_with_coupon")}
         truths.append(pd.DataFrame(truth).astype({"utility": "float32"}))
-        row, position = np.nonzero(did["click"])
+        row, position = np.nonzero(did["clicked"])
         np.add.at(clicks, (user[row], made.category[item[row, position]]), 1)
     return pd.concat(logs, ignore_index=True), pd.concat(truths, ignore_index=True)
 

@@ -108,10 +108,10 @@ class WeeklyShop:
         )
         self._satisfaction = np.where(present, satisfaction, self._satisfaction)
         back = shoppers.return_probability(satisfaction[self.here])
-        row, position = np.nonzero(did["click"] & present[:, None])
+        row, position = np.nonzero(did["clicked"] & present[:, None])
         value = np.zeros(len(row))
         for behaviour, stars in BEHAVIOURS.items():
-            value = np.where(did[simulator.ACTIONS[behaviour]][row, position], stars, value)
+            value = np.where(did[behaviour][row, position], stars, value)
         events = pd.DataFrame(
             {
                 "user_id": self._shopper[row] + 1,
