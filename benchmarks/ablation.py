@@ -62,7 +62,6 @@ declared = functools.partial(
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
         *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
         *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
-        "recfuse_lib/training/compilation.py",
     ),
 )
 INTERVALS = tuple(f"{fold}{end}" for fold in FOLDS for end in ("", "_low", "_high"))

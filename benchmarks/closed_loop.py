@@ -45,7 +45,6 @@ TABLES = [
             *(f"recfuse_lib/serving/{name}.py" for name in ("closed_loop", "content", "retraining", "training")),
             *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
             *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
-            "recfuse_lib/training/compilation.py",
         ),
         keys=("rule", "seed", "week"),
         tolerance={"satisfaction": 25, "visits": 25},

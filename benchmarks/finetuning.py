@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.item_encodings import ItemEncodings
@@ -34,12 +35,11 @@ from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.pretrained import store
-from recfuse_lib.training import lora
+from recfuse_lib.training.callbacks import rating_error
 from recfuse_lib.training.devices import describe_devices
-from recfuse_lib.training.finetuning import FineTuning
-from recfuse_lib.training.monitoring import rating_error
 from recfuse_lib.training.optimizers import layer_rates, optimizer, schedule
-from recfuse_lib.training.tracking import ThroughputLogger
+
+lesson = definitions("09_fine_tune_on_gpu")
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "finetuning"
@@ -75,8 +75,8 @@ TABLES = [
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
             *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
             *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
-            *(f"recfuse_lib/training/{name}.py" for name in ("batches", "finetuning", "lora", "optimizers")),
-            *(f"recfuse_lib/training/{name}.py" for name in ("policies", "text_layers")),
+            "recfuse_lib/training/optimizers.py",
+            "notebooks/09_fine_tune_on_gpu.ipynb",
         ),
         keys=("policy",),
         tolerance={"trainable": 0}
@@ -129,11 +129,15 @@ class Bench:
         return JointModel(dataset.n_users, dataset.n_items, self.raw.widths, item_dropout=0.5, mean_rating=mean)
 
     def tuning(self, joint, history, policy):
+        """A fine-tuning, its encoder, and which items are seen."""
         encoder = TextEncoder.from_pretrained(progress=False)
+        text = lesson.tunable(encoder, policy, self.texts, self.lower.get(policy))
+        self.lower[policy] = text and text.lower
         seen = np.unique(history["item"])
-        made = FineTuning(joint, encoder, self.texts, self.raw, seen, policy, lower=self.lower.get(policy))
-        self.lower[policy] = made.lower
-        return made, np.isin(np.arange(self.dataset.n_items), seen)
+        return lesson.FineTuning(joint, text, self.raw, seen), encoder, np.isin(np.arange(self.dataset.n_items), seen)
+
+    def batches(self, joint, history, policy, size, seed):
+        return lesson.Batches(history, joint.history_length, size, ENCODED, self.lower[policy], seed)
 
     def start(self, protocol, seed, part, history):
         """The weights of φ after the frozen first part, which all policies begin with."""
@@ -143,11 +147,9 @@ class Bench:
             with np.load(path) as kept:
                 joint.set_weights([kept[name] for name in kept.files])
             return joint
-        model, available = self.tuning(joint, history, "frozen")
-        rate = schedule(3e-3, FIRST_STEPS)
-        model.learn(
-            model.batches(history, 1024, seed=seed), optimizer("adam", rate), 1, FIRST_STEPS, available, verbose=0
-        )
+        model, _, available = self.tuning(joint, history, "frozen")
+        batches = self.batches(joint, history, "frozen", 1024, seed)
+        lesson.train(model, batches, optimizer("adam", schedule(3e-3, FIRST_STEPS)), 1, FIRST_STEPS, available)
         with store.replacing(path) as file:
             np.savez(file, *joint.get_weights())
         return joint
@@ -155,35 +157,33 @@ class Bench:
     def train(self, policy, rate, protocol, seed, part):
         """A row of the table for one training."""
         history, numbers, people = task_of(self.dataset, protocol, seed, part)
-        model, available = self.tuning(self.start(protocol, seed, part, history), history, policy)
-        rates = layer_rates(model.encoder, rate / PHI_RATE)
-        chosen = optimizer("adamw", schedule(PHI_RATE, ROUNDS * STEPS), rates)
-        batches = model.batches(history, BATCH, ENCODED, seed=seed)
+        joint = self.start(protocol, seed, part, history)
+        model, encoder, available = self.tuning(joint, history, policy)
+        chosen = optimizer("adamw", schedule(PHI_RATE, ROUNDS * STEPS), layer_rates(encoder, rate / PHI_RATE))
+        batches = self.batches(joint, history, policy, BATCH, seed)
         begun = time.process_time()
-        logs = model.learn(
-            batches, chosen, ROUNDS, STEPS, available, callbacks=[ThroughputLogger(batches, STEPS)], verbose=0
-        ).history
-        alone = self.kept / f"{policy}.safetensors"
-        size = lora.save(model.encoder, alone) if "lora" in policy else 4 * model.report.trainable
+        measured = [lesson.ThroughputLogger(batches, STEPS)]
+        logs = lesson.train(model, batches, chosen, ROUNDS, STEPS, available, measured)
+        trainable, lower = lesson.parameters(encoder)[0], self.lower[policy]
         return {
             "policy": policy,
             "rate": rate,
             "protocol": protocol,
             "seed": seed,
             "part": part,
-            "trainable": model.report.trainable,
+            "trainable": trainable,
             # The first round holds the compilation.
             "seconds": logs["seconds"][-1] / STEPS * batches.steps_per_epoch,
             "processor_seconds": logs["processor_seconds"][-1] / STEPS * batches.steps_per_epoch,
             "processor_seconds_in_all": time.process_time() - begun,
             "tokens_per_second": logs["tokens_per_second"][-1],
             "gflops": logs["flops_per_second"][-1] / 1e9,
-            "stored_mb": size / 1e6,
-            "lower_mb": model.lower.megabytes if model.lower else 0.0,
+            "stored_mb": 4 * trainable / 1e6,
+            "lower_mb": lower.values.nbytes / 1e6 if lower else 0.0,
             "staleness": logs["staleness"],
             "loss": logs["loss"],
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-            "numbers": numbers(model).tolist(),
+            "numbers": numbers(joint).tolist(),
             "people": np.asarray(people).tolist(),
         }
 

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tables
+from generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
@@ -29,8 +30,6 @@ from recfuse_lib.encoders import language_model
 from recfuse_lib.models.ratings import ContentBiases
 from recfuse_lib.pretrained import store
 from recfuse_lib.stated.evidence import shown_title
-from recfuse_lib.training import snapshots
-from recfuse_lib.training.generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
 from recfuse_lib.training.optimizers import optimizer, schedule
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +54,9 @@ TABLES = [
             "recfuse_lib/evaluation/significance.py",
             "recfuse_lib/stated/evidence.py",
             "recfuse_lib/models/ratings.py",
-            *(f"recfuse_lib/training/{name}.py" for name in ("generator_tuning", "optimizers")),
+            "recfuse_lib/training/optimizers.py",
+            "benchmarks/generator_tuning.py",
+            "notebooks/09_fine_tune_on_gpu.ipynb",
         ),
         keys=("judge",),
         tolerance={f"{name}{end}": 0.001 for name in ("AUC", f"− {PEER}") for end in ("", " low", " high")},
@@ -99,16 +100,17 @@ def peers(train, asked, n_items):
 def judged(model, prompts):
     """Scores and the processor seconds they took; what is finished is kept, some prompts at a time."""
     key = store.sha256("\0".join([model.name, *prompts]))[:16]
-    path = KEPT / f"judged-{key}.safetensors"
+    path = KEPT / f"judged-{key}.npz"
     scores, seconds = np.empty(0), 0.0
     if path.exists():
-        arrays, record = snapshots.read(path)
-        scores, seconds = arrays["scores"], record["seconds"]
+        with np.load(path) as kept:
+            scores, seconds = kept["scores"], float(kept["seconds"])
     while len(scores) < len(prompts):
         begun = time.process_time()
         more = judgement(model, prompts[len(scores) : len(scores) + AT_ONCE])
         scores, seconds = np.concatenate([scores, more]), seconds + time.process_time() - begun
-        snapshots.write(path, {"scores": scores}, {"seconds": seconds})
+        with store.replacing(path) as file:
+            np.savez(file, scores=scores, seconds=seconds)
         print(f"{len(scores):,} of {len(prompts):,} judged, {seconds:.0f} processor seconds", flush=True)
     return scores, seconds
 
@@ -118,7 +120,7 @@ def tuned(original, examples, arguments, seed):
     prompts, answers = examples
     settings = [arguments.rank, arguments.rate, arguments.epochs, arguments.batch, seed]
     key = store.sha256(json.dumps([original.name, prompts, answers, settings]))[:16]
-    path, costs = KEPT / f"lora-{key}.safetensors", KEPT / f"lora-{key}.json"
+    path, costs = KEPT / f"{key}.lora.h5", KEPT / f"{key}.json"
     keras.utils.set_random_seed(seed)
     tuning = GeneratorTuning(original, arguments.rank)
     if not costs.exists():
@@ -130,15 +132,17 @@ def tuned(original, examples, arguments, seed):
         data = tuning.examples(prompts, answers)
         clock, begun = time.perf_counter(), time.process_time()
         tuning.fit(data, batch_size=arguments.batch, epochs=arguments.epochs, callbacks=[tell], verbose=0)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        tuning.backbone.save_lora_weights(str(path))
         row = {
             "trainable": sum(int(np.prod(weight.shape)) for weight in tuning.trainable_weights),
             "training processor seconds": round(time.process_time() - begun),
             "training seconds": round(time.perf_counter() - clock),
             "tokens of the longest": int(data["token_ids"].shape[1]),
-            "LoRA MB": round(tuning.save_lora(path) / 1e6, 2),
+            "LoRA MB": round(path.stat().st_size / 1e6, 2),
         }
         costs.write_text(json.dumps(row))
-    tuning.load_lora(path)
+    tuning.backbone.load_lora_weights(str(path))
     return tuning.tuned(), json.loads(costs.read_text())
 
 

@@ -32,7 +32,7 @@ from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.pretrained import store
-from recfuse_lib.training.monitoring import rating_error
+from recfuse_lib.training.callbacks import rating_error
 
 RUNS = tables.REPOSITORY / "build" / "joint_training"
 COMMAND = "python benchmarks/joint_training.py"

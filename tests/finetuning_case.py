@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from course.lessons import definitions
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.training.finetuning import FineTuning
 from recfuse_lib.training.optimizers import layer_rates, optimizer
 
-N_USERS, N_ITEMS, KINDS = 20, 30, 3
+lesson = definitions("09_fine_tune_on_gpu")
+
+N_USERS, N_ITEMS, KINDS, LENGTH = 20, 30, 3, 6
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"word{n}" for n in range(20)), "space", "love", "crime"]
 
 
@@ -66,22 +68,24 @@ def queries() -> Queries:
 SEEN = np.arange(N_ITEMS - 2)
 
 
-def model(policy: str = "top-1", dropout: float = 0.0, seed: int = 0, others: bool = False, **settings) -> FineTuning:
+def model(policy="top-1", dropout=0.0, seed=0, kind=lesson.Resumable):
     """A fine-tuning whose joint model drops nothing, so that two runs can be compared."""
     own = encoder(dropout=dropout)
-    matrices = {"text": own.encode(texts())}
-    if others:
-        matrices["attributes"] = np.random.default_rng(5).normal(size=(N_ITEMS, 4))
-    encodings = ItemEncodings.of(matrices)
+    encodings = ItemEncodings.of({"text": own.encode(texts())})
     keras.utils.set_random_seed(seed)
     joint = JointModel(
-        N_USERS, N_ITEMS, encodings.widths, 8, 6, item_dropout=0.0, modality_dropout=0.0, user_dropout=0.0
+        N_USERS, N_ITEMS, encodings.widths, 8, LENGTH, item_dropout=0.0, modality_dropout=0.0, user_dropout=0.0
     )
-    return FineTuning(joint, own, texts(), encodings, SEEN, policy, **settings)
+    tuned = kind(joint, lesson.tunable(own, policy, texts()), encodings, SEEN)
+    tuned.encoder = own
+    return tuned
 
 
-def learn(tuned: FineTuning, rounds: int = 2, steps: int = 3, rate: float = 0.01, name: str = "adam", **settings):
+def batches(tuned, size=48, encoded=8, seed=0):
+    return lesson.Batches(history(), LENGTH, size, encoded, tuned.text and tuned.text.lower, seed)
+
+
+def learn(tuned, rounds=2, steps=3, rate=0.01, name="adam", clip=1.0, data=None, **settings):
     """Some rounds of training; returns the logs."""
-    chosen = optimizer(name, rate, layer_rates(tuned.encoder, 0.3), clip=settings.pop("clip", 1.0))
-    data = settings.pop("batches", None) or tuned.batches(history(), batch_size=48, encoded=8, seed=3)
-    return tuned.learn(data, chosen, rounds, steps, verbose=0, **settings)
+    chosen = optimizer(name, rate, layer_rates(tuned.encoder, 0.3), clip=clip)
+    return lesson.train(tuned, data or batches(tuned, seed=3), chosen, rounds, steps, **settings)

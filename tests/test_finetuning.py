@@ -8,12 +8,14 @@ from eager import eagerly
 from keras import ops
 
 from recfuse_lib.encoders.centring import Centring
-from recfuse_lib.training.batches import Batches
 from recfuse_lib.training.gradients import task_gradients
-from recfuse_lib.training.policies import Policy
-from recfuse_lib.training.text_layers import FrozenActivations
 
+lesson = case.lesson
 POLICIES = ["top-1", "top-3", "lora-2", "lora-2-top-1", "bias-only", "everything"]
+
+
+def table(tuned):
+    return ops.convert_to_numpy(tuned.item_tower.encodings[0])
 
 
 def expected_encodings(tuned):
@@ -25,8 +27,8 @@ def expected_encodings(tuned):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_upper_layers_go_on_exactly_where_the_lower_ones_stopped(policy):
     tuned = case.model(policy)
-    np.testing.assert_allclose(tuned.encode(), tuned.encoder.encode(case.texts()), atol=1e-5)
-    np.testing.assert_allclose(tuned.table, expected_encodings(tuned), atol=1e-5)
+    np.testing.assert_allclose(tuned.text.encode(), tuned.encoder.encode(case.texts()), atol=1e-5)
+    np.testing.assert_allclose(table(tuned), expected_encodings(tuned), atol=1e-5)
     assert tuned.refresh() == pytest.approx(0, abs=1e-6)
 
 
@@ -36,36 +38,34 @@ def test_training_moves_what_the_policy_says_and_nothing_else(policy):
     backbone = tuned.encoder.backbone
     before = {weight.path: ops.convert_to_numpy(weight).copy() for weight in backbone.weights}
     learns = {weight.path for weight in backbone.weights if weight.trainable}
-    assert tuned.report.trainable == sum(before[path].size for path in learns)
+    assert lesson.parameters(tuned.encoder)[0] == sum(before[path].size for path in learns)
     if policy == "lora-2-top-1":  # as a graph, which is how lessons train
-        logs = case.learn(tuned, rounds=3, rate=0.03).history
+        logs = case.learn(tuned, rounds=3, rate=0.03)
         assert logs["loss"][-1] < logs["loss"][0]
     else:
         with eagerly():
-            logs = case.learn(tuned, rounds=1, steps=2, rate=0.03).history
+            logs = case.learn(tuned, rounds=1, steps=2, rate=0.03)
     moved = {weight.path for weight in backbone.weights if np.any(ops.convert_to_numpy(weight) != before[weight.path])}
     assert moved <= learns
     # A shift of all keys alike cancels in the softmax of attention, so its bias may stay.
     still = {path for path in learns - moved if not path.endswith("key/bias")}
     assert not still, still
     assert logs["staleness"][0] > 0
-    np.testing.assert_allclose(tuned.table, expected_encodings(tuned), atol=1e-4)
+    np.testing.assert_allclose(table(tuned), expected_encodings(tuned), atol=1e-4)
 
 
 def test_frozen_leaves_the_encoder_alone_and_still_learns():
     tuned = case.model("frozen")
-    table = tuned.table
-    logs = case.learn(tuned, rounds=3, rate=0.03).history
-    assert (tuned.report.trainable, tuned.text) == (0, None)
-    assert np.array_equal(tuned.table, table)
+    before = table(tuned)
+    logs = case.learn(tuned, rounds=3, rate=0.03)
+    assert lesson.parameters(tuned.encoder)[0] == 0 and tuned.text is None
+    assert np.array_equal(table(tuned), before)
     assert logs["loss"][-1] < logs["loss"][0]
-    with pytest.raises(ValueError, match="frozen"):
-        tuned.encode()
 
 
 def test_both_tasks_reach_the_language_model():
     tuned = case.model("top-2")
-    batch = tuned.batches(case.history(), batch_size=48, encoded=8)[0]
+    batch = case.batches(tuned)[0]
     variables = [weight for weight in tuned.encoder.backbone.weights if weight.trainable]
     _, (retrieval, ranking) = task_gradients(tuned, batch, variables)
     for gradient in (retrieval, ranking):
@@ -76,10 +76,10 @@ def test_the_gradient_is_that_of_the_loss_with_the_mean_moving_along():
     """All items are encoded anew, so the loss after a step and a refresh can be had: its slope is the gradient's."""
     tuned, seen = case.model("top-2"), case.SEEN
     tuned.joint.item_tower.set_available(np.isin(np.arange(case.N_ITEMS), seen))
-    examples = tuned.batches(case.history(), batch_size=48, encoded=8)
+    examples = case.batches(tuned)
     batch = {name: values[examples.rows(0)] for name, values in examples.inputs.items()}
     tensors = {name: ops.convert_to_tensor(values) for name, values in batch.items()}
-    states, mask = tuned.lower.padded(seen)
+    states, mask = lesson.padded(tuned.text.lower, seen)
     weights = np.ones(len(seen), "float32")
     made = {**batch, "fresh": seen.astype("int32"), "weight": weights, "states": states, "mask": mask}
     layers = tuned.encoder.backbone.transformer_layers
@@ -103,13 +103,13 @@ def test_the_weights_make_the_gradient_that_of_the_whole_catalogue_on_average():
     """The gradient by θ when all items are encoded, against its mean over many choices of eight items."""
     tuned = case.model("top-1")
     weight = tuned.encoder.backbone.transformer_layers[-1]._feedforward_output_dense.bias
-    examples = tuned.batches(case.history(), batch_size=6, encoded=8)
+    examples = case.batches(tuned, size=6)
     batch = {name: values[examples.rows(0)] for name, values in examples.inputs.items()}
     inside = np.unique(batch["item"])
     everything = np.arange(case.N_ITEMS - 2)
 
     def gradient(items, weights):
-        states, mask = tuned.lower.padded(items)
+        states, mask = lesson.padded(tuned.text.lower, items)
         made = {**batch, "fresh": items.astype("int32"), "weight": weights, "states": states, "mask": mask}
         return task_gradients(tuned, made, [weight])[1][0][0]
 
@@ -127,8 +127,8 @@ def test_the_weights_make_the_gradient_that_of_the_whole_catalogue_on_average():
 
 
 def test_weights_say_for_how_many_items_each_one_stands():
-    lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    batches = Batches(case.history(), 6, 6, 8, lower)
+    lower = lesson.FrozenActivations(case.encoder(), case.texts(), 1)
+    batches = lesson.Batches(case.history(), 6, 6, 8, lower)
     for step in range(10):
         batch = batches[step]
         inside = np.isin(batch["fresh"], batch["item"])
@@ -140,17 +140,17 @@ def test_weights_say_for_how_many_items_each_one_stands():
 
 def test_only_the_chosen_items_are_encoded_anew():
     tuned = case.model("top-1")
-    batch = tuned.batches(case.history(), batch_size=48, encoded=8)[0]
+    batch = case.batches(tuned)[0]
     for weight in tuned.encoder.backbone.weights:
         if weight.trainable:
             weight.assign(ops.convert_to_numpy(weight) + np.random.default_rng(0).normal(0, 0.3, weight.shape))
-    mixed, anew = tuned.table, tuned.encode() - ops.convert_to_numpy(tuned.mean)
+    mixed, anew = table(tuned), tuned.text.encode() - ops.convert_to_numpy(tuned.mean)
     anew /= np.linalg.norm(anew, axis=1, keepdims=True)
     assert np.abs(mixed - anew).max(axis=1).min() > 0.01
     mixed[batch["fresh"]] = anew[batch["fresh"]]
     tensors = {name: ops.convert_to_tensor(values) for name, values in batch.items()}
     answers = tuned(tensors)
-    tuned.joint.item_tower.encodings[tuned.place].assign(mixed)
+    tuned.joint.item_tower.encodings[0].assign(mixed)
     for name, expected in tuned.joint(tensors).items():
         np.testing.assert_allclose(ops.convert_to_numpy(answers[name]), ops.convert_to_numpy(expected), atol=1e-4)
 
@@ -161,12 +161,12 @@ def test_the_recommender_needs_neither_encoder_nor_wrapper_afterwards():
         case.learn(tuned, rounds=1, steps=1)
     alone = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(tuned.joint))
     alone.set_weights(tuned.joint.get_weights())
-    np.testing.assert_allclose(alone.score(case.queries()), tuned.score(case.queries()), atol=1e-5)
+    np.testing.assert_allclose(alone.score(case.queries()), tuned.joint.score(case.queries()), atol=1e-5)
 
 
 def test_dropout_is_at_work_in_training_alone():
     tuned = case.model("top-2", dropout=0.3)
-    batch = tuned.batches(case.history(), batch_size=48, encoded=8)[0]
+    batch = case.batches(tuned)[0]
     states, mask = ops.convert_to_tensor(batch["states"]), ops.convert_to_tensor(batch["mask"])
     quiet = [ops.convert_to_numpy(tuned.text(states, mask)) for _ in range(2)]
     noisy = [ops.convert_to_numpy(tuned.text(states, mask, training=True)) for _ in range(2)]
@@ -176,77 +176,43 @@ def test_dropout_is_at_work_in_training_alone():
 
 def test_padding_changes_nothing():
     tuned = case.model("top-2")
-    items = np.argsort(tuned.lower.lengths)[[0, 1, -2, -1]]
-    states, mask = tuned.lower.padded(items)
-    assert mask.sum(axis=1).tolist() == tuned.lower.lengths[items].tolist()
-    np.testing.assert_allclose(ops.convert_to_numpy(tuned.text(states, mask)), tuned.encode()[items], atol=1e-5)
+    items = np.argsort(tuned.text.lower.lengths)[[0, 1, -2, -1]]
+    states, mask = lesson.padded(tuned.text.lower, items)
+    assert mask.sum(axis=1).tolist() == tuned.text.lower.lengths[items].tolist()
+    np.testing.assert_allclose(ops.convert_to_numpy(tuned.text(states, mask)), tuned.text.encode()[items], atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("frozen", ("frozen", None, 0)),
-        ("top-2", ("top", 2, 0)),
-        ("lora-8", ("lora", None, 8)),
-        ("lora-4-top-1", ("lora", 1, 4)),
-        ("bias-only", ("bias-only", None, 0)),
-        ("everything", ("everything", None, 0)),
-    ],
+    ("policy", "start"), [("frozen", None), ("top-2", 1), ("lora-4", 0), ("lora-4-top-1", 2), ("everything", -1)]
 )
-def test_policies_have_names(name, expected):
-    policy = Policy.named(name)
-    assert (policy.kind, policy.top, policy.rank) == expected
+def test_a_policy_says_where_learning_begins(policy, start):
+    assert lesson.apply_policy(case.encoder(), policy) == start
 
 
 def test_policies_that_do_not_exist_are_refused():
-    for name in ("top-0", "top", "lora", "lora-0", "all", "top-2-lora-8"):
+    for name in ("top-0", "top", "lora", "all", "top-2-lora-8"):
         with pytest.raises(ValueError, match="there are frozen, top-K"):
-            Policy.named(name)
-    with pytest.raises(ValueError, match="the encoder has 3 layers"):
-        Policy.named("top-4").apply(case.encoder())
-    with pytest.raises(ValueError, match="LoRA in quarry"):
-        Policy.named("lora-2", where=("quarry",))
-    tuned = case.encoder()
-    Policy.named("lora-2").apply(tuned)
-    with pytest.raises(ValueError, match="has LoRA already"):
-        Policy.named("top-1").apply(tuned)
+            lesson.apply_policy(case.encoder(), name)
 
 
-def test_lora_goes_where_it_is_told():
+def test_lora_is_put_beside_query_and_value():
     tuned = case.encoder()
-    Policy.named("lora-2-top-1", where=("key", "feedforward_output_dense")).apply(tuned)
+    lesson.apply_policy(tuned, "lora-2-top-1")
     paths = {weight.path.rsplit("/", 1)[0] for weight in tuned.backbone.weights if weight.trainable}
-    assert paths == {
-        "transformer_layer_2/self_attention_layer/key",
-        "transformer_layer_2/feedforward_output_dense",
-    }
-
-
-def test_texts_must_be_one_an_item():
-    tuned = case.model()
-    with pytest.raises(ValueError, match="expected 30 texts, one an item"):
-        type(tuned)(tuned.joint, case.encoder(), ["one"], tuned_encodings(), case.SEEN)
-
-
-def tuned_encodings():
-    from recfuse_lib.encoders.item_encodings import ItemEncodings
-
-    return ItemEncodings.of({"text": case.encoder().encode(case.texts())})
+    assert paths == {f"transformer_layer_2/self_attention_layer/{name}" for name in ("query", "value")}
 
 
 def test_batches_depend_on_their_number_alone():
-    lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    make = lambda: Batches(case.history(), 6, 48, 8, lower, seed=4)  # noqa: E731
+    lower = lesson.FrozenActivations(case.encoder(), case.texts(), 1)
+    make = lambda: lesson.Batches(case.history(), 6, 48, 8, lower, seed=4)  # noqa: E731
     one, other = make(), make()
-    stream = one.stream(first=2)
-    for step in (2, 3, 4, 5, 6):
-        batch = next(stream)
+    for step in (5, 2, 6):
         for name, values in other[step].items():
-            assert np.array_equal(batch[name], values), name
+            assert np.array_equal(one[step][name], values), name
 
 
 def test_an_epoch_holds_every_example():
-    batches = Batches(case.history(), 6, 50)
+    batches = lesson.Batches(case.history(), 6, 50)
     rows = np.concatenate([batches.rows(step) for step in range(batches.steps_per_epoch)])
     n = len(batches.inputs["item"])
     assert set(rows) == set(range(n))
@@ -256,16 +222,11 @@ def test_an_epoch_holds_every_example():
 
 
 def test_items_of_a_batch_are_distinct_and_of_similar_length():
-    lower = FrozenActivations(case.encoder(), case.texts(), 1)
-    batches = Batches(case.history(), 6, 48, 8, lower)
+    lower = lesson.FrozenActivations(case.encoder(), case.texts(), 1)
+    batches = lesson.Batches(case.history(), 6, 48, 8, lower)
     for step in range(20):
         batch = batches[step]
         assert len(set(batch["fresh"])) == 8
         assert batch["states"].shape[:2] == batch["mask"].shape
         assert batch["mask"].shape[1] in (8, 16)
         assert np.isin(batch["fresh"], case.history()["item"]).all()
-
-
-def test_there_must_be_something_to_learn_from():
-    with pytest.raises(ValueError, match="history is empty"):
-        Batches(case.history()[:0], 6, 48)

@@ -11,7 +11,7 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import evaluate, rmse
 from recfuse_lib.models.balancing import GradientProbe
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.training.monitoring import TensorBoardLog, ValidationMetrics, rating_error
+from recfuse_lib.training.callbacks import TensorBoardLog, ValidationMetrics, rating_error
 
 N_USERS, N_ITEMS = 5, 9
 GENERATOR = np.random.default_rng(0)

@@ -1,12 +1,13 @@
-"""What fine-tuning shows while it runs is what the model does, in TensorBoard and in a tracker that works offline."""
+"""What lesson 09 shows while it trains is what the model does, in the logs and in TensorBoard."""
 
 import finetuning_case as case
 import numpy as np
 import pytest
 
+from recfuse_lib.training.callbacks import TensorBoardLog
 from recfuse_lib.training.gradients import task_gradients
-from recfuse_lib.training.monitoring import TensorBoardLog
-from recfuse_lib.training.tracking import LayerGradients, ThroughputLogger, WandbLog, flops_per_token
+
+lesson = case.lesson
 
 
 @pytest.mark.usefixtures("eager")
@@ -15,13 +16,13 @@ def test_gradients_speed_and_losses_stand_in_the_logs_and_in_tensorboard(tmp_pat
     from tensorboard.util import tensor_util
 
     tuned = case.model("top-2")
-    batches = tuned.batches(case.history(), batch_size=48, encoded=8, seed=3)
+    batches = case.batches(tuned, seed=3)
     callbacks = [
-        LayerGradients(batches[0]),
-        ThroughputLogger(batches, 3),
+        lesson.LayerGradients(batches[0]),
+        lesson.ThroughputLogger(batches, 3),
         TensorBoardLog(tmp_path, {"policy": "top-2"}),
     ]
-    logs = case.learn(tuned, rounds=1, steps=3, batches=batches, callbacks=callbacks).history
+    logs = case.learn(tuned, rounds=1, steps=3, data=batches, callbacks=callbacks)
     top = [weight for weight in tuned.encoder.backbone.transformer_layers[-1].weights if weight.trainable]
     _, (retrieval, _) = task_gradients(tuned, batches[0], top)
     expected = np.sqrt(sum(np.vdot(part, part) for part in retrieval))
@@ -43,18 +44,20 @@ def test_gradients_speed_and_losses_stand_in_the_logs_and_in_tensorboard(tmp_pat
 
 def test_operations_are_counted_for_what_runs_and_what_learns():
     one_layer = 4 * 8 * 8 + 2 * 8 * 16
-    assert flops_per_token(case.model("frozen")) == 0
-    assert flops_per_token(case.model("top-1")) == 6 * one_layer
-    assert flops_per_token(case.model("bias-only")) == 4 * 3 * one_layer
+    assert lesson.flops_per_token(case.model("frozen").text) == 0
+    assert lesson.flops_per_token(case.model("top-1").text) == 6 * one_layer
+    assert lesson.flops_per_token(case.model("bias-only").text) == 4 * 3 * one_layer
     # Each of two heads has an A of 8 × 2; B of 2 × 4 is shared; query and value.
     added = 2 * (8 * 2 * 2 + 2 * 4)
-    assert flops_per_token(case.model("lora-2-top-1")) == 4 * (one_layer + added) + 2 * added
+    assert lesson.flops_per_token(case.model("lora-2-top-1").text) == 4 * (one_layer + added) + 2 * added
 
 
-def test_weights_and_biases_works_offline(tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    case.learn(case.model("frozen"), rounds=2, callbacks=[WandbLog("recfuse", {"policy": "frozen"}, tmp_path)])
-    (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    assert next(run.glob("*.wandb")).stat().st_size > 0
+def test_the_callback_of_weights_and_biases_works_offline_with_these_logs(tmp_path):
+    wandb = pytest.importorskip("wandb")
+    from wandb.integration.keras import WandbMetricsLogger
+
+    run = wandb.init(project="recfuse", mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    case.learn(case.model("frozen"), rounds=2, callbacks=[WandbMetricsLogger()])
+    run.finish()
+    (kept,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert next(kept.glob("*.wandb")).stat().st_size > 0

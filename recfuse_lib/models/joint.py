@@ -22,10 +22,11 @@ from recfuse_lib.models.item_tower import MultimodalTower
 from recfuse_lib.models.ranking import Ranking
 from recfuse_lib.models.retrieval import Retrieval
 from recfuse_lib.models.user_tower import UserTower
-from recfuse_lib.training.compilation import with_xla
 from recfuse_lib.training.pipelines import untuned
 
 RETRIEVAL_FORMS = ("softmax", "mse", "mse_catalogue")
+XLA_PAYS_FROM = 100
+"""Steps. On two CPU cores compiling takes about as long as XLA then saves in 80 to 200; Keras leaves it off there."""
 
 BALANCING: dict[str, Callable[..., Any]] = {"fixed": FixedWeights, "uncertainty": UncertaintyWeights}
 
@@ -223,8 +224,8 @@ class JointModel(keras.Model):
             needed, f"a joint model of {self.n_users:,} people and {self.n_items:,} items", "take small batches"
         )
         rows, batch_size = _even_batches(len(history), batch_size)
-        compiled = with_xla(epochs * len(rows) // batch_size)
-        self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=compiled)
+        xla = epochs * len(rows) // batch_size >= XLA_PAYS_FROM if keras.backend.backend() == "tensorflow" else "auto"
+        self.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=xla)
         inputs = sequences.examples(history, self.history_length)
         inputs = {name: values[rows] for name, values in inputs.items()}
         with untuned():

@@ -14,9 +14,9 @@ from keras import ops
 
 
 def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    """The cosine of the angle between two gradients, each given weight by weight; 0 where one of them is zero.
+    """Compute the cosine of the angle between two gradients, each given weight by weight; 0 where one of them is zero.
 
-    Above 0 a step for one task also helps the other, below 0 it harms it, as far as a straight line tells.
+    Above 0 a step for one task also helps the other, below 0 it harms it, to first order.
 
     Example:
         >>> cosine([np.array([1.0, 0.0])], [np.array([-2.0, 0.0])])
@@ -30,16 +30,14 @@ def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
 
 
 def norm(gradient: Sequence[np.ndarray]) -> float:
-    """The length of a gradient that is given weight by weight."""
+    """Compute the norm of a gradient that is given weight by weight."""
     return float(np.sqrt(sum(np.vdot(part, part) for part in gradient)))
 
 
 def task_gradients(
     model: Any, inputs: Mapping[str, np.ndarray], variables: Sequence[Any]
 ) -> tuple[tuple[float, float], tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Each task's loss on a batch and its gradient, unweighted, with nothing dropped.
-
-    Keras has no gradient that is the same for all backends, so there are three ways here.
+    """Compute each task's loss on a batch and its gradient, unweighted, with nothing dropped.
 
     Args:
         model: A `JointModel`.
@@ -50,6 +48,7 @@ def task_gradients(
         (ℓ_idx, ℓ_item) and their gradients, one array a variable.
     """
     batch = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+    # Keras has no gradient that is the same for all backends.
     ways = {"tensorflow": _gradients_tensorflow, "jax": _gradients_jax, "torch": _gradients_torch}
     losses, gradients = ways[keras.backend.backend()](model, batch, list(variables))
     first, second = ([np.asarray(ops.convert_to_numpy(part), "float64") for part in parts] for parts in gradients)
@@ -63,13 +62,9 @@ def _gradients_tensorflow(model: Any, batch: Mapping[str, Any], variables: list[
     with tf.GradientTape(persistent=True) as tape:
         losses = model.task_losses(batch)
     values = [variable.value for variable in variables]
-    return losses, [
-        [
-            tf.convert_to_tensor(part)
-            for part in tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        ]
-        for loss in losses
-    ]
+    nothing = tf.UnconnectedGradients.ZERO
+    gradients = [tape.gradient(loss, values, unconnected_gradients=nothing) for loss in losses]
+    return losses, [[tf.convert_to_tensor(part) for part in parts] for parts in gradients]
 
 
 def _gradients_jax(model: Any, batch: Mapping[str, Any], variables: list[Any]) -> Any:
@@ -80,8 +75,7 @@ def _gradients_jax(model: Any, batch: Mapping[str, Any], variables: list[Any]) -
             return model.task_losses(batch)[task]
 
     values = [variable.value for variable in variables]
-    found = [jax.value_and_grad(loss)(values, task) for task in (0, 1)]
-    return [value for value, _ in found], [gradient for _, gradient in found]
+    return zip(*(jax.value_and_grad(loss)(values, task) for task in (0, 1)), strict=True)
 
 
 def _gradients_torch(model: Any, batch: Mapping[str, Any], variables: list[Any]) -> Any:
@@ -89,7 +83,5 @@ def _gradients_torch(model: Any, batch: Mapping[str, Any], variables: list[Any])
 
     values = [variable.value for variable in variables]
     losses = model.task_losses(batch)
-    return losses, [
-        torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True, materialize_grads=True)
-        for loss in losses
-    ]
+    settings = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    return losses, [torch.autograd.grad(loss, values, **settings) for loss in losses]

@@ -1,20 +1,18 @@
 """Adam, AdamW and SGD with momentum, warmed up, cooled down along a cosine, and slower for some parameters than others.
 
-Schedules, clipping and accumulation are those of Keras.
-
-Taught in notebook 09.
+Schedules, clipping and accumulation are those of Keras. Taught in notebook 09.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
-from recfuse_lib.encoders.text import TextEncoder
-from recfuse_lib.training.policies import embedding_layers
+if TYPE_CHECKING:
+    from recfuse_lib.encoders.text import TextEncoder
 
 DECAY_SPARES = ("bias", "beta", "gamma")
 """Shifts and scales are not pulled towards zero."""
@@ -24,7 +22,7 @@ class _LayerRates:
     """A mixin for Keras optimizers: the learning rate of each parameter is a multiple of the schedule's.
 
     Args:
-        rates: Path of a variable -> (multiple, first step at which it moves); (1, 0) where it is not named.
+        rates: Path of a variable → (multiple, first step at which it moves); (1, 0) where it is not named.
         decay: Of the weights. Where `decoupled`, w ← w − η·decay·w before the step; elsewhere it is the L2 penalty
             ½·decay·‖w‖², whose gradient decay·w goes through the moments as every gradient does.
     """
@@ -37,17 +35,17 @@ class _LayerRates:
 
     def build(self, variables: Any) -> None:
         paths = [variable.path for variable in variables]
-        self._placed_rates = [self.rates.get(path, (1.0, 0)) for path in paths]
+        self._rates = [self.rates.get(path, (1.0, 0)) for path in paths]
         self._decays = [bool(self.decay) and path.split("/")[-1] not in DECAY_SPARES for path in paths]
         super().build(variables)  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        place = self._get_variable_index(variable)  # type: ignore[attr-defined]
-        rate, first = self._placed_rates[place]
+        position = self._get_variable_index(variable)  # type: ignore[attr-defined]
+        rate, first = self._rates[position]
         learning_rate = learning_rate * rate
         if first:
             learning_rate = learning_rate * ops.cast(self._iterations >= first, "float32")  # type: ignore[attr-defined]
-        if self._decays[place]:
+        if self._decays[position]:
             pull = ops.multiply(ops.convert_to_tensor(variable), self.decay)
             if self.decoupled:
                 self.assign_sub(variable, pull * ops.cast(learning_rate, pull.dtype))  # type: ignore[attr-defined]
@@ -66,11 +64,7 @@ class LayerwiseAdam(_LayerRates, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseAdamW(_LayerRates, keras.optimizers.Adam):
-    """Adam with a learning rate for each layer and decoupled weight decay.
-
-    References:
-        Loshchilov and Hutter (2019), Decoupled Weight Decay Regularization, ICLR.
-    """
+    """Adam with a learning rate for each layer and decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     decoupled = True
 
@@ -83,10 +77,16 @@ class LayerwiseSGD(_LayerRates, keras.optimizers.SGD):
 OPTIMIZERS: dict[str, Any] = {"adam": LayerwiseAdam, "adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
 
 
+def embedding_layers(backbone: Any) -> list[Any]:
+    """Return the layers of a KerasHub BERT that lie below its first transformer layer and have parameters."""
+    parts = ("token_embedding", "position_embedding", "segment_embedding", "embeddings_layer_norm")
+    return [getattr(backbone, part) for part in parts]
+
+
 def layer_rates(
     encoder: TextEncoder, text_rate: float, layer_decay: float = 1.0, unfreeze_every: int = 0
 ) -> dict[str, tuple[float, int]]:
-    """How fast each layer of a language model learns, and from which step on.
+    """Compute how fast each layer of a language model learns, and from which step on.
 
         η_l = η · r · ξ^(L − 1 − l)
 
@@ -101,29 +101,22 @@ def layer_rates(
         unfreeze_every: Steps from one layer to the next; 0 moves all at once.
 
     Returns:
-        Path of a variable -> (multiple, first step), for `OPTIMIZERS`.
+        Path of a variable → (multiple, first step), for `optimizer`.
 
     References:
         Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, ACL.
     """
-    layers = encoder.backbone.transformer_layers
-    groups = [(depth, layer.weights) for depth, layer in enumerate(reversed(layers))]
-    below = [weight for part in embedding_layers(encoder.backbone) for weight in part.weights]
-    groups.append((len(layers), below))
+    groups = [layer.weights for layer in reversed(encoder.backbone.transformer_layers)]
+    groups.append([weight for part in embedding_layers(encoder.backbone) for weight in part.weights])
     return {
         weight.path: (text_rate * layer_decay**depth, depth * unfreeze_every)
-        for depth, weights in groups
+        for depth, weights in enumerate(groups)
         for weight in weights
     }
 
 
 def schedule(peak: float, steps: int, warm_up: float = 0.1) -> Any:
-    """Up along a line for a share of the steps, then down to 0 along a cosine: Keras's `CosineDecay`.
-
-    Args:
-        peak: The highest learning rate.
-        steps: Of the whole training.
-        warm_up: Share of the steps that the way up takes, 0–1.
+    """Return Keras's `CosineDecay`: up along a line for a share of the steps, then down to 0 along a cosine.
 
     Example:
         >>> rate = schedule(0.01, steps=100)
@@ -145,7 +138,7 @@ def optimizer(
     accumulate: int = 1,
     loss_scaling: bool = False,
 ) -> Any:
-    """An optimizer by name.
+    """Make an optimizer by name.
 
     Args:
         name: "adam", "adamw" or "sgd" (with momentum 0.9).

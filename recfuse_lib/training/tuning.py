@@ -20,12 +20,7 @@ from recfuse_lib.evaluation.metrics import Scorer, evaluate
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What a search found.
-
-    Attributes:
-        best: The values of the best trial.
-        trials: One row a trial: the values, `ndcg` on validation, `seconds`; best first.
-    """
+    """The values of the best trial; and a row a trial: the values, `ndcg` on validation, `seconds`; best first."""
 
     best: dict[str, Any]
     trials: pd.DataFrame
@@ -34,7 +29,7 @@ class Search:
 def search(
     fit: Callable[..., Scorer], space: Mapping[str, Sequence[Any]], fold: Fold, budget: int, seed: int = 0, k: int = 10
 ) -> Search:
-    """Tries `budget` random points of a grid and ranks them by NDCG@k on a validation fold.
+    """Try `budget` random points of a grid and rank them by NDCG@k on a validation fold.
 
     Args:
         fit: Called with one value of each name in `space`; returns a model fitted on the fold's history.
@@ -44,15 +39,10 @@ def search(
         seed: Of the choice of points.
         k: Cut-off.
 
-    Raises:
-        ValueError: The space has an empty list of values, or the budget is not positive.
-
     References:
         Bergstra and Bengio (2012), Random Search for Hyper-Parameter Optimization, JMLR 13.
     """
     points = list(itertools.product(*space.values()))
-    if not points or budget < 1:
-        raise ValueError(f"nothing to try: {len(points)} points in the space, a budget of {budget}")
     chosen = np.random.default_rng(seed).permutation(len(points))[:budget]
     trials = []
     for number in sorted(chosen):

@@ -17,6 +17,14 @@ from keras import ops
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.evaluation.metrics import evaluate, rmse
 
+TAGS = {
+    "retrieval_loss": "retrieval/loss",
+    "ranking_loss": "ranking/loss",
+    "val_ndcg": "retrieval/val_ndcg",
+    "val_rmse": "ranking/val_rmse",
+}
+"""Where TensorBoard shows what stands in the logs; all else keeps its name."""
+
 
 class ValidationMetrics(keras.callbacks.Callback):
     """Scores both tasks of a joint model on a validation fold after each epoch.
@@ -42,12 +50,12 @@ class ValidationMetrics(keras.callbacks.Callback):
 
 
 def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> float:
-    """RMSE in stars of a joint model's `predict_rating`, from what each person had done in the history.
+    """Compute the RMSE in stars of a joint model's `predict_rating`, each from the whole history of its user.
 
     Args:
         model: A joint model.
         history: Columns `user`, `item`, `rating`, `timestamp`.
-        ratings: Columns `user`, `item`, `rating`; each is predicted from the whole history of its user.
+        ratings: Columns `user`, `item`, `rating`.
     """
     users, row = np.unique(ratings["user"], return_inverse=True)
     queries = Queries.of(history, users, model.n_items)
@@ -65,23 +73,14 @@ def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> fl
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes what a joint model's training says for TensorBoard: scalars by task, histograms, HParams.
 
-    Scalars are all logs of an epoch, the two losses under `retrieval/` and `ranking/`, λ under `balance/`, and what a
-    `GradientProbe` measured. Histograms are the item tower's gates, one a dimension, and the length of each item's
-    correction δ. HParams are the settings that are given and the last value of each validation metric.
+    Scalars are all logs of an epoch, λ under `balance/`, and what a `GradientProbe` measured. Histograms are the item
+    tower's gates, one a dimension, and the length of each item's correction δ.
 
     Args:
         folder: Of this run; one folder a run. TensorBoard is started on the folder above it.
         settings: The hyperparameters that the dashboard compares: numbers, strings or truth values.
         probe: A `GradientProbe` that the training also has.
     """
-
-    NAMES: Mapping[str, str] = {
-        "loss": "loss",
-        "retrieval_loss": "retrieval/loss",
-        "ranking_loss": "ranking/loss",
-        "val_ndcg": "retrieval/val_ndcg",
-        "val_rmse": "ranking/val_rmse",
-    }
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], probe: Any = None) -> None:
         super().__init__()
@@ -101,7 +100,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         tower = self.model.item_tower
         with self.writer.as_default(step=epoch + 1):
             for name, value in (logs or {}).items():
-                tf.summary.scalar(self.NAMES.get(name, name), value)
+                tf.summary.scalar(TAGS.get(name, name), value)
             tf.summary.scalar("balance/task_weight", self.model.balancing.task_weight)
             for name, gate in zip(tower.names, tower.gates().T, strict=True):
                 tf.summary.histogram(f"gates/{name}", gate)
