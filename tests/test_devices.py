@@ -1,4 +1,4 @@
-"""Devices: found or not, two that share a batch, another precision, too little memory; and the optimizers."""
+"""Devices: found or not, two that share a batch, another precision; and the optimizers."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from recfuse_lib.training import devices
-from recfuse_lib.training.devices import Device, OutOfMemory, advise_on_memory
+from recfuse_lib.training.devices import Device
 from recfuse_lib.training.optimizers import OPTIMIZERS, layer_rates, optimizer, schedule
 
 
@@ -51,50 +51,33 @@ def test_float16_with_loss_scaling_learns():
     tuned = case.model("top-1")
     devices.set_precision(tuned.encoder, "mixed_float16")
     scaled = optimizer("adam", 0.03, layer_rates(tuned.encoder, 0.3), loss_scaling=True)
-    logs = tuned.learn(tuned.batches(case.history(), 48, 8), scaled, rounds=2, steps=2, verbose=0).history
+    logs = case.lesson.train(tuned, case.batches(tuned), scaled, rounds=2, steps=2)
     assert logs["loss"][-1] < logs["loss"][0]
-
-
-ADVICE = r"policy 'everything' with 64 examples and 32 texts.*encoded=16.*batch_size=32, accumulate=2.*bfloat16.*top-2"
-
-
-def test_too_little_memory_is_answered_with_advice():
-    """A real refusal of the backend: nobody has four petabytes."""
-    with pytest.raises(OutOfMemory, match=ADVICE) as error, advise_on_memory(64, 32, "everything", "float32"):
-        ops.convert_to_numpy(ops.zeros((1_000_000, 1_000_000_000)) + 1.0)
-    assert error.value.__cause__ is not None
-
-
-def test_other_errors_stay_what_they_are():
-    with pytest.raises(ZeroDivisionError), advise_on_memory(64, 32, "everything", "float32"):
-        1 / 0  # noqa: B018
 
 
 TWO = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from recfuse_lib.training.devices import mirrored, split_cpu
-split_cpu(2)
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import contextlib, numpy as np
 import finetuning_case as case
 
-def run(scope):
+def run(scope, kind, feed):
     with scope:
-        tuned = case.model("top-1")
-        logs = case.learn(tuned, rounds=2, steps=3, name="sgd", rate=0.1, clip=None).history
-    return tuned, logs, tuned.score(case.queries())
+        tuned = case.model("top-1", kind=kind)
+        logs = case.learn(tuned, rounds=2, steps=3, name="sgd", rate=0.1, clip=None, feed=feed)
+    return logs, tuned.joint.score(case.queries())
 
-_, one, scores_one = run(contextlib.nullcontext())
-tuned, two, scores_two = run(mirrored(["CPU:0", "CPU:1"]).scope())
+sums = tf.distribute.ReductionToOneDevice()
+two_devices = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=sums)
+one, scores_one = run(contextlib.nullcontext(), case.lesson.FineTuning, case.lesson.feed)
+two, scores_two = run(two_devices.scope(), case.lesson.Mirrored, case.lesson.feed_parts)
 for name in ("loss", "retrieval_loss", "ranking_loss", "staleness"):
     print(name, one[name], two[name])
     assert np.allclose(one[name], two[name], rtol=1e-4, atol=1e-6), name
 assert np.abs(scores_one - scores_two).max() < 1e-4
-try:
-    case.learn(tuned)
-    raise AssertionError("an optimizer from outside was taken")
-except ValueError as error:
-    assert "make both in the strategy's scope" in str(error)
 print("equal")
 """
 
