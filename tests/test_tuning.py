@@ -51,9 +51,3 @@ def test_the_budget_is_kept_and_no_point_is_tried_twice(fold: Fold) -> None:
     assert set(map(tuple, found.trials[["item", "noise"]].to_numpy())) != set(
         map(tuple, other.trials[["item", "noise"]].to_numpy())
     )
-
-
-@pytest.mark.parametrize(("space", "budget"), [({"item": []}, 3), ({"item": [1]}, 0)])
-def test_nothing_to_try_is_said(space: dict[str, list[int]], budget: int, fold: Fold) -> None:
-    with pytest.raises(ValueError, match="nothing to try"):
-        search(Constant, space, fold, budget=budget)
