@@ -19,13 +19,12 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import market
+from recfuse_lib.data.media import read_all, read_clip, read_image, read_sound
 from recfuse_lib.encoders.attributes import AttributeEncoder
-from recfuse_lib.encoders.audio import encode_sounds
-from recfuse_lib.encoders.image import encode_images
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
-from recfuse_lib.encoders.video import encode_clips
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.item_knn import ItemKNN
@@ -57,8 +56,8 @@ declared = functools.partial(
         "recfuse_lib/data/weighting.py",
         *(f"recfuse_lib/models/{name}.py" for name in ("item_knn", "popularity")),
         *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "schema.py", "sequences.py", "splits.py")),
-        *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "audio", "centring", "contrastive", "image")),
-        *(f"recfuse_lib/encoders/{name}.py" for name in ("item_encodings", "text", "video")),
+        "notebooks/06_multimodal_tower.ipynb",
+        *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings", "text")),
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
         *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
         *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
@@ -76,13 +75,17 @@ TABLES = [ABLATION, CONTROLS, ROBUSTNESS]
 
 def encode(made: market.Market, seen: np.ndarray, seed: int) -> ItemEncodings:
     """All that can be known of the products, learned from those on sale."""
-    dataset, files = made.dataset(), made.media().files
+    lesson, dataset, files = definitions("06_multimodal_tower"), made.dataset(), made.media().files
+    learned = functools.partial(lesson.encode, epochs=15, seed=seed)
+    readers = {"image": read_image, "sound": read_sound, "clip": read_clip}
+    pictures, sounds, clips = (read_all(files[name], read)[0] for name, read in readers.items())
+    spectra = (lesson.spectrograms(some) for some in (sounds[seen], sounds))
     matrices = {
         "text": encode_texts(dataset.texts()),
         "attributes": AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)[0],
-        "image": encode_images(files["image"], seen, seed=seed)[0],
-        "sound": encode_sounds(files["sound"], seen, seed=seed)[0],
-        "clip": encode_clips(files["clip"], seen, seed=seed)[0],
+        "image": learned(lesson.picture_network(seed=seed), lesson.jittered, pictures[seen], pictures),
+        "sound": learned(lesson.sound_network(seed=seed), lesson.shifted, *spectra),
+        "clip": learned(lesson.clip_network(seed=seed), lesson.jittered, clips[seen], clips),
     }
     return ItemEncodings.of(matrices).centred(seen)
 

@@ -58,17 +58,15 @@ def principal_components(inputs, width=64):
     return vectors[:, -width:] * np.sqrt(values[-width:])
 
 
-def autoencoded(encoder, pictures, seen, contrast, epochs=15):
-    """The encoder's network, trained to restore a noisy picture from its encoding, with some contrast or none."""
+def autoencoded(lesson, pictures, seen, contrast, epochs=15):
+    """The lesson's network, trained to restore a noisy picture from its encoding, with some contrast or none."""
     import keras
     from keras import layers, ops
 
-    from recfuse_lib.encoders.contrastive import info_nce, seeded, to_unit
-
-    weights = seeded(5)
+    weights, width = lesson.seeded(5), 64
     restore = keras.Sequential(
         [
-            keras.Input((encoder.dimensions,)),
+            keras.Input((width,)),
             layers.Dense(7 * 7 * 32, activation="gelu", kernel_initializer=next(weights)),
             layers.Reshape((7, 7, 32)),
             layers.Conv2DTranspose(
@@ -81,10 +79,10 @@ def autoencoded(encoder, pictures, seen, contrast, epochs=15):
     class Autoencoder(keras.Model):
         def __init__(self):
             super().__init__()
-            self.network, self.restore = encoder.network, restore
-            self.projection = layers.Dense(encoder.dimensions, kernel_initializer=next(weights))
+            self.network, self.restore = lesson.picture_network(dimensions=width), restore
+            self.projection = layers.Dense(width, kernel_initializer=next(weights))
             self.random = keras.random.SeedGenerator(0)
-            self.projection.build((None, encoder.dimensions))
+            self.projection.build((None, width))
 
         def build(self, input_shape):
             self.built = True
@@ -93,33 +91,32 @@ def autoencoded(encoder, pictures, seen, contrast, epochs=15):
             return self.network(inputs)
 
         def compute_loss(self, x=None, *_, **__):
-            first, second = (self.network(encoder.view(x, self.random)) for _ in range(2))
+            first, second = (self.network(lesson.jittered(x, self.random)) for _ in range(2))
             noisy = x + 0.1 * keras.random.normal(ops.shape(x), seed=self.random)
             loss = 10 * ops.mean(ops.square(self.restore(self.network(noisy)) - x))
-            left, right = to_unit(self.projection(first)), to_unit(self.projection(second))
-            return loss + contrast * info_nce(left, right, 10.0) if contrast else loss
+            left, right = (lesson.to_unit(self.projection(side)) for side in (first, second))
+            return loss + contrast * lesson.info_nce(left, right, 10.0) if contrast else loss
 
     keras.utils.set_random_seed(0)
     model = Autoencoder()
     model.compile(keras.optimizers.Adam(2e-3), jit_compile=False)
     model.fit(pictures[seen], epochs=epochs, batch_size=128, verbose=0)
-    return encoder.encode(pictures)
+    return lesson.in_batches(model.network, pictures)
 
 
 def measure(modality):
     """One encoder: seconds, memory, what it keeps."""
+    from course.lessons import definitions
     from recfuse_lib.data.market import Market
     from recfuse_lib.data.market.photographs import VISUAL
     from recfuse_lib.data.market.products import SLICES, make
     from recfuse_lib.data.media import read_all, read_clip, read_image, read_sound
-    from recfuse_lib.encoders.audio import SoundEncoder
-    from recfuse_lib.encoders.image import ImageEncoder
-    from recfuse_lib.encoders.video import ClipEncoder
 
-    reader, encoder_class = {
-        "image": (read_image, ImageEncoder),
-        "sound": (read_sound, SoundEncoder),
-        "clip": (read_clip, ClipEncoder),
+    lesson = definitions("06_multimodal_tower")
+    reader, network, view = {
+        "image": (read_image, lesson.picture_network, lesson.jittered),
+        "sound": (read_sound, lesson.sound_network, lesson.shifted),
+        "clip": (read_clip, lesson.clip_network, lesson.jittered),
     }[modality]
     made, catalogue = make(0, 3_000)
     # The files depend on the products alone; the shoppers' log is not needed here.
@@ -144,9 +141,9 @@ def measure(modality):
         print(f"  {name:34}{line}", flush=True)
 
     begun = time.perf_counter()
-    encoder = encoder_class()
-    untrained = encoder.encode(inputs)
-    encodings = encoder_class().learn(inputs, seen).encode(inputs)
+    prepared = lesson.spectrograms(inputs) if modality == "sound" else inputs
+    untrained = lesson.in_batches(network(), prepared)
+    encodings = lesson.encode(network(), view, prepared[seen], prepared, epochs=15)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(
@@ -157,15 +154,14 @@ def measure(modality):
     report("the network before it learned", untrained)
     report("principal components", principal_components(inputs))
     if modality == "image":
-        report("denoising autoencoder", autoencoded(encoder_class(), inputs, seen, contrast=0.0))
-        report("autoencoder and contrast", autoencoded(encoder_class(), inputs, seen, contrast=0.1))
+        report("denoising autoencoder", autoencoded(lesson, inputs, seen, contrast=0.0))
+        report("autoencoder and contrast", autoencoded(lesson, inputs, seen, contrast=0.1))
         align(inputs, catalogue, made.category)
 
 
 def align(pictures, catalogue, category):
     """Does a description find its product among all of them, by the picture alone? Each product is held out once."""
     from course.lessons import definitions
-    from recfuse_lib.encoders.image import ImageEncoder
     from recfuse_lib.encoders.text import encode_texts
 
     lesson = definitions("06_multimodal_tower")
@@ -175,7 +171,7 @@ def align(pictures, catalogue, category):
     seconds = 0.0
     for held_out in range(FOLDS):
         seen = fold != held_out
-        encodings = ImageEncoder().learn(pictures, seen).encode(pictures)
+        encodings = lesson.encode(lesson.picture_network(), lesson.jittered, pictures[seen], pictures, epochs=15)
         begun = time.perf_counter()
         learned_from = {"image": encodings[seen], "text": texts[seen]}
         alignment = lesson.Alignment({"image": encodings.shape[1], "text": texts.shape[1]})

@@ -82,11 +82,6 @@ def test_with_missing_takes_the_share_and_more_holds_less(first: float, second: 
     assert (more <= less).all() and (less <= present).all()
 
 
-def test_with_missing_refuses_what_is_no_share(encodings: ItemEncodings) -> None:
-    with pytest.raises(ValueError, match="share"):
-        encodings.with_missing("image", 1.5, seed=0)
-
-
 def test_centred_takes_the_mean_of_seen_and_present_rows(encodings: ItemEncodings) -> None:
     seen = np.array([0, 1, 2, 3, 4])
     centred = encodings.centred(seen)

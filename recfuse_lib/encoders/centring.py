@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from recfuse_lib.encoders.text import Encodings
 
+SHRINKAGE = 0.1
+
 
 class Centring:
     """Take away what all items have in common:  e′ = (e − μ) / ‖e − μ‖.
@@ -32,110 +34,55 @@ class Centring:
     mean: Encodings | None = None
 
     def fit(self, encodings: Encodings) -> Self:
-        """Learn μ from the training items.
-
-        Args:
-            encodings: (N, D), training items only.
+        """Learn from the encodings of the training items alone, (N, D).
 
         Raises:
             ValueError: Not a matrix of at least two finite rows.
         """
-        self.mean = _matrix(encodings).mean(axis=0).astype(np.float32)
+        matrix = np.asarray(encodings, np.float64)
+        if matrix.ndim != 2 or len(matrix) < 2 or not np.isfinite(matrix).all():
+            raise ValueError(f"expected a matrix of at least two finite encodings, got shape {matrix.shape}")
+        self.mean = matrix.mean(axis=0).astype(np.float32)
+        self._learn(matrix)
         return self
 
     def transform(self, encodings: Encodings) -> Encodings:
-        """Centre encodings of any items, seen or not.
-
-        Args:
-            encodings: (N, D).
-
-        Returns:
-            float32 (N, D), rows of length 1 (a row that equals μ becomes zero).
+        """Treat encodings of any items, (N, D): rows of length 1 (a row that equals μ becomes zero).
 
         Raises:
             ValueError: Not fitted, or another width than the training items have.
         """
-        return _unit(_less_mean(encodings, self.mean))
+        if self.mean is None:
+            raise ValueError("not fitted yet: call fit() with the encodings of the training items first")
+        encodings = np.asarray(encodings, np.float32)
+        if encodings.ndim != 2 or encodings.shape[1] != len(self.mean):
+            raise ValueError(f"expected encodings of shape (N, {len(self.mean)}), got {encodings.shape}")
+        rows = self._turned(encodings - self.mean)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+    def _learn(self, matrix: npt.NDArray[np.float64]) -> None:
+        """Nothing more than the mean."""
+
+    def _turned(self, centred: Encodings) -> npt.NDArray[Any]:
+        return centred
 
 
-class Whitening:
-    """Make all directions equally wide:  e′ = Λ^(−1/2) Uᵀ (e − μ), divided by its length.
+class Whitening(Centring):
+    """Make all directions equally wide:  e′ = (Λ + ε I)^(−1/2) Uᵀ (e − μ), divided by its length.
 
     U and Λ are eigenvectors and eigenvalues of the training items' covariance, widest first. Directions with next to
-    no width hold mostly noise: a share of the mean eigenvalue is added to Λ, and `dimensions` drops the narrowest.
-
-    Args:
-        dimensions: Directions that are kept. Defaults to all.
-        shrinkage: The share of the mean eigenvalue that is added to each eigenvalue. Defaults to 0.1.
-
-    Example:
-        >>> random = np.random.default_rng(0)
-        >>> training = (random.normal(size=(500, 3)) * [5.0, 1.0, 0.2]).astype("float32")
-        >>> whitened = Whitening(shrinkage=0.0).fit(training).transform(training)
-        >>> bool(np.abs(np.cov(whitened.T) - np.eye(3) / 3).max() < 0.03)
-        True
+    no width hold mostly noise, so ε, `SHRINKAGE` times the mean eigenvalue, is added to each.
 
     References:
         Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.
     """
 
-    mean: Encodings | None = None
-    projection: Encodings | None = None
-
-    def __init__(self, dimensions: int | None = None, shrinkage: float = 0.1) -> None:
-        self.dimensions = dimensions
-        self.shrinkage = shrinkage
-
-    def fit(self, encodings: Encodings) -> Self:
-        """Learn μ, U and Λ from the training items.
-
-        Args:
-            encodings: (N, D), training items only.
-
-        Raises:
-            ValueError: Not a matrix of at least two finite rows.
-        """
-        matrix = _matrix(encodings)
+    def _learn(self, matrix: npt.NDArray[np.float64]) -> None:
         values, vectors = np.linalg.eigh(np.cov(matrix.T))
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
-        floor = max(self.shrinkage * values.mean(), np.finfo(np.float32).tiny)
-        self.mean = matrix.mean(axis=0).astype(np.float32)
-        self.projection = (vectors / np.sqrt(values + floor))[:, : self.dimensions].astype(np.float32)
-        return self
+        floor = max(SHRINKAGE * values.mean(), np.finfo(np.float32).tiny)
+        self.projection = (vectors / np.sqrt(values + floor)).astype(np.float32)
 
-    def transform(self, encodings: Encodings) -> Encodings:
-        """Whiten encodings of any items, seen or not.
-
-        Args:
-            encodings: (N, D).
-
-        Returns:
-            float32 (N, `dimensions`), rows of length 1.
-
-        Raises:
-            ValueError: Not fitted, or another width than the training items have.
-        """
-        centred = _less_mean(encodings, self.mean)
-        assert self.projection is not None
-        return _unit(centred @ self.projection)
-
-
-def _matrix(encodings: Encodings) -> npt.NDArray[np.float64]:
-    matrix = np.asarray(encodings, np.float64)
-    if matrix.ndim != 2 or len(matrix) < 2 or not np.isfinite(matrix).all():
-        raise ValueError(f"expected a matrix of at least two finite encodings, got shape {matrix.shape}")
-    return matrix
-
-
-def _less_mean(encodings: Encodings, mean: Encodings | None) -> Encodings:
-    if mean is None:
-        raise ValueError("not fitted yet: call fit() with the encodings of the training items first")
-    encodings = np.asarray(encodings, np.float32)
-    if encodings.ndim != 2 or encodings.shape[1] != len(mean):
-        raise ValueError(f"expected encodings of shape (N, {len(mean)}), got {encodings.shape}")
-    return encodings - mean
-
-
-def _unit(rows: npt.NDArray[Any]) -> Encodings:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    def _turned(self, centred: Encodings) -> npt.NDArray[Any]:
+        return centred @ self.projection

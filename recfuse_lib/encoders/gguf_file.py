@@ -18,13 +18,7 @@ ARCHITECTURE = "llama"
 
 
 def read(path: Path | str) -> Any:
-    """Opens a GGUF file. To list its tokens and merges takes seconds, so what is in it comes from one reader.
-
-    Args:
-        path: A GGUF file whose architecture is `llama` (SmolLM2, Llama, TinyLlama and others).
-
-    Returns:
-        A `gguf.GGUFReader`.
+    """Open a GGUF file of the architecture `llama` as a `gguf.GGUFReader`.
 
     Raises:
         ValueError: Not a GGUF file, or another architecture.
@@ -39,13 +33,7 @@ def read(path: Path | str) -> Any:
 
 
 def backbone(reader: Any) -> Any:
-    """The model of a GGUF file as a `keras_hub.models.LlamaBackbone` in float32.
-
-    Args:
-        reader: From `read`.
-
-    Raises:
-        ValueError: A tensor that the model has no place for.
+    """Make the model of a GGUF file, from `read`, a `keras_hub.models.LlamaBackbone` in float32.
 
     References:
         Allal et al. (2025), SmolLM2: When Smol Goes Big.
@@ -89,44 +77,28 @@ def backbone(reader: Any) -> Any:
         layer._self_attention_layernorm.scale.assign(take(f"{block}.attn_norm"))
         layer._feedforward_layernorm.scale.assign(take(f"{block}.ffn_norm"))
     model.layer_norm.scale.assign(take("output_norm"))
-    if weights:
-        raise ValueError(f"{reader.data.filename}: the model has no place for {', '.join(sorted(weights))}")
+    assert not weights, f"the model has no place for {', '.join(sorted(weights))}"
     return model
 
 
 class BytePairTokenizer:
-    """The tokenizer of a GGUF file, as `LocalLanguageModel` wants it.
-
-    Args:
-        tokenizer: A `tokenizers.Tokenizer`.
-        end: Id of the token that ends an answer.
-    """
+    """A `tokenizers.Tokenizer` as `LocalLanguageModel` wants it; `end` is the token that ends an answer."""
 
     def __init__(self, tokenizer: Any, end: int) -> None:
         self.end, self._tokenizer = end, tokenizer
 
     def encode(self, text: str, special: bool) -> list[int]:
-        """Token ids. Marks such as `<|im_end|>` become the special tokens only where `special` says so."""
+        """Return token ids; marks such as `<|im_end|>` become the special tokens only where `special` says so."""
         self._tokenizer.encode_special_tokens = not special
         return list(self._tokenizer.encode(text).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
+        """Return the text of token ids, special tokens left out."""
         return str(self._tokenizer.decode(ids))
 
 
-def tokenizer(reader: Any) -> tuple[Any, str, int]:
-    """The tokenizer of a GGUF file: byte-level BPE, every digit a token of its own.
-
-    Args:
-        reader: From `read`.
-
-    Returns:
-        A `tokenizers.Tokenizer`, the chat template (Jinja), and the id of the token that ends an answer.
-
-    Raises:
-        ValueError: A tokenizer of another kind.
-    """
+def tokenizer(reader: Any) -> tuple[BytePairTokenizer, str]:
+    """Make the tokenizer of a GGUF file, byte-level BPE with every digit a token of its own, and its chat template."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     field = {
@@ -135,8 +107,7 @@ def tokenizer(reader: Any) -> tuple[Any, str, int]:
         if name.startswith("tokenizer.")
     }
     if (kind := (field["ggml.model"], field["ggml.pre"])) != ("gpt2", "smollm"):
-        path = reader.data.filename
-        raise ValueError(f"{path}: the tokenizer is {kind}; only byte-level BPE with single digits is read")
+        raise ValueError(f"the tokenizer is {kind}; only byte-level BPE with single digits is read")
     tokens = field["ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in field["ggml.merges"]]
     found = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
@@ -146,7 +117,7 @@ def tokenizer(reader: Any) -> tuple[Any, str, int]:
     found.decoder = decoders.ByteLevel()
     special = [token for token, kind in zip(tokens, field["ggml.token_type"], strict=True) if kind == 3]
     found.add_special_tokens([AddedToken(token, special=True) for token in special])
-    return found, str(field["chat_template"]), int(field["ggml.eos_token_id"])
+    return BytePairTokenizer(found, int(field["ggml.eos_token_id"])), str(field["chat_template"])
 
 
 def _half_split(weight: np.ndarray, heads: int) -> np.ndarray:

@@ -6,7 +6,7 @@ Taught in notebook 06.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class ItemEncodings:
 
     @classmethod
     def of(cls, matrices: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray] | None = None) -> ItemEncodings:
-        """Checks matrices and masks and sets the rows of missing items to zero.
+        """Check matrices and masks and set the rows of missing items to zero.
 
         Args:
             matrices: Dimension -> (I, width).
@@ -75,53 +75,42 @@ class ItemEncodings:
 
     @property
     def n_items(self) -> int:
-        """I, the size of the catalogue."""
         return len(next(iter(self.matrices.values())))
 
     @property
     def widths(self) -> dict[str, int]:
-        """Dimension -> width of its encodings."""
         return {name: matrix.shape[1] for name, matrix in self.matrices.items()}
 
     def only(self, *dimensions: str) -> ItemEncodings:
-        """These dimensions alone, in the order that they have here."""
-        self._check(dimensions)
-        return self._restricted(name for name in self.matrices if name in dimensions)
+        """Keep these dimensions alone, in the order that they have here."""
+        self._check(*dimensions)
+        matrices = {name: matrix for name, matrix in self.matrices.items() if name in dimensions}
+        return ItemEncodings.of(matrices, {name: self.present[name] for name in matrices})
 
     def without(self, *dimensions: str) -> ItemEncodings:
-        """All dimensions but these."""
-        self._check(dimensions)
-        return self._restricted(name for name in self.matrices if name not in dimensions)
+        """Keep all dimensions but these."""
+        self._check(*dimensions)
+        return self.only(*(name for name in self.matrices if name not in dimensions))
 
     def permuted(self, dimension: str, seed: int) -> ItemEncodings:
-        """A control: each item gets some item's encoding in this dimension, and whether it has one, at random."""
-        self._check([dimension])
+        """Give each item some item's encoding in this dimension, and whether it has one, at random: a control."""
+        self._check(dimension)
         order = np.random.default_rng(seed).permutation(self.n_items)
         return self._replaced(dimension, self.matrices[dimension][order], self.present[dimension][order])
 
     def with_missing(self, dimension: str, share: float, seed: int) -> ItemEncodings:
-        """As if the dimension were missing for a random share of the items that have it.
+        """Take a dimension away from a random share (0–1) of the items that have it.
 
         With one seed, what is missing at a smaller share is missing at a larger one too.
-
-        Args:
-            dimension: The dimension.
-            share: 0–1.
-            seed: Of the choice.
-
-        Raises:
-            ValueError: There is no such dimension, or the share is outside 0–1.
         """
-        self._check([dimension])
-        if not 0 <= share <= 1:
-            raise ValueError(f"share {share} is outside 0–1")
+        self._check(dimension)
         there = np.random.default_rng(seed).permutation(np.flatnonzero(self.present[dimension]))
         present = self.present[dimension].copy()
         present[there[: round(share * len(there))]] = False
         return self._replaced(dimension, self.matrices[dimension], present)
 
     def centred(self, seen: np.ndarray) -> ItemEncodings:
-        """Each dimension less its mean over the seen items that have it, and every row at length 1.
+        """Subtract from each dimension its mean over the seen items that have it, and divide rows by their length.
 
         Args:
             seen: Items that may have a say in the mean: bool (I,), or item codes.
@@ -139,13 +128,9 @@ class ItemEncodings:
             matrices[name] = Centring().fit(rows).transform(matrix)
         return ItemEncodings.of(matrices, self.present)
 
-    def _check(self, dimensions: Iterable[str]) -> None:
+    def _check(self, *dimensions: str) -> None:
         if unknown := [name for name in dimensions if name not in self.matrices]:
             raise ValueError(f"no dimension {unknown[0]!r}; there are {', '.join(self.matrices)}")
-
-    def _restricted(self, names: Iterable[str]) -> ItemEncodings:
-        matrices = {name: self.matrices[name] for name in names}
-        return ItemEncodings.of(matrices, {name: self.present[name] for name in matrices})
 
     def _replaced(self, name: str, matrix: np.ndarray, present: np.ndarray) -> ItemEncodings:
         return ItemEncodings.of({**self.matrices, name: matrix}, {**self.present, name: present})

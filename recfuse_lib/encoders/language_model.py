@@ -188,7 +188,7 @@ def load(name: str = "smollm2") -> LanguageModel:
 
     (file,) = pretrained.load(name).glob("*.gguf")
     reader = gguf_file.read(file)
-    tokenizer, template, end = gguf_file.tokenizer(reader)
+    tokenizer, template = gguf_file.tokenizer(reader)
     model = keras_hub.models.LlamaCausalLM(gguf_file.backbone(reader))
     (pinned,) = pretrained.MODELS[name].files.values()
-    return LocalLanguageModel(model, gguf_file.BytePairTokenizer(tokenizer, end), template, f"{name} {pinned.sha256}")
+    return LocalLanguageModel(model, tokenizer, template, f"{name} {pinned.sha256}")

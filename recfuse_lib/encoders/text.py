@@ -1,9 +1,8 @@
 """A sentence encoder in KerasHub: texts in, unit vectors out.
 
-The vectors equal those of sentence-transformers on the same weights (a test holds them to 1e-4). Two things make the
-encoder fast on a CPU. Texts of exactly the same number of tokens form a batch, so nothing is padded and no mask is
-computed. And batches are small enough to stay in the processor's cache and run two at a time. The forward pass
-calls KerasHub's own layers.
+The vectors equal those of sentence-transformers on the same weights (a test holds them to 1e-4). It is fast on a CPU
+because a batch holds texts of the same number of tokens, so nothing is padded, and because batches are small enough to
+stay in the processor's cache and run two at a time. The forward pass calls KerasHub's own layers.
 
 Taught in notebook 02.
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -37,13 +35,12 @@ class TextEncoder:
     with h_t the last hidden state of token t, [CLS] and [SEP] included.
 
     Args:
-        backbone: A `keras_hub.models.BertBackbone`.
+        backbone: A `keras_hub.models.BertBackbone`; its layers may be frozen, trained or looked into.
         tokenizer: A `tokenizers.Tokenizer` that adds [CLS] and [SEP].
         max_tokens: Longer texts lose their end; [SEP] stays last. The weights were trained with 256.
 
     Attributes:
-        backbone: The KerasHub model; its layers may be frozen, trained or looked into.
-        dimensions: Length of an encoding.
+        dimensions: Width of an encoding.
 
     Example:
         >>> encoder = TextEncoder.from_pretrained("minilm")
@@ -70,20 +67,15 @@ class TextEncoder:
         self.recompile()
 
     @classmethod
-    def from_pretrained(cls, name: str = "minilm", *, source: str | Path | None = None, progress: bool = True) -> Self:
-        """The encoder with the verified weights called `name`.
-
-        Args:
-            name: A text encoder of `recfuse_lib.pretrained.MODELS`.
-            source: See `recfuse_lib.pretrained.load`.
-            progress: Print what is being fetched, if anything is.
+    def from_pretrained(cls, name: str = "minilm", *, progress: bool = True) -> Self:
+        """Load the encoder with the verified weights called `name` in `recfuse_lib.pretrained.MODELS`.
 
         Raises:
             recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
         """
         import json
 
-        folder = pretrained.load(name, source=source, progress=progress)
+        folder = pretrained.load(name, progress=progress)
         import keras_hub
         from tokenizers import Tokenizer
 
@@ -93,14 +85,11 @@ class TextEncoder:
         return cls(backbone, tokenizer, int(settings["max_seq_length"]))
 
     def recompile(self) -> None:
-        """To be called when layers were changed, not just their weights: `encode` forgets the graph that it made."""
+        """Forget the graph that `encode` made; needed when layers were changed, not just their weights."""
         self._forward = _compiled(self.forward)
 
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
-
-        Args:
-            texts: Any number of strings; an empty one has the two special tokens only.
+        """Return the token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
 
         Raises:
             TypeError: `texts` is one string, or something in it is not a string.
@@ -114,18 +103,8 @@ class TextEncoder:
             tokens if len(tokens) <= self.max_tokens else [*tokens[: self.max_tokens - 1], tokens[-1]] for tokens in ids
         ]
 
-    def count_tokens(self, texts: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Number of tokens of each text before anything is cut, with [CLS] and [SEP].
-
-        Example:
-            >>> TextEncoder.from_pretrained().count_tokens(["Heat", "word " * 300])
-            array([  3, 302])
-        """
-        encodings = self._tokenizer.encode_batch_fast(_checked(texts))
-        return np.array([len(encoding.ids) for encoding in encodings], dtype=np.int64)
-
     def forward(self, token_ids: Any, mask: Any = None) -> Any:
-        """The encodings as a tensor, without dropout: the backbone, pooling and normalisation.
+        """Compute the encodings as a tensor, without dropout: the backbone, pooling and normalisation.
 
         Args:
             token_ids: int32 (B, T).
@@ -152,18 +131,7 @@ class TextEncoder:
         return ops.normalize(masked_mean(states, mask), axis=-1)
 
     def encode(self, texts: Iterable[str], progress: bool = False) -> Encodings:
-        """Encode texts.
-
-        Args:
-            texts: N strings.
-            progress: Print a line every five seconds.
-
-        Returns:
-            float32 (N, D), every row of length 1.
-
-        Raises:
-            TypeError: `texts` is one string, or something in it is not a string.
-        """
+        """Encode N texts: float32 (N, D), every row of length 1; see `encode_texts`, which keeps the result."""
         tokens = self.tokenize(texts)
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
         batches = _equal_length_batches(tokens)
@@ -185,14 +153,11 @@ class TextEncoder:
 
 
 def masked_mean(states: Any, mask: Any = None) -> Any:
-    """The mean over the tokens of a text, padding left out:  m = Σ_t a_t h_t / Σ_t a_t.
+    """Compute the mean over the tokens of each text, padding left out, (B, D):  m = Σ_t a_t h_t / Σ_t a_t.
 
     Args:
         states: Hidden states h, (B, T, D).
         mask: a, (B, T), 1 for a token and 0 for padding; None when nothing is padded.
-
-    Returns:
-        Tensor (B, D).
 
     Example:
         >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
@@ -208,12 +173,12 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
 
 
 def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = True) -> Encodings:
-    """Encodings of texts, from the cache on disk when the same texts were encoded before with the same weights.
+    """Encode texts, or take their encodings from the cache on disk when the same were encoded with the same weights.
 
     Args:
         texts: N strings.
         model: A text encoder of `recfuse_lib.pretrained.MODELS`.
-        progress: Print what is done where it takes more than five seconds.
+        progress: Print a line every five seconds.
 
     Returns:
         float32 (N, D), every row of length 1.
@@ -272,7 +237,7 @@ def _equal_length_batches(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _compiled(forward: Any) -> Any:
-    """`forward` from NumPy to NumPy, the quickest way that the backend has without compiling every shape anew."""
+    """`forward` from NumPy to NumPy, the quickest way that the backend has without compiling every shape."""
     import keras
 
     backend = keras.backend.backend()

@@ -35,7 +35,7 @@ def _content(items: Items, codes: bytes) -> np.ndarray:
     parts: list[np.ndarray] = []
     if "text" in items.encodings:
         text = items.encodings["text"]
-        parts.append(Whitening(shrinkage=0.1).fit(text[known]).transform(text))
+        parts.append(Whitening().fit(text[known]).transform(text))
     if items.columns(CATEGORY, CATEGORIES, NUMBER, DATE):
         encoder = AttributeEncoder(items.roles).fit(items.catalogue.iloc[known])
         parts.append(0.4 * encoder.transform(items.catalogue)[0])

@@ -65,7 +65,7 @@ class Content:
         Args:
             dataset: The catalogue.
             seen: The items of the history, bool (I,).
-            pictures: (encodings (I, width), present (I,)) as `recfuse_lib.encoders.image` gives them.
+            pictures: (encodings (I, width), present (I,)), as lesson 06 makes them.
 
         Raises:
             ValueError: See `of`.

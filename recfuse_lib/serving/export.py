@@ -60,7 +60,7 @@ def export_bundle(
         combination: The ranker's weights, from `recfuse_lib.serving.combination.choose`.
         text_encoder: The text encoder that `content` was made with, itself or its name, or None for a bundle that
             cannot hear words.
-        picture_encoder: The `ImageEncoder` that made the dimension "image" of `content`, if it has one.
+        picture_encoder: The Keras model that made the dimension "image" of `content`, if it has one.
 
     Raises:
         ValueError: The model has a network between towers and tasks, which the graphs leave out.

@@ -109,9 +109,9 @@ def picture_encoder(encoder: Any) -> keras.Model:
     """Graph (4), where items have pictures: input `pixels` (B, height, width, channels) in 0–1; output `encoding`.
 
     Args:
-        encoder: A trained `recfuse_lib.encoders.image.ImageEncoder`.
+        encoder: A trained Keras model of pictures, such as lesson 06 makes.
     """
-    pixels = keras.Input(encoder.input_shape, name="pixels")
+    pixels = keras.Input(encoder.input_shape[1:], name="pixels")
     return keras.Model({"pixels": pixels}, {"encoding": encoder(pixels)}, name="picture_encoder")
 
 
