@@ -85,4 +85,4 @@ class Whitening(Centring):
         self.projection = (vectors / np.sqrt(values + floor)).astype(np.float32)
 
     def _turned(self, centred: Encodings) -> npt.NDArray[Any]:
-        return centred @ self.projection
+        return np.asarray(centred @ self.projection)

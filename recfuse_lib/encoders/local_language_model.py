@@ -142,7 +142,7 @@ class LocalLanguageModel:
     def logits(self, text: str) -> npt.NDArray[np.float32]:
         """What the model expects after each token of a text, without a template, (T, vocabulary)."""
         tokens = np.array([self._read(text)], np.int32)
-        return _numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0]
+        return np.asarray(_numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0])
 
     def _continue(self, prompts: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
         """Answers to some prompts of about the same length, written side by side."""

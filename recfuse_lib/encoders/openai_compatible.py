@@ -71,7 +71,7 @@ class OpenAICompatible:
         Raises:
             LanguageModelError: The server cannot be reached, refuses, or answers something else.
         """
-        settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings |= {"stop": [stop]} if stop else {}
 
         def one(prompt: str, begun: str) -> str:
