@@ -5,7 +5,7 @@
 
 Five markets (seeds 0–4, scale 0.4: 1,200 products and 1,600 shoppers), each with encoders and a joint model of the same
 seed. Settings were chosen on the market of seed 100, which is not reported. The test is drawn from the true
-probabilities of a purchase (`Truth.fold`). Controls are the same markets with one taste switched off; the products and
+probabilities of a purchase. Controls are the same markets with one taste switched off; the products and
 their files are the same.
 """
 
@@ -53,6 +53,7 @@ declared = functools.partial(
     settings={"scale": SCALE, "seeds": list(SEEDS), "epochs": EPOCHS, "bootstrap samples": 2_000},
     data=("market/photographs.csv", "market/photographs.png", "market/phrases.json"),
     code=(
+        "notebooks/06_multimodal_tower.ipynb",
         "recfuse_lib/data/weighting.py",
         *(f"recfuse_lib/models/{name}.py" for name in ("item_knn", "popularity")),
         *(f"recfuse_lib/data/{name}" for name in ("market", "media.py", "schema.py", "sequences.py", "splits.py")),
@@ -97,8 +98,9 @@ class World:
         self.made, truth = market.make(seed, SCALE, weights)
         self.seed, self.dataset = seed, self.made.dataset()
         self.seen = ~truth.products.new
-        self.folds = {name: truth.fold(self.dataset, cold=name == "cold") for name in FOLDS}
-        self.oracle = truth.oracle(self.dataset)
+        lesson = definitions("06_multimodal_tower")
+        self.folds = {name: lesson.purchases_to_predict(truth, self.dataset, cold=name == "cold") for name in FOLDS}
+        self.oracle = lesson.Oracle(truth, self.dataset)
 
     @functools.cached_property
     def encodings(self) -> ItemEncodings:

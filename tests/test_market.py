@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course.lessons import definitions
 from recfuse_lib.data import market
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import language, photographs, products, simulator
@@ -216,7 +217,8 @@ def test_the_dataset_takes_the_strongest_signal(small):
 def test_nobody_beats_the_oracle_and_the_oracle_beats_chance(full, cold):
     made, truth = full
     dataset = made.dataset()
-    fold = truth.fold(dataset, cold=cold, n_users=300)
+    lesson = definitions("06_multimodal_tower")
+    fold = lesson.purchases_to_predict(truth, dataset, cold, n_users=300)
     assert fold.candidates.sum() == (300 if cold else 2700)
     history = fold.queries.matrix().toarray() > 0
     assert not (fold.targets.toarray() & (history | ~fold.candidates)).any()
@@ -225,7 +227,9 @@ def test_nobody_beats_the_oracle_and_the_oracle_beats_chance(full, cold):
         def score(self, queries):
             return np.random.default_rng(0).random((len(queries), queries.n_items))
 
-    oracle, chance = (evaluate(scorer, fold).summary()["ndcg@10"] for scorer in (truth.oracle(dataset), Chance()))
+    oracle, chance = (
+        evaluate(scorer, fold).summary()["ndcg@10"] for scorer in (lesson.Oracle(truth, dataset), Chance())
+    )
     assert oracle > 0.6 and chance < 0.12
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
 
 from recfuse_lib.data.market import language, products, shoppers
 from recfuse_lib.data.market.policy import LoggingPolicy, believe
@@ -18,7 +17,6 @@ from recfuse_lib.data.market.products import SLICES, Products
 from recfuse_lib.data.market.shoppers import Shoppers, Weights
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.data.splits import Fold, Queries
 
 if TYPE_CHECKING:
     from recfuse_lib.data.media import Media
@@ -91,23 +89,6 @@ class Market:
 
 
 @dataclasses.dataclass(frozen=True)
-class Oracle:
-    """The recommender that knows every taste: scores each product with its true utility at the end of the log.
-
-    Attributes:
-        truth: The truth.
-        shopper: The shopper behind each user code of the data set.
-    """
-
-    truth: Truth
-    shopper: np.ndarray
-
-    def score(self, queries: Queries) -> np.ndarray:
-        """U of every product for every query, (Q, I)."""
-        return self.truth.utility(self.shopper[queries.user])
-
-
-@dataclasses.dataclass(frozen=True)
 class Truth:
     """What is true of a simulated market, and no shop can know. Rows correspond to those of the `Market`.
 
@@ -126,40 +107,6 @@ class Truth:
         """Compute U of every product for some shoppers on a day, by default at the end of the log, float64 (n, I)."""
         quality = self.shoppers.weights.quality * self.products.quality
         return np.asarray(self.shoppers.at(day, user) @ self.products.features.T + quality)
-
-    def oracle(self, dataset: Dataset) -> Oracle:
-        """Return the best that can be reached on `fold`; the market's log says who the user codes of a query are."""
-        return Oracle(self, dataset.user_ids - 1)
-
-    def fold(self, dataset: Dataset, cold: bool = False, n_users: int = 1_000) -> Fold:
-        """Draw what shoppers would buy if each product were put before them: a test that no log can give.
-
-        The targets are drawn from the true probabilities, whatever the shop happened to show, so popularity and
-        position play no part; the oracle's score is the best that can be reached.
-
-        Args:
-            dataset: The market's log.
-            cold: Whether the products that nobody has seen are ranked; otherwise all others.
-            n_users: How many shoppers are asked: the first that would buy one of the candidates.
-        """
-        history, n_items = dataset.events(), len(self.products)
-        user = np.unique(history["user"])[:n_users]
-        generator = np.random.default_rng([0, 4])
-        targets = np.zeros((len(user), n_items), bool)
-        for start in range(0, len(user), 100):
-            code = dataset.user_ids[user[start : start + 100]] - 1
-            item = np.broadcast_to(np.arange(n_items), (len(code), n_items))
-            day = np.full(len(code), SESSIONS * DAYS_BETWEEN)
-            would = shoppers.respond(self.shoppers, self.products, code, item, day, False, generator)
-            targets[start : start + 100] = would["buy"]
-        candidates = self.products.new if cold else ~self.products.new
-        targets &= candidates
-        queries = Queries.of(history, user, dataset.n_items)
-        targets[np.repeat(np.arange(len(user)), queries.lengths), queries.item] = False
-        asked = np.flatnonzero(targets.any(axis=1))
-        queries = Queries.of(history, user[asked], dataset.n_items)
-        target = scipy.sparse.csr_array(targets[asked])
-        return Fold(history, queries, target, candidates, dataset.n_users, dataset.items)
 
 
 def make(
