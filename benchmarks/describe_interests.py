@@ -9,6 +9,7 @@ everybody; the three folds of the test are scored once. Intervals are 95 % boots
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,23 +19,27 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import market, movielens, splits
+from recfuse_lib.data.market import language, products
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.data.splits import Fold
+from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders import language_model
 from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.stated import profiles, readers, relevance_judgements
-from recfuse_lib.stated.claims import claims
-from recfuse_lib.stated.evidence import histories
-from recfuse_lib.stated.faithfulness import CONTRADICTED, SUPPORTED, UNSUPPORTED, judge
+from recfuse_lib.stated import profiles
+from recfuse_lib.stated.faithfulness import CONTRADICTED, SUPPORTED, UNSUPPORTED, claims, judge
+from recfuse_lib.stated.histories import histories
+from recfuse_lib.stated.queries import Wish, WishSearch, parse
 from recfuse_lib.stated.vocabulary import Vocabulary
-from recfuse_lib.stated.wish_search import WishSearch
-from recfuse_lib.stated.wishes import Wish, parse
+
+LESSON = definitions("03_describe_interests")
 
 COMMAND = "python benchmarks/describe_interests.py"
+PEOPLE, FIRST = 200, 5
+"""How many are described, and how many of their ratings are known of a cold-start user."""
 SAMPLES = 2_000
 WEIGHTS = (0.2, 0.4, 0.6, 1.0)
 MEAN = "mean of liked films"
@@ -47,22 +52,25 @@ VECTORS = (
     "recfuse_lib/encoders/text.py",
     "recfuse_lib/evaluation/metrics.py",
 )
-WORDS = tuple(
-    f"recfuse_lib/stated/{name}.py" for name in ("evidence", "facts", "profiles", "readers", "polarity", "vocabulary")
+LESSON_PATH = "notebooks/03_describe_interests.ipynb"
+WORDS = (
+    LESSON_PATH,
+    "recfuse_lib/stated/words.json",
+    *(f"recfuse_lib/stated/{name}.py" for name in ("histories", "profiles", "vocabulary")),
 )
 PROFILES = tables.Table(
     "lessons/03_profiles.csv",
     COMMAND,
-    {"people": readers.PEOPLE, "fold": "test of warm", "model": "smollm2, greedy", "tokens": profiles.MAX_TOKENS},
+    {"people": PEOPLE, "fold": "test of warm", "model": "smollm2, greedy", "tokens": profiles.MAX_TOKENS},
     ("movielens", "generated/answers.jsonl"),
-    ("recfuse_lib/data/splits.py", *WORDS, "recfuse_lib/stated/claims.py", "recfuse_lib/stated/faithfulness.py"),
+    ("recfuse_lib/data/splits.py", *WORDS, "recfuse_lib/stated/faithfulness.py"),
     ("writer", "user"),
     dict.fromkeys(("own_words", *OUTCOMES), 0.0),
 )
 MIXTURES = tables.Table(
     "lessons/03_mixtures.csv",
     COMMAND,
-    {"people": readers.PEOPLE, "newcomers know": readers.FIRST, "weights": list(WEIGHTS), "bootstrap samples": SAMPLES},
+    {"people": PEOPLE, "newcomers know": FIRST, "weights": list(WEIGHTS), "bootstrap samples": SAMPLES},
     ("movielens", "generated/answers.jsonl"),
     (*VECTORS, *WORDS),
     ("fold", "vector"),
@@ -76,14 +84,14 @@ WISHES = tables.Table(
     (
         *VECTORS[1:],
         "recfuse_lib/data/market",
-        *(
-            f"recfuse_lib/stated/{name}.py"
-            for name in ("wishes", "wish_patterns", "wish_search", "relevance_judgements")
-        ),
+        LESSON_PATH,
+        "recfuse_lib/stated/words.json",
+        *(f"recfuse_lib/stated/{name}.py" for name in ("histories", "queries", "vocabulary")),
     ),
     ("dataset", "wish"),
     {"BM25": 0.01, "encoder": 0.05, "encoder + constraints": 0.05},
 )
+WISHES_FILE = tables.REPOSITORY / "data" / "wishes" / "wishes.csv"
 TABLES = [PROFILES, MIXTURES, WISHES]
 
 
@@ -97,15 +105,29 @@ def dataset() -> Dataset:
 
 @functools.cache
 def folds() -> dict[str, Fold]:
-    return readers.sample_users(dataset())
+    return sample_users(dataset())
+
+
+def sample_users(data: Dataset) -> dict[str, Fold]:
+    """Three folds with the same number of people, drawn at random.
+
+    The test of `warm`; the same people and targets, of whose history only the first five interactions are known; and
+    the test of `cold`, split 0.
+    """
+    warm = LESSON.some(splits.warm(data).test, PEOPLE)
+    first = splits.in_order(warm.history).groupby("user").head(FIRST)
+    newcomers = dataclasses.replace(warm, queries=Queries.of(first, warm.queries.user, data.n_items))
+    return {"warm": warm, "newcomers": newcomers, "cold": LESSON.some(splits.cold(data, 0).test, PEOPLE)}
 
 
 def written(fold: Fold, writers: Iterable[str]) -> dict[str, list[str]]:
     """Writer → the profile of every query."""
-    asked: dict[str, dict[str, Any]] = {"template": {}, "free": {"grounded": False}, "grounded": {"grounded": True}}
+    prompts = LESSON.free_prompts(dataset(), fold.queries) if "free" in list(writers) else None
     model = None if list(writers) == ["template"] else language_model.load("smollm2")
     return {
-        name: profiles.profiles(dataset(), fold.queries, None if name == "template" else model, **asked[name])
+        name: profiles.profiles(
+            dataset(), fold.queries, None if name == "template" else model, prompts if name == "free" else None
+        )
         for name in writers
     }
 
@@ -229,7 +251,7 @@ def ranked(wishes: list[str], search: WishSearch) -> dict[str, np.ndarray]:
 def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
     """NDCG@10 of every test wish, by way."""
     encode = TextEncoder.from_pretrained("minilm").encode
-    written_wishes = relevance_judgements.load().query("split == 'test'")
+    written_wishes = pd.read_csv(WISHES_FILE, keep_default_na=False).query("split == 'test'")
     makers: dict[str, Callable[[], tuple[WishSearch, pd.DataFrame]]] = {
         "movielens": lambda: _films(encode), "market": lambda: _shop(encode)
     }  # fmt: skip
@@ -238,7 +260,7 @@ def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
         search, attributes = makers[name]()
         own = written_wishes[written_wishes["dataset"] == name]
         scores = ranked(list(own["wish"]), search)
-        judged = {way: relevance_judgements.ndcg(one, list(own["relevant"]), attributes) for way, one in scores.items()}
+        judged = {way: LESSON.ndcg_of_wishes(one, list(own["relevant"]), attributes) for way, one in scores.items()}
         parts.append(pd.DataFrame({"dataset": name, "wish": list(own["wish"]), **judged}))
     return pd.concat(parts, ignore_index=True)
 
@@ -253,7 +275,34 @@ def _shop(encode: Callable[..., Any]) -> tuple[WishSearch, pd.DataFrame]:
     data = shop.dataset()
     raw = encode_texts(data.texts())
     films = Centring().fit(raw[np.unique(data.events()["item"])]).transform(raw)
-    return WishSearch(data, films, encode), relevance_judgements.market_attributes(shop.catalogue, truth.products)
+    return WishSearch(data, films, encode), market_attributes(shop.catalogue, truth.products)
+
+
+def market_attributes(catalogue: pd.DataFrame, truth: products.Products) -> pd.DataFrame:
+    """What is true of each product of the market, in the words that rules use; for judging, never for ranking.
+
+    Args:
+        catalogue: The market's catalogue, which has the prices.
+        truth: `Truth.products`.
+
+    Returns:
+        One row an item code: `category`, `material`, `occasion`, `tier` (low, mid, high: the price for its kind and
+        brand's markup), `tone` (dark, medium, light), `pattern` (plain, medium, patterned), `price` (euro).
+    """
+    dear = truth.features[:, products.SLICES["price"]][:, 0]
+    bright, textured = truth.features[:, products.SLICES["visual"]][:, :2].T
+    thirds = {
+        "tier": (dear, 0.5, language.PRICE_TIERS),
+        "tone": (bright, 0.4, ("dark", "medium", "light")),
+        "pattern": (textured, 0.4, ("plain", "medium", "patterned")),
+    }
+    words = {
+        "category": np.array(language.CATEGORIES)[truth.category],
+        "material": np.array(language.MATERIALS)[truth.material],
+        "occasion": np.array(language.OCCASIONS)[truth.occasion],
+        **{name: np.array(said)[np.searchsorted([-edge, edge], of)] for name, (of, edge, said) in thirds.items()},
+    }
+    return pd.DataFrame({**words, "price": catalogue["price"].to_numpy()})
 
 
 # ---------------------------------------------------------------------------------------------------- tables

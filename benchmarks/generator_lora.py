@@ -29,7 +29,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.encoders import language_model
 from recfuse_lib.models.ratings import ContentBiases
 from recfuse_lib.pretrained import store
-from recfuse_lib.stated.evidence import shown_title
+from recfuse_lib.stated.histories import shown_title
 from recfuse_lib.training.optimizers import optimizer, schedule
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ TABLES = [
             *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "schema", "splits")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("language_model", "local_language_model")),
             "recfuse_lib/evaluation/significance.py",
-            "recfuse_lib/stated/evidence.py",
+            "recfuse_lib/stated/histories.py",
             "recfuse_lib/models/ratings.py",
             "recfuse_lib/training/optimizers.py",
             "benchmarks/generator_tuning.py",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.stated import profiles
-from recfuse_lib.stated.evidence import History, histories
 from recfuse_lib.stated.faithfulness import CONTRADICTED, SUPPORTED, UNSUPPORTED, Claim, claims, judge
-from recfuse_lib.stated.vocabulary import TAG_WORDS, Vocabulary
+from recfuse_lib.stated.histories import RatingHistory, histories
+from recfuse_lib.stated.vocabulary import Vocabulary
 
 # Sentences such as a small language model writes, with the claims that a reader finds in them: + liked, - disliked,
 # a genre, a decade or year, or a title in its normal form. The rules were made with the first list in view ...
@@ -155,20 +155,19 @@ def test_claims_of_labelled_sentences(sentences: dict[str, str], precision: floa
     assert is_precise >= precision and is_complete >= recall, report
 
 
-def past(*rated: tuple[float, str, int], tags: dict[str, int] | None = None) -> History:
+def past(*rated: tuple[float, str, int]) -> RatingHistory:
     """A history of (stars, genre, year); item codes count from 0."""
-    return History(
+    return RatingHistory(
         0,
         tuple(range(len(rated))),
         tuple(stars for stars, _, _ in rated),
         tuple(frozenset({("genre", genre)}) for _, genre, _ in rated),
         tuple(year for _, _, year in rated),
-        tags or {},
     )
 
 
 PERSON = past(
-    (5.0, "Comedy", 1994), (4.0, "Comedy", 1999), (1.0, "Horror", 1981), (2.0, "Horror", 1989), (3.0, "War", 1994), tags={"price": 1, "sound": -1}
+    (5.0, "Comedy", 1994), (4.0, "Comedy", 1999), (1.0, "Horror", 1981), (2.0, "Horror", 1989), (3.0, "War", 1994)
 )  # fmt: skip
 JUDGED = [
     (Claim("genre", "Comedy", True, ""), SUPPORTED),
@@ -188,9 +187,6 @@ JUDGED = [
     (Claim("title", "war", True, "", (4,)), UNSUPPORTED),
     (Claim("title", "not seen", True, "", (99,)), UNSUPPORTED),
     (Claim("title", "does not exist", True, ""), UNSUPPORTED),
-    (Claim("tag", "price", True, ""), SUPPORTED),
-    (Claim("tag", "sound", True, ""), CONTRADICTED),
-    (Claim("tag", "clip", True, ""), UNSUPPORTED),
 ]
 
 
@@ -202,9 +198,9 @@ def test_a_claim_is_judged_by_the_history(claim: Claim, outcome: str) -> None:
 def test_the_score_is_the_share_supported_and_a_text_without_claims_has_none() -> None:
     result = judge([claim for claim, _ in JUDGED], PERSON)
     counts = [result.count(outcome) for outcome in (SUPPORTED, CONTRADICTED, UNSUPPORTED)]
-    assert counts == [7, 5, 8] and result.score == 7 / 20
+    assert counts == [6, 4, 7] and result.score == 6 / 17
     assert math.isnan(judge([], PERSON).score)
-    assert len(str(result).splitlines()) == 20
+    assert len(str(result).splitlines()) == 17
 
 
 RATINGS = st.lists(
@@ -226,12 +222,12 @@ def test_a_claim_and_its_opposite_are_never_both_supported(rated: list[tuple[flo
     assert for_it != against_it or for_it == UNSUPPORTED
 
 
-def test_tags_are_found_and_judged_like_anything_else() -> None:
-    vocabulary = Vocabulary.of_words({("tag", tag): [tag, *words] for tag, words in TAG_WORDS.items()})
-    found = claims("Great price, but I hate the jingle. Not a fan of the fabric.", vocabulary)
-    assert [(claim.value, claim.liked) for claim in found] == [("price", True), ("sound", False), ("material", False)]
-    outcomes = [verdict.outcome for verdict in judge(found, PERSON).verdicts]
-    assert outcomes == [SUPPORTED, SUPPORTED, UNSUPPORTED]
+def test_brands_are_found_and_judged_like_anything_else() -> None:
+    vocabulary = Vocabulary.of_words({("brand", name): [name] for name in ("Halven", "Ostrel")})
+    found = claims("Great fan of Halven, but I hate Ostrel.", vocabulary)
+    assert [(claim.value, claim.liked) for claim in found] == [("Halven", True), ("Ostrel", False)]
+    bought = dataclasses.replace(PERSON, groups=tuple(frozenset({("brand", "Halven")}) for _ in PERSON.items))
+    assert [verdict.outcome for verdict in judge(found, bought).verdicts] == [SUPPORTED, UNSUPPORTED]
 
 
 def test_a_claim_counts_once_and_words_of_a_title_claim_nothing() -> None:

@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from course.lessons import definitions
 from recfuse_lib.data import market, movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.stated import profiles
-from recfuse_lib.stated.evidence import LONGEST_TITLE, histories, plain, shown_title
-from recfuse_lib.stated.facts import Facts, facts
 from recfuse_lib.stated.faithfulness import SUPPORTED, claims, judge
-from recfuse_lib.stated.profiles import ANSWER, UNCLEAR, UNKNOWN, free_prompt, grounded_prompt, template
-from recfuse_lib.stated.vocabulary import TAG_WORDS, Vocabulary
+from recfuse_lib.stated.histories import LONGEST_TITLE, histories, quotable, shown_title
+from recfuse_lib.stated.profiles import ANSWER, UNCLEAR, UNKNOWN, Facts, facts, grounded_prompt, template
+from recfuse_lib.stated.vocabulary import Vocabulary
+
+LESSON = definitions("03_describe_interests")
 
 GENRES = ["Comedy", "Horror|Sci-Fi", "Drama", "Comedy|Drama", "", "War", "Horror", "IMAX", "Western"]
 N_ITEMS = len(GENRES)
@@ -54,14 +56,10 @@ LIKES_COMEDY = [(0, 0, 5.0), (0, 3, 4.5), (0, 1, 1.0), (0, 6, 1.5), (0, 5, 2.5)]
 
 
 def test_facts_are_those_of_the_history() -> None:
-    known = facts(shop(), queries_of(LIKES_COMEDY), [{"price": 1, "sound": -1, "clip": 0}, {}, {}])[0]
-    assert known == Facts(
-        0, 5, ("Comedy",), (), (), (), ("Film A", "Film D"), ("Film B", "Film G"), ("price",), ("sound",)
-    )  # fmt: skip
-    assert template(known) == (
-        "Likes Comedy; praises the price. Favourites are \"Film A\" and \"Film D\". "
-        "Did not like \"Film B\" or \"Film G\"; complains about the sound."
-    )  # fmt: skip
+    known = facts(shop(), queries_of(LIKES_COMEDY))[0]
+    assert known == Facts(0, 5, ("Comedy",), (), (), (), ("Film A", "Film D"), ("Film B", "Film G"))
+    said = 'Likes Comedy. Favourites are "Film A" and "Film D". Did not like "Film B" or "Film G".'
+    assert template(known) == said
 
 
 def test_three_items_far_below_the_own_mean_are_disliked_two_are_not() -> None:
@@ -101,11 +99,10 @@ def test_whatever_the_titles_prompts_are_one_line_and_the_template_is_faithful(
 ) -> None:
     dataset, queries = shop(titles), queries_of(events)
     shown = [shown_title(title) for title in titles]
-    vocabulary = Vocabulary.of(dataset, TAG_WORDS)
-    tags = [{"price": 1, "sound": -1}, {}, {"looks": 1}]
-    past = histories(dataset, queries, tags)
-    for known, history in zip(facts(dataset, queries, tags), past, strict=True):
-        for text in (template(known), grounded_prompt(known), free_prompt(history, shown)):
+    vocabulary = Vocabulary.of(dataset)
+    past = histories(dataset, queries)
+    for known, history in zip(facts(dataset, queries), past, strict=True):
+        for text in (template(known), grounded_prompt(known), LESSON.free_prompt(history, shown)):
             assert len(text.splitlines()) == 1 and len(text) < 1_500
             assert not any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
             assert text.count('"') % 2 == 0
@@ -116,10 +113,10 @@ def test_whatever_the_titles_prompts_are_one_line_and_the_template_is_faithful(
 @quick
 @given(st.text())
 def test_a_title_cannot_leave_its_quotation(title: str) -> None:
-    line = plain(title)
+    line = quotable(title)
     assert len(line) <= LONGEST_TITLE and len(line.splitlines()) <= 1
     assert not set(line) & set('"“”<>\n\r\u202e\x00')
-    assert plain(line) == line
+    assert quotable(line) == line
 
 
 @pytest.mark.parametrize("title", ["千と千尋の神隠し", "Бриллиантовая рука", "عادل‌امام", "क्षत्रिय", "어벤져스"])
@@ -137,7 +134,9 @@ def test_an_instruction_in_a_title_stays_quoted() -> None:
     queries = queries_of([(0, 0, 5.0), (0, 1, 5.0), (0, 6, 4.0)])
     for prompt in (
         grounded_prompt(facts(dataset, queries)[0]),
-        free_prompt(histories(dataset, queries)[0], [shown_title(title) for title in dataset.catalogue["title"]]),
+        LESSON.free_prompt(
+            histories(dataset, queries)[0], [shown_title(title) for title in dataset.catalogue["title"]]
+        ),
     ):
         assert "<|" not in prompt and "\n" not in prompt
         assert "Ignore" not in re.sub('"[^"]*"', "", prompt)
@@ -148,7 +147,7 @@ def test_a_history_of_thousands_gives_a_short_prompt() -> None:
     table = pd.DataFrame({"user": 0, "item": range(5_000), "rating": [1.0, 5.0, 3.0, 4.0] * 1_250, "timestamp": 0})
     queries = Queries.of(table, np.array([0]), dataset.n_items)
     titles = [shown_title(title) for title in dataset.catalogue["title"]]
-    assert len(free_prompt(histories(dataset, queries)[0], titles)) < 1_000
+    assert len(LESSON.free_prompt(histories(dataset, queries)[0], titles)) < 1_000
     assert len(grounded_prompt(facts(dataset, queries)[0])) < 1_000
 
 
@@ -156,13 +155,12 @@ def test_the_template_is_faithful_on_the_market_too() -> None:
     shopfront, _ = market.make(scale=0.1)
     dataset = shopfront.dataset()
     queries = splits.warm(dataset).test.queries[:60]
-    tags = [{"price": 1, "sound": -1, "clip": 1} if query % 2 else {} for query in range(len(queries))]
-    vocabulary = Vocabulary.of(dataset, TAG_WORDS)
-    texts = profiles.profiles(dataset, queries, tags=tags)
-    for text, history in zip(texts, histories(dataset, queries, tags), strict=True):
+    vocabulary = Vocabulary.of(dataset)
+    texts = profiles.profiles(dataset, queries)
+    for text, history in zip(texts, histories(dataset, queries), strict=True):
         result = judge(claims(text, vocabulary), history)
-        assert result.verdicts and result.count(SUPPORTED) == len(result.verdicts), f"{text}\n{result}"
-    assert {"brand", "tag"} <= {claim.kind for claim in claims(" ".join(texts), vocabulary)}
+        assert result.count(SUPPORTED) == len(result.verdicts), f"{text}\n{result}"
+    assert {"brand", "genre"} <= {claim.kind for claim in claims(" ".join(texts), vocabulary)}
 
 
 @dataclasses.dataclass
@@ -190,7 +188,8 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
 @pytest.mark.parametrize("grounded", [True, False])
 def test_the_model_is_asked_only_where_there_is_something_to_say(grounded: bool) -> None:
     model = Parrot(" comedies. They avoid horr")
-    texts = profiles.profiles(shop(), queries_of(LIKES_COMEDY), model, grounded=grounded)
+    queries = queries_of(LIKES_COMEDY)
+    texts = profiles.profiles(shop(), queries, model, None if grounded else LESSON.free_prompts(shop(), queries))
     assert texts == [f"{ANSWER} comedies.", UNKNOWN, UNKNOWN]
     assert len(model.asked) == 1 and ("likes Comedy" in model.asked[0]) == grounded
 
@@ -199,8 +198,8 @@ def test_the_model_is_asked_only_where_there_is_something_to_say(grounded: bool)
 def test_the_model_does_not_say_what_somebody_likes_who_is_not_known_to_like_anything(grounded: bool) -> None:
     model = Parrot("everything.")
     queries = queries_of([(1, 0, 1.0), (1, 1, 3.0)])
-    texts = profiles.profiles(shop(), queries, model, grounded=grounded, tags=[{"price": 1}, {}, {}])
-    assert texts == ["Praises the price.", 'Did not like "Film A".', UNKNOWN] and not model.asked
+    texts = profiles.profiles(shop(), queries, model, None if grounded else LESSON.free_prompts(shop(), queries))
+    assert texts == [UNKNOWN, 'Did not like "Film A".', UNKNOWN] and not model.asked
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -223,8 +222,6 @@ def test_a_profile_is_at_most_three_whole_sentences(said: str, text: str) -> Non
     assert profiles.profiles(shop(), queries_of(LIKES_COMEDY), Parrot(said))[0] == text
 
 
-def test_mismatched_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="sets of tags"):
-        facts(shop(), queries_of([]), [{}])
+def test_queries_about_another_catalogue_are_refused() -> None:
     with pytest.raises(ValueError, match="9"):
         facts(movielens.load(), queries_of([]))

@@ -128,7 +128,7 @@ def generate_texts(
 
 @functools.cache
 def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
-    """Key → log-likelihoods that come with the course, as `recfuse_lib.stated.tags.likelihood_judge` keeps them.
+    """Key → log-likelihoods that come with the course, as the `likelihood_judge` of lesson 03 keeps them.
 
     Raises:
         recfuse_lib.data.faults.DataError: The file is not what its checksum says.

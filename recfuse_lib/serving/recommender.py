@@ -19,10 +19,7 @@ from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
 from recfuse_lib.serving.graph_session import GraphSession
 from recfuse_lib.serving.words import Words
-from recfuse_lib.stated.wishes import Wish, parse
-
-LIKE_WEIGHT = 0.5
-"""The share of the liked titles where a wish also says something else, as in `recfuse_lib.stated.wish_search`."""
+from recfuse_lib.stated.queries import LIKE_WEIGHT, Wish, parse
 
 NO_PERSON = "unknown person: no vector of their own"
 NO_HISTORY = "no history: ordered by popularity"

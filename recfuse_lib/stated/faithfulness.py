@@ -1,4 +1,6 @@
-"""Is a text about a person true? Each claim that it makes is held against the person's history.
+"""Is a text about a person true? What it claims is found by rules and compared with the person's history.
+
+The rules read words, not meaning: `tests/test_faithfulness.py` says how far they carry.
 
 Taught in notebook 03.
 """
@@ -6,14 +8,68 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 
-from recfuse_lib.stated.claims import Claim, claims
-from recfuse_lib.stated.evidence import History
-
-__all__ = ["CONTRADICTED", "SUPPORTED", "UNSUPPORTED", "Claim", "Faithfulness", "Verdict", "claims", "judge"]
+from recfuse_lib.stated.histories import RatingHistory
+from recfuse_lib.stated.vocabulary import DECADES, WORDS, Vocabulary, first_year, normal
 
 SUPPORTED, CONTRADICTED, UNSUPPORTED = "supported", "contradicted", "unsupported"
+FIRST_YEAR, LAST_YEAR = 1800, 2100
+HIDDEN = "▮"
+"""Stands for each character of a title or a claim, so that no cue is read inside it."""
+
+REACH = 3
+"""Words that may stand between a negation and the verb that it turns."""
+
+_SMALL, _NO_TITLE = frozenset(WORDS["small"]), frozenset(WORDS["no title"])
+_QUOTED = re.compile(
+    r"\"([^\"\n]+)\"|“([^”\n]+)”|(?<!\w)‘([^’\n]+)’(?!\w)|(?<!\w)'((?:[^'\n]|'(?=\w))+)'(?!\w)|\*+([^*\n]+)\*+"
+)
+_SMALL_BETWEEN = "|".join(sorted(_SMALL - {"and", "or"}))
+_NAME = re.compile(rf"\b[A-Z][\w'’.-]*(?: (?:(?:{_SMALL_BETWEEN}) )*[A-Z][\w'’.-]*)+")
+_YEAR_AFTER = re.compile(r"\s*\(\d{4}\)")
+_YEAR = r"(?:1[89]\d\d|20\d\d)(?![\d])"
+_TIME = re.compile(
+    rf"""(?<![\w$€£]) (?<!his\ ) (?<!her\ ) (?<!their\ )
+    (?: (?P<from>{_YEAR})\s*(?:-|–|—|to|and|through|until)\s*(?P<to>{_YEAR})(?!['’]?s)
+      | (?P<side>(?:before|prior\ to|older\ than|after|since|newer\ than)\ |(?:pre|post)-)?(?:the\ )?['’]?
+        (?:(?P<decade>(?:(?:1[89]|20)?\d0(?=['’]?s\b)['’]?s|{"|".join(DECADES)})\b)|(?P<year>{_YEAR})(?!['’]?s)\b) )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_CUE = re.compile(
+    "|".join([
+        r"(?P<end>[.!?]+(?=[\s)”’\"]|$)|[\n;])",
+        *(rf"\b(?P<{kind}>{'|'.join(words)})\b" for kind, words in WORDS["cues"].items()),
+        r"(?P<dash>\s[–—-]\s|—)",
+        r"(?P<comma>,)",
+    ]),
+    re.IGNORECASE,
+)  # fmt: skip
+_OTHER_SUBJECT = re.compile(r",|\b(?:who|and|that|they|he|she|person|viewer|user)\b", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """Something that a text says of a person's taste.
+
+    Attributes:
+        kind: "genre", "brand", "years" or "title".
+        value: What it is about: a name; for years the first and the last; for a title its normal form.
+        liked: Whether it is said to be liked, otherwise disliked.
+        words: How the text says it.
+        items: For a title, the codes of the items that bear it; none when no item does.
+    """
+
+    kind: str
+    value: str | tuple[int, int]
+    liked: bool
+    words: str
+    items: tuple[int, ...] = ()
+
+
+Span = tuple[int, int, list[Claim]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +92,7 @@ class Faithfulness:
     verdicts: tuple[Verdict, ...]
 
     def count(self, outcome: str) -> int:
-        """How many claims were `SUPPORTED`, `CONTRADICTED` or `UNSUPPORTED`."""
+        """Counts the claims that were `SUPPORTED`, `CONTRADICTED` or `UNSUPPORTED`."""
         return sum(verdict.outcome == outcome for verdict in self.verdicts)
 
     @property
@@ -48,17 +104,16 @@ class Faithfulness:
         return "\n".join(map(str, self.verdicts)) or "claims nothing"
 
 
-def judge(found: Sequence[Claim], history: History) -> Faithfulness:
-    """Holds claims against a history.
+def judge(found: Sequence[Claim], history: RatingHistory) -> Faithfulness:
+    """Compares claims with a history, one by one: "horror of the 1980s" is two claims.
 
-    With the loose rules of `evidence.GroupStats`: a genre, brand or range of years is liked when at least two of its
+    With the loose rules of `histories.GroupStats`: a genre, brand or range of years is liked when at least two of its
     items are, unless its mean lies more than a quarter star below the person's own (and below `POSITIVE`); it is
     disliked when at least two were rated and the mean does lie so low. A title is liked from `POSITIVE` on, and
-    disliked below that when it lies half a star under the person's mean. A tag is what `history.tags` says of it.
+    disliked below that when it lies half a star under the person's mean.
 
     A claim is *supported* when this holds, *contradicted* when the opposite claim would be supported instead, and
     *unsupported* otherwise: nothing rated, too little, in between, or a title that is not in the history or nowhere.
-    Claims are judged one by one: "horror of the 1980s" is two claims.
 
     Args:
         found: What `claims` found in the text.
@@ -66,7 +121,7 @@ def judge(found: Sequence[Claim], history: History) -> Faithfulness:
 
     Example:
         >>> comedy = frozenset({("genre", "Comedy")})
-        >>> past = History(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (None, None, None), {})
+        >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (None, None, None))
         >>> print(judge([Claim("genre", "Comedy", True, "comedies"), Claim("genre", "War", True, "war")], past))
         supported: likes genre 'comedies' (2 rated, 2 liked, mean +1.08 from the person's own)
         unsupported: likes genre 'war' (none rated)
@@ -74,20 +129,197 @@ def judge(found: Sequence[Claim], history: History) -> Faithfulness:
     return Faithfulness(tuple(_judged(claim, history) for claim in found))
 
 
-def _judged(claim: Claim, history: History) -> Verdict:
-    if claim.kind == "tag":
-        opinions = {history.tags.get(str(claim.value), 0)}
-        reason = {1: "praised", -1: "blamed"}.get(max(opinions), "nothing is known of it")
-    elif claim.kind == "title":
+def _judged(claim: Claim, history: RatingHistory) -> Verdict:
+    if claim.kind == "title":
         rated = [r for item, r in zip(history.items, history.ratings, strict=True) if item in claim.items]
         opinions = {history.opinion(rating) for rating in rated}
         reason = "rated " + ", ".join(f"{rating:g}" for rating in rated) if rated else "not in the history"
         reason = reason if claim.items else "no such title in the catalogue"
     else:
-        tally = history.tally(claim.kind, claim.value)
-        opinions = {int(tally.speaks_for) - int(tally.speaks_against)}
-        reason = f"{tally.rated} rated, {tally.liked} liked, mean {tally.lead:+.2f} from the person's own"
-        reason = reason if tally.rated else "none rated"
+        stats = history.group_stats(claim.kind, claim.value)
+        opinions = {int(stats.supports) - int(stats.opposes)}
+        reason = f"{stats.rated} rated, {stats.liked} liked, mean {stats.lead:+.2f} from the person's own"
+        reason = reason if stats.rated else "none rated"
     said = 1 if claim.liked else -1
     outcome = SUPPORTED if said in opinions else CONTRADICTED if -said in opinions else UNSUPPORTED
     return Verdict(claim, outcome, reason)
+
+
+def claims(text: str, vocabulary: Vocabulary) -> list[Claim]:
+    """Finds the claims of a text, in its order, each once.
+
+    Titles come first, so that no word of theirs counts: those in quotes (a capitalised quotation that is no title of
+    the catalogue is a claim too: of a title that does not exist), then those that stand verbatim and capitalised, the
+    longest first. One word is a title only in mid-sentence, apart from other capitalised words, and when it is no word
+    of the vocabulary. Then come years and decades, the words of the vocabulary, and capitalised names of two words or
+    more that nothing in the catalogue bears.
+
+    Example:
+        >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy"], ("genre", "Horror"): ["Horror", "scary"]})
+        >>> for claim in claims("Loves comedies of the 90s, but not scary films.", words):
+        ...     print(claim.liked, claim.kind, claim.value)
+        True genre Comedy
+        True years (1990, 1999)
+        False genre Horror
+    """
+    found: list[Span] = []
+    finders = [_quoted, _titles, _times, _words, _names] if vocabulary.titles else [_times, _words]
+    for finder in finders:
+        for start, end, made in finder(text, vocabulary):
+            found.append((start, end, made))
+            text = text[:start] + HIDDEN * (end - start) + text[end:]
+    found.sort(key=lambda span: span[:2])
+    moods = polarity(text, [(start, end) for start, end, _ in found])
+    distinct: dict[tuple[object, ...], Claim] = {}
+    for (_, _, made), is_liked in zip(found, moods, strict=True):
+        for claim in made:
+            distinct.setdefault((claim.kind, claim.value, is_liked), dataclasses.replace(claim, liked=is_liked))
+    return list(distinct.values())
+
+
+def _quoted(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
+    for match in _QUOTED.finditer(text):
+        words = next(filter(None, match.groups()), "").strip()
+        bare = _YEAR_AFTER.sub("", words.rstrip(" ,.;:"))
+        name = next((name for name in map(normal, (words, bare)) if name in vocabulary.titles), None)
+        is_name = any(map(str.isalnum, words)) and not words[0].islower() and normal(words) not in vocabulary.words
+        if name is not None or is_name:
+            # "Heat." with the sentence's full stop inside the quotes: it must still end the sentence.
+            ends = words.endswith(".") and re.match(r"\s+[A-Z]|\s*$", text[match.end() :])
+            end = match.end() - 2 if ends else _after_year(text, match.end())
+            yield match.start(), end, _title(name or normal(bare), bare, vocabulary)
+
+
+def _after_year(text: str, end: int) -> int:
+    year = _YEAR_AFTER.match(text, end)
+    return year.end() if year else end
+
+
+def _title(name: str, words: str, vocabulary: Vocabulary) -> list[Claim]:
+    return [Claim("title", name, True, words, vocabulary.titles.get(name, ()))]
+
+
+def _titles(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
+    tokens = list(re.finditer(r"[^\W_]+", text))
+    keys = [unicodedata.normalize("NFKC", token[0]).casefold() for token in tokens]
+    first = 0
+    while first < len(tokens):
+        # Words such as "and" stand in a title but not in its normal form, so a title may span a few words more.
+        for last in range(min(first + vocabulary.longest + 3, len(tokens)) - 1, first - 1, -1):
+            name = " ".join(key for key in keys[first : last + 1] if key != "and")
+            if name in vocabulary.titles and "and" not in (keys[first], keys[last]):
+                start, end = tokens[first].start(), tokens[last].end()
+                if _is_verbatim(text, start, end, last - first + 1, name, vocabulary):
+                    yield start, _after_year(text, end), _title(name, text[start:end], vocabulary)
+                    first = last
+                    break
+        first += 1
+
+
+def _is_verbatim(text: str, start: int, end: int, length: int, name: str, vocabulary: Vocabulary) -> bool:
+    words = text[start:end]
+    if HIDDEN in words or _is_name_before(text, start) or re.match(r" [A-Z]\w", text[end:]):
+        return False
+    if length == 1:
+        is_word = name in vocabulary.words or name in _NO_TITLE or len(words) < 2
+        return words[0].isupper() and not is_word and not _begins_sentence(text, start)
+    if words in vocabulary.as_shown:
+        return True
+    content = [word for word in re.findall(r"[^\W_]+", words) if word not in _SMALL]
+    is_capitalised = bool(content) and not any(word[0].islower() for word in content)
+    return is_capitalised and not re.search(r"[,;!?]|\.\s", words)
+
+
+def _begins_sentence(text: str, start: int) -> bool:
+    return re.search(r"(?:^|[.!?:\n]|[-*•]\s)\s*$", text[:start]) is not None
+
+
+def _is_name_before(text: str, start: int) -> bool:
+    before = re.search(r"(?:^|(?<=\s))([A-Z]\w*)[ -]$", text[:start])
+    return before is not None and not _begins_sentence(text, before.start(1))
+
+
+def _times(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
+    for match in _TIME.finditer(text):
+        if match["from"]:
+            first, last = sorted((int(match["from"]), int(match["to"])))
+        elif match["year"]:
+            first = last = int(match["year"])
+        else:
+            first = first_year(match["decade"].casefold())
+            last = first + 9
+        side = (match["side"] or "").casefold().strip(" -")
+        if side in ("before", "prior to", "older than", "pre"):
+            first, last = FIRST_YEAR, first - 1
+        elif side:
+            first, last = first if side == "since" else last + 1, LAST_YEAR
+        yield match.start(), match.end(), [Claim("years", (first, last), True, match[0])]
+
+
+def _words(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
+    for match in vocabulary.pattern.finditer(text):
+        named = vocabulary.words[normal(match[0])]
+        yield match.start(), match.end(), [Claim(kind, name, True, match[0]) for kind, name in named]
+
+
+def _names(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
+    for match in _NAME.finditer(text):
+        words = match[0].rstrip(".'’-")
+        capitalised = [word for word in words.split() if word[0].isupper() and word.casefold() not in _NO_TITLE]
+        if len(capitalised) >= (3 if _begins_sentence(text, match.start()) else 2):
+            yield match.start(), match.start() + len(words), _title(normal(words), words, vocabulary)
+
+
+def polarity(text: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Reads whether each claim is about something liked (True) or disliked.
+
+    A sentence begins as liking. A verb sets the mood, a negation shortly before turns it; "but", "while" and the like
+    begin again, "but not" turns what went before; "except" holds to the end of the clause, "rather than" to the comma.
+    A verdict that follows its subject ("horror is not for them") is carried back to it.
+
+    Args:
+        text: The text, with `HIDDEN` for each character of a claim.
+        spans: First and last position of each claim, in order.
+
+    Example:
+        >>> text = "a fan of ▮▮▮▮▮▮ but not of ▮▮▮▮▮▮"
+        >>> polarity(text, [(9, 15), (27, 33)])
+        [True, False]
+    """
+    moods: list[bool] = []
+    mood, before_instead, negated = True, True, -1
+    is_first, is_instead, prefers, last_kind = True, False, False, ""
+    clause_start = 0
+    for cue in [*_CUE.finditer(text), None]:
+        while len(moods) < len(spans) and (cue is None or spans[len(moods)][0] < cue.start()):
+            moods.append(mood)
+        if cue is None:
+            break
+        kind = str(cue.lastgroup)
+        if kind in ("end", "clause", "dash"):
+            mood, negated, is_first, is_instead, prefers = True, -1, True, False, False
+            clause_start = len(moods)
+            continue
+        if kind == "comma":
+            mood, negated, is_instead = before_instead if is_instead else mood, -1, False
+            continue
+        if kind == "preferred_to" and not prefers:
+            continue
+        is_turned = negated >= 0 and len(re.findall(r"\w+", text[negated : cue.start()])) <= REACH
+        if kind in ("instead", "preferred_to"):
+            before_instead, is_instead, verdict = mood, True, False
+        elif kind == "negator":
+            negated, verdict = cue.end(), False
+        elif kind == "reverse":
+            negated, verdict, clause_start = cue.end(), not mood, len(moods)
+        elif kind == "favour":
+            verdict, prefers = not is_turned, cue[0].casefold().startswith(("prefer", "rather"))
+        else:
+            # "No interest in horror and avoids musicals": the verb in between has used the negation up.
+            verdict = {"sure": True, "except": False, "against": is_turned and last_kind == "negator"}[kind]
+        if is_first and kind in ("against", "negator"):
+            for claim in range(clause_start, len(moods)):
+                if not _OTHER_SUBJECT.search(text[spans[claim][1] : cue.start()]):
+                    moods[claim] = verdict
+        mood, last_kind, is_first = verdict, kind, False
+    return moods

@@ -1,39 +1,164 @@
 """Interest profiles: what is known of a person in two or three sentences, with and without a language model.
 
-A template says the facts as they are. A language model may say them more freely (`grounded_prompt`) or find them by
-itself (`free_prompt`), and `recfuse_lib.stated.faithfulness` counts what it made up.
+A template says the facts as they are. A language model may say them more freely (`grounded_prompt`), and
+`recfuse_lib.stated.faithfulness` counts what it made up.
 
 Taught in notebook 03.
 """
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.data.splits import Queries
-from recfuse_lib.stated.evidence import History, histories, shown_title
-from recfuse_lib.stated.facts import Facts, examples, facts
+from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.stated.histories import RatingHistory, catalogue_groups, catalogue_years, histories, shown_title
 
 if TYPE_CHECKING:
     from recfuse_lib.encoders.language_model import LanguageModel
 
-TITLES_IN_PROMPT = {-1: 3, 1: 6}
-"""How many disliked (−1) and liked (1) titles the language model is shown, whatever the length of the history."""
-
+LIKED_GROUPS, DISLIKED_GROUPS, DECADES, BRANDS = 3, 2, 2, 1
+LIKED_TITLES, DISLIKED_TITLES = 3, 2
 ANSWER = "This person likes"
-"""The words that the language model goes on from; without the verb, the small model says what the person is."""
+"""The words that the language model continues; without the verb, the small model says what the person is."""
 
 MAX_TOKENS = 72
 MAX_SENTENCES = 3
 UNKNOWN = "Nothing is known of this person yet."
 UNCLEAR = "This person has shown no clear taste yet."
+Group = tuple[str, str | tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a history supports; every field holds names as they stand in a text, the most telling first.
+
+    Attributes:
+        user: The user code.
+        rated: Number of items in the history.
+        liked, disliked: Genres (on the market: categories).
+        decades: First years of liked decades.
+        brands: Liked brands.
+        liked_titles, disliked_titles: Examples.
+    """
+
+    user: int
+    rated: int
+    liked: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
+    decades: tuple[int, ...] = ()
+    brands: tuple[str, ...] = ()
+    liked_titles: tuple[str, ...] = ()
+    disliked_titles: tuple[str, ...] = ()
+
+    def likes_something(self) -> bool:
+        """Whether anything is known to be liked."""
+        return bool(self.liked or self.decades or self.brands or self.liked_titles)
+
+
+def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
+    """Finds what each history supports.
+
+    A genre (a brand, a decade) is *liked* when at least two of its items are, when its mean rating is not below the
+    person's own, and when it is more frequent among the liked items than in the catalogue. The last comes in units of
+    chance, with l liked items, of which l_g in the genre, and the genre's share π_g of the catalogue:
+
+        z_g = (l_g − l·π_g) / √(l·π_g·(1 − π_g)) > 0
+
+    The largest z are named. The plain quotient of the shares would always name the rarest genre. The catalogue is the
+    reference, not the other people: what is said of one does not depend on what another did.
+
+    It is *disliked* when at least three of its items were rated, half a star or more below the person's own mean, and
+    below `POSITIVE`; the largest lag·√(number of items) is named first.
+
+    Args:
+        dataset: Whose catalogue says what the items are.
+        queries: The histories.
+
+    Raises:
+        ValueError: The queries are about another catalogue.
+
+    Example:
+        >>> from recfuse_lib.data import movielens, splits
+        >>> dataset = movielens.load()
+        >>> known = facts(dataset, splits.warm(dataset).test.queries[:1])[0]
+        >>> known.liked
+        ('Western', 'War', 'Drama')
+    """
+    counts: collections.Counter[Group] = collections.Counter()
+    for groups, year in zip(catalogue_groups(dataset), catalogue_years(dataset), strict=True):
+        counts.update([*groups, *_decades([year])])
+    shares = {group: count / dataset.n_items for group, count in counts.items()}
+    titles = [shown_title(title) for title in dataset.titles()]
+    return [_facts(history, shares, titles) for history in histories(dataset, queries)]
+
+
+def _decades(years: Sequence[int | None]) -> set[Group]:
+    return {("years", (year // 10 * 10, year // 10 * 10 + 9)) for year in years if year is not None}
+
+
+def _facts(history: RatingHistory, shares: dict[Group, float], titles: list[str]) -> Facts:
+    n_liked = sum(rating >= POSITIVE for rating in history.ratings)
+    groups = _decades(history.years).union(*history.groups)
+    stats = {group: history.group_stats(*group) for group in groups}
+
+    def surprise(group: Group) -> float:
+        share = shares[group]
+        spread = np.sqrt(max(n_liked * share * (1 - share), np.finfo(float).tiny))
+        return float((stats[group].liked - n_liked * share) / spread) if stats[group].is_liked else 0.0
+
+    def lag(group: Group) -> float:
+        return float(-stats[group].lead * np.sqrt(stats[group].rated)) if stats[group].is_disliked else 0.0
+
+    def named(kind: str, most: int, weight: Callable[[Group], float]) -> list[Group]:
+        weights = {group: weight(group) for group in stats if group[0] == kind}
+        chosen = [group for group, one in weights.items() if one > 0]
+        return sorted(chosen, key=lambda group: (-weights[group], group[1]))[:most]
+
+    genres = named("genre", LIKED_GROUPS, surprise)
+    examples = clearest(history, 1, LIKED_TITLES, titles, set(genres))
+    return Facts(
+        history.user,
+        len(history.items),
+        tuple(str(name) for _, name in genres),
+        tuple(str(name) for _, name in named("genre", DISLIKED_GROUPS, lag)),
+        tuple(int(years[0]) for _, years in named("years", DECADES, surprise)),
+        tuple(str(name) for _, name in named("brand", BRANDS, surprise)),
+        tuple(titles[history.items[position]] for position in examples),
+        tuple(titles[history.items[position]] for position in clearest(history, -1, DISLIKED_TITLES, titles)),
+    )
+
+
+def clearest(
+    history: RatingHistory, opinion: int, most: int, titles: Sequence[str], groups: set[Group] | None = None
+) -> list[int]:
+    """Finds examples of what was liked (1) or disliked (−1).
+
+    The clearest ratings come first, then those of the groups that are named, then the newest. A title that two items
+    share, one of them rated otherwise, would be no clear example and is passed over.
+
+    Returns:
+        Positions in the history, at most so many.
+    """
+    opinions: dict[str, set[int]] = {}
+    for item, rating in zip(history.items, history.ratings, strict=True):
+        opinions.setdefault(titles[item], set()).add(history.opinion(rating))
+    clear = [at for at, item in enumerate(history.items) if titles[item] and opinions[titles[item]] == {opinion}]
+    clear.sort(key=lambda at: (-opinion * history.ratings[at], -len((groups or set()) & history.groups[at]), -at))
+    first: dict[str, int] = {}
+    for at in clear:
+        first.setdefault(titles[history.items[at]], at)
+    return list(first.values())[:most]
 
 
 def template(known: Facts) -> str:
-    """The facts in one to three plain sentences, in the words of the catalogue; the baseline without a language model.
+    """Says the facts in one to three plain sentences, in the words of the catalogue, without a language model.
 
     Example:
         >>> template(Facts(7, 12, liked=("Horror", "Sci-Fi"), decades=(1980,), liked_titles=("Alien",)))
@@ -41,31 +166,21 @@ def template(known: Facts) -> str:
         >>> template(Facts(7, 0))
         'Nothing is known of this person yet.'
     """
-    if not known.sayable():
+    if known == Facts(known.user, known.rated):
         return UNCLEAR if known.rated else UNKNOWN
-    decades = "of the " + _listed([f"{decade}s" for decade in sorted(known.decades)]) if known.decades else ""
-    brands = "by " + _listed(known.brands) if known.brands else ""
-    which = " and ".join(part for part in (decades, brands) if part)
-    sentences = []
-    likes = []
+    decades = [f"of the {_listed([f'{decade}s' for decade in sorted(known.decades)])}"] if known.decades else []
+    which = " and ".join([*decades, *([f"by {_listed(known.brands)}"] if known.brands else [])])
+    likes = favourites = ""
     if known.liked:
-        likes.append(f"likes {_listed(known.liked)}" + (f", above all {which}" if which else ""))
+        likes = f"Likes {_listed(known.liked)}" + (f", above all {which}" if which else "")
     elif which:
-        likes.append(f"likes what is {which}")
-    if known.praised:
-        likes.append(f"praises the {_listed(known.praised)}")
-    sentences.append("; ".join(likes))
+        likes = f"Likes what is {which}"
     if known.liked_titles:
-        is_one = len(known.liked_titles) == 1
-        sentences.append(("a favourite is " if is_one else "favourites are ") + _listed(_quoted(known.liked_titles)))
-    dislikes = []
-    if known.disliked:
-        dislikes.append(f"dislikes {_listed(known.disliked)}")
-    if known.disliked_titles:
-        dislikes.append(f"did not like {_listed(_quoted(known.disliked_titles), 'or')}")
-    if known.blamed:
-        dislikes.append(f"complains about the {_listed(known.blamed)}")
-    sentences.append("; ".join(dislikes))
+        favourites = "A favourite is " if len(known.liked_titles) == 1 else "Favourites are "
+        favourites += _listed(_quoted(known.liked_titles))
+    dislikes = [f"dislikes {_listed(known.disliked)}"] if known.disliked else []
+    dislikes += [f"did not like {_listed(_quoted(known.disliked_titles), 'or')}"] if known.disliked_titles else []
+    sentences = [likes, favourites, "; ".join(dislikes)]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
@@ -80,99 +195,59 @@ def _quoted(titles: Sequence[str]) -> list[str]:
 def grounded_prompt(known: Facts) -> str:
     """Asks a language model to say the facts in other words: one line, with the titles in quotes.
 
-    Args:
-        known: What the history supports; there is something to say.
-
     Example:
         >>> grounded_prompt(Facts(7, 12, liked=("Horror", "Sci-Fi"), liked_titles=("Alien",)))
         'Facts about a person: likes Horror and Sci-Fi; loved "Alien". Write two short sentences ... Add nothing else.'
     """
-    decades = [f"{decade}s" for decade in sorted(known.decades)]
-    said = [
-        f"{verb} {_listed(names)}"
-        for verb, names in (
-            ("likes", known.liked),
-            ("likes the", decades),
-            ("likes the brand", known.brands),
-            ("loved", _quoted(known.liked_titles)),
-            ("praises the", known.praised),
-            ("dislikes", known.disliked),
-            ("did not like", _quoted(known.disliked_titles)),
-            ("complains about the", known.blamed),
-        )
-        if names
-    ]
+    named = {
+        "likes": known.liked,
+        "likes the": [f"{decade}s" for decade in sorted(known.decades)],
+        "likes the brand": known.brands,
+        "loved": _quoted(known.liked_titles),
+        "dislikes": known.disliked,
+        "did not like": _quoted(known.disliked_titles),
+    }
+    said = "; ".join(f"{verb} {_listed(names)}" for verb, names in named.items() if names)
     return (
-        f"Facts about a person: {'; '.join(said)}. "
-        "Write two short sentences about this person that say these facts. Add nothing else."
+        f"Facts about a person: {said}. Write two short sentences about this person that say these facts. "
+        "Add nothing else."
     )
 
 
-def free_prompt(history: History, titles: Sequence[str]) -> str:
-    """Asks a language model what it makes of titles with stars: one line, however long the history and odd the titles.
-
-    The titles are the worst three of those that were disliked and the best rated six, the newest first among equals;
-    the best stand last, since the small model speaks of what it read last. A history of 5,000 items gives no longer a
-    prompt than one of nine.
-
-    Args:
-        history: One person's past.
-        titles: The title of each item code as `shown_title` gives it, (I,).
-
-    Example:
-        >>> film = frozenset({("genre", "Horror")})
-        >>> past = History(7, (1, 0), (5.0, 1.5), (film, film), (1979, 1997), {})
-        >>> print(free_prompt(past, ["Anaconda", "Alien"]))
-        A person's ratings: "Anaconda" (1.5 stars); "Alien" (5 stars). Which genres does this person like, ...
-    """
-    places = [place for sign, most in TITLES_IN_PROMPT.items() for place in examples(history, sign, most, titles)]
-    stars = "; ".join(f'"{titles[history.items[place]]}" ({history.ratings[place]:g} stars)' for place in places)
-    return f"A person's ratings: {stars}. Which genres does this person like, and which not? Answer in two sentences."
-
-
 def profiles(
-    dataset: Dataset,
-    queries: Queries,
-    model: LanguageModel | None = None,
-    *,
-    grounded: bool = True,
-    tags: Sequence[Mapping[str, int]] | None = None,
+    dataset: Dataset, queries: Queries, model: LanguageModel | None = None, prompts: Sequence[str] | None = None
 ) -> list[str]:
-    """A profile for each query.
+    """Writes a profile for each query.
 
     Args:
         dataset: Whose catalogue says what the items are.
         queries: The histories.
         model: Writes the texts; without one they come from `template`.
-        grounded: Whether the model is given the facts; otherwise it is given titles with stars.
-        tags: For each query what is known beside the ratings: tag → +1 (praised) or −1 (blamed).
+        prompts: What the model is asked, one a query, "" where it is not asked; by default `grounded_prompt` wherever
+            something is known to be liked: the model's answer begins with `ANSWER`, so elsewhere it would invent.
 
     Returns:
-        One text a query, at most three sentences. Where nothing is known to be liked, the model is not asked: its
-        answer begins with `ANSWER`, so it would invent. There, and where it answers nothing, the template speaks.
+        One text a query, at most three sentences. Where the model is not asked or answers nothing, the template speaks.
 
     Raises:
-        ValueError: The queries belong to another catalogue, or there is not one set of tags a query.
+        ValueError: The queries are about another catalogue.
     """
-    known = facts(dataset, queries, tags)
+    known = facts(dataset, queries)
     texts = [template(person) for person in known]
     if model is None:
         return texts
-    if grounded:
-        prompts = {place: grounded_prompt(person) for place, person in enumerate(known) if person.likes_something()}
-    else:
-        titles = [shown_title(title) for title in dataset.titles()]
-        past = histories(dataset, queries)
-        prompts = {place: free_prompt(past[place], titles) for place, person in enumerate(known) if person.liked_titles}
-    if not prompts:
-        return texts
+    if prompts is None:
+        prompts = [grounded_prompt(person) if person.likes_something() else "" for person in known]
     from recfuse_lib.encoders.language_model import generate_texts
 
-    written = generate_texts(list(prompts.values()), model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER)
-    for place, text in zip(prompts, written, strict=True):
+    asked = [query for query, prompt in enumerate(prompts) if prompt]
+    written = generate_texts(
+        [prompts[query] for query in asked], model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER
+    )
+    for query, text in zip(asked, written, strict=True):
         if re.search(r"\w", text):
             text = text.strip()
-            texts[place] = _whole_sentences(ANSWER + ("" if text[0] in "'’,.:" else " ") + text)
+            texts[query] = _whole_sentences(ANSWER + ("" if text[0] in "'’,.:" else " ") + text)
     return texts
 
 

@@ -1,4 +1,4 @@
-"""The words by which a text can speak of genres, brands, tags and titles: a closed list, so that claims can be checked.
+"""The words by which a text can speak of genres, brands and titles: a closed list, so that claims can be checked.
 
 Taught in notebook 03.
 """
@@ -6,62 +6,24 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from recfuse_lib.data.items import natural_title
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.stated.evidence import catalogue_groups, shown_title
+from recfuse_lib.stated.histories import catalogue_groups, shown_title
 
+WORDS = json.loads(Path(__file__).with_name("words.json").read_text("utf-8"))
+"""Lists of English words; of each genre its other `names`, words that `imply` it, and names that only exclude it."""
+
+DECADES: list[str] = WORDS["decades"]
 Concept = tuple[str, str]
-"""A kind ("genre", "brand", "tag") and the name in it."""
-
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "Action": ("action-packed",),
-    "Adventure": ("adventurous",),
-    "Animation": ("animated", "cartoon", "anime"),
-    "Children": ("children's", "childrens", "kids", "kids'", "family film", "family movie", "family-friendly"),
-    "Comedy": ("comedic", "funny", "humor", "humour", "humorous", "hilarious", "rom-com", "romcom"),
-    "Crime": ("criminal", "gangster", "mafia", "heist"),
-    "Documentary": (),
-    "Drama": ("dramatic",),
-    "Fantasy": ("fantastical",),
-    "Film-Noir": ("noir", "films noirs"),
-    "Horror": ("scary", "frightening", "terrifying", "spooky", "slasher"),
-    "Musical": (),
-    "Mystery": ("mysterious", "whodunit"),
-    "Romance": ("romantic", "love story", "rom-com", "romcom"),
-    "Sci-Fi": ("scifi", "science fiction", "futuristic"),
-    "Thriller": ("thrilling", "suspense", "suspenseful"),
-    "War": ("wartime",),
-    "Western": (),
-    "T-shirt": ("tee", "tee shirt"),
-    "Trousers": ("trouser", "pants", "slacks"),
-    "Pullover": ("jumper", "sweater"),
-    "Dress": ("frock", "gown"),
-    "Coat": (),
-    "Sandal": (),
-    "Shirt": ("blouse",),
-    "Sneaker": ("trainer",),
-    "Bag": ("handbag",),
-    "Ankle boot": ("booties",),
-}
-"""Genre of a film or category of the market → other words for it; plurals are made from the words."""
-
-TAG_WORDS: dict[str, tuple[str, ...]] = {
-    "looks": ("look", "appearance"),
-    "material": ("fabric",),
-    "occasion": (),
-    "price": ("cost",),
-    "brand": ("label",),
-    "sound": ("jingle",),
-    "clip": ("video", "animation"),
-    "kind": (),
-    "style": (),
-}
-"""Tag of the market's comments → other words for it."""
+"""A kind ("genre", "brand") and the name in it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +34,8 @@ class Vocabulary:
         words: Normal form of a word or phrase → what it names; "romcom" names two genres.
         pattern: Finds the words in a text.
         titles: Normal form of a title → the items that bear it.
-        as_shown: Titles exactly as `shown_title` writes them.
         longest: Words of the longest title.
+        as_shown: Titles exactly as `shown_title` writes them.
 
     Example:
         >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy", "funny"]})
@@ -84,63 +46,34 @@ class Vocabulary:
     words: Mapping[str, tuple[Concept, ...]]
     pattern: re.Pattern[str]
     titles: Mapping[str, tuple[int, ...]]
-    as_shown: frozenset[str]
     longest: int
+    as_shown: frozenset[str]
 
     @classmethod
-    def of(cls, dataset: Dataset, tags: Mapping[str, Sequence[str]] | None = None) -> Self:
-        """The words of a catalogue: its genres and brands with their synonyms, all titles, and maybe tags.
-
-        A title is known by all its names: with the article in front or left out, what stands before a colon
-        and, from three words on, what stands after it or a dash (unless another title is called so), and the names in
-        brackets.
-
-        Args:
-            dataset: Whose catalogue.
-            tags: Tag → other words for it, such as `TAG_WORDS`.
-        """
+    def of(cls, dataset: Dataset) -> Self:
+        """Collects the words of a catalogue: its genres and brands with their synonyms, and all titles."""
         names: dict[Concept, list[str]] = {}
         for kind, name in sorted(set().union(*catalogue_groups(dataset))):
-            names[kind, name] = [name, *(SYNONYMS.get(name, ()) if kind == "genre" else ())]
-        for tag, words in (tags or {}).items():
-            names["tag", tag] = [tag, *words]
+            others = WORDS["genres"].get(name, {}) if kind == "genre" else {}
+            names[kind, name] = [name, *others.get("names", ()), *others.get("implied", ())]
         return cls.of_words(names, dataset.titles())
 
     @classmethod
     def of_words(cls, names: Mapping[Concept, Sequence[str]], titles: Sequence[str] = ()) -> Self:
-        """The words for given concepts, with their plurals.
-
-        Args:
-            names: What can be named → the words that do.
-            titles: One an item code.
-        """
-        words: dict[str, list[Concept]] = {}
+        """Collects what can be named, with the plurals of the words that do, and titles, one an item code."""
+        words: dict[str, dict[Concept, None]] = {}
         phrases: set[str] = set()
         for concept, spellings in names.items():
-            for phrase in [form for spelling in spellings for form in _forms(spelling)]:
+            for phrase in [form for spelling in spellings for form in with_plural(spelling)]:
                 phrases.add(phrase)
-                if concept not in words.setdefault(normal(phrase), []):
-                    words[normal(phrase)].append(concept)
-        proper: dict[str, list[int]] = {}
-        lesser: dict[str, list[int]] = {}
-        for code, title in enumerate(titles):
-            first, *others = _names(title)
-            proper.setdefault(first, []).append(code)
-            for other in others:
-                lesser.setdefault(other, []).append(code)
-        known = {**lesser, **proper}
-        known.pop("", None)
-        return cls(
-            {phrase: tuple(concepts) for phrase, concepts in words.items()},
-            _finder(phrases),
-            {name: tuple(codes) for name, codes in known.items()},
-            frozenset(shown_title(title) for title in titles),
-            max((len(name.split()) for name in known), default=0),
-        )
+                words.setdefault(normal(phrase), {})[concept] = None
+        of_words = {phrase: tuple(concepts) for phrase, concepts in words.items()}
+        shown = frozenset(shown_title(title) for title in titles)
+        return cls(of_words, _finder(phrases), *title_index(tuple(titles)), shown)
 
 
 def normal(words: str) -> str:
-    """Words without case, punctuation, and "and" or "&"; signs alone stay as they are.
+    """Drops case, punctuation, and "and" or "&"; signs alone stay as they are.
 
     >>> normal("Dumb & Dumber"), normal("dumb and dumber"), normal("WALL·E"), normal("$")
     ('dumb dumber', 'dumb dumber', 'wall e', '$')
@@ -150,9 +83,17 @@ def normal(words: str) -> str:
     return " ".join(tokens) or folded.strip()
 
 
-def _forms(word: str) -> list[str]:
-    plural = f"{word[:-1]}ies" if re.search("[^aeiou]y$", word) else word + ("es" if word[-1:] in "sx" else "s")
-    return [word, plural]
+def with_plural(word: str) -> list[str]:
+    """Returns a word and its plural."""
+    return [word, f"{word[:-1]}ies" if re.search("[^aeiou]y$", word) else word + ("es" if word[-1:] in "sx" else "s")]
+
+
+def first_year(decade: str) -> int:
+    """Returns where a decade begins: "1980s", "80s" and "eighties" in 1980, "00s" in 2000."""
+    if decade in DECADES:
+        return 1920 + 10 * DECADES.index(decade)
+    digits = re.sub(r"\D", "", decade)
+    return int(digits) if len(digits) == 4 else int(digits) + (1900 if int(digits) >= 20 else 2000)
 
 
 def _finder(phrases: set[str]) -> re.Pattern[str]:
@@ -163,6 +104,31 @@ def _finder(phrases: set[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(spelled, longest_first)) or '(?!)'})(?!\w)", re.IGNORECASE)
 
 
+@functools.lru_cache(maxsize=4)
+def title_index(titles: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Finds items by the names of their titles; and how many words the longest has.
+
+    A title is known by all its names: with the article in front or left out, what stands before a colon and, from three
+    words on, what stands after it or a dash (unless another title is called so), and the names in brackets.
+
+    Args:
+        titles: As the catalogue writes them, one an item code.
+
+    Returns:
+        Normal form of a name → item codes, and the number of words.
+    """
+    proper: dict[str, list[int]] = {}
+    lesser: dict[str, list[int]] = {}
+    for code, title in enumerate(titles):
+        first, *others = _names(title)
+        proper.setdefault(first, []).append(code)
+        for other in others:
+            lesser.setdefault(other, []).append(code)
+    known = {name: tuple(codes) for name, codes in {**lesser, **proper}.items() if name}
+    return known, max((len(name.split()) for name in known), default=0)
+
+
+@functools.lru_cache(maxsize=200_000)
 def _names(title: str) -> list[str]:
     """The normal forms by which a title may be called, the proper one first."""
     shown, natural = shown_title(title), natural_title(title)
