@@ -56,10 +56,10 @@ def test_each_rating_is_predicted_from_the_history_of_its_user(model: JointModel
 
 
 def test_validation_metrics_stand_in_the_logs(model: JointModel) -> None:
-    callback, logs = ValidationMetrics(fold(), LATER, k=3), {"loss": 1.0}
+    callback, logs = ValidationMetrics(fold(), LATER), {"loss": 1.0}
     callback.set_model(model)
     callback.on_epoch_end(0, logs)
-    assert logs["val_ndcg"] == pytest.approx(evaluate(model, fold(), 3).per_query["ndcg"].mean())
+    assert logs["val_ndcg"] == pytest.approx(evaluate(model, fold()).per_query["ndcg"].mean())
     assert logs["val_rmse"] == pytest.approx(rating_error(model, HISTORY, LATER)) and logs["loss"] == 1.0
 
 

@@ -1,4 +1,1 @@
-"""Training: how models are tuned, each with the same budget.
-
-Taught in notebooks 04, 09 and 11.
-"""
+"""Training: optimizers, callbacks, gradients by task, devices, and a search with the same budget for every model."""

@@ -29,22 +29,21 @@ TAGS = {
 class ValidationMetrics(keras.callbacks.Callback):
     """Scores both tasks of a joint model on a validation fold after each epoch.
 
-    It adds `val_ndcg` (NDCG@K, full ranking) and, where ratings are given, `val_rmse` (stars) to the logs. A callback
+    It adds `val_ndcg` (NDCG@10, full ranking) and, where ratings are given, `val_rmse` (stars) to the logs. A callback
     that stands after it can use them: `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
 
     Args:
         fold: The validation fold; the test fold has no business here.
         ratings: Ratings that came after the fold's history, columns `user`, `item`, `rating`.
-        k: Cut-off K.
     """
 
-    def __init__(self, fold: Fold, ratings: pd.DataFrame | None = None, k: int = 10) -> None:
+    def __init__(self, fold: Fold, ratings: pd.DataFrame | None = None) -> None:
         super().__init__()
-        self.fold, self.ratings, self.k = fold, ratings, k
+        self.fold, self.ratings = fold, ratings
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
-        logs["val_ndcg"] = float(evaluate(self.model, self.fold, self.k).per_query["ndcg"].mean())
+        logs["val_ndcg"] = float(evaluate(self.model, self.fold).per_query["ndcg"].mean())
         if self.ratings is not None:
             logs["val_rmse"] = rating_error(self.model, self.fold.history, self.ratings)
 
@@ -58,15 +57,9 @@ def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> fl
         ratings: Columns `user`, `item`, `rating`.
     """
     users, row = np.unique(ratings["user"], return_inverse=True)
-    queries = Queries.of(history, users, model.n_items)
     # One query a rating; a person's ratings share a history.
-    starts, lengths = queries.indptr[row], queries.lengths[row]
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    taken = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
-    asked = Queries(
-        queries.user[row], indptr, queries.item[taken], queries.rating[taken], queries.timestamp[taken], model.n_items
-    )
-    predicted = model.predict_rating(asked, ratings["item"].to_numpy("int32"))
+    queries = Queries.of(history, users, model.n_items)[row]
+    predicted = model.predict_rating(queries, ratings["item"].to_numpy("int32"))
     return rmse(ratings["rating"].to_numpy(), predicted)
 
 
