@@ -14,7 +14,6 @@ from course.lessons import definitions
 from recfuse_lib.data import market
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.market import language, photographs, products, simulator
-from recfuse_lib.data.market import policy as policies
 from recfuse_lib.evaluation.metrics import evaluate
 
 FINGERPRINT = """
@@ -148,8 +147,8 @@ def test_inverse_propensities_recover_what_uniform_exposure_would_show(full):
 @given(st.lists(st.integers(0, 30), min_size=10, max_size=10), st.integers(0, 2**32 - 1))
 def test_the_policy_draws_what_its_propensity_says(clicks, seed):
     made, _ = simulator.products.make(0, 150)
-    policy = policies.LoggingPolicy(made)
-    belief = policies.believe(np.array([clicks], "float64"))
+    policy = simulator.LoggingPolicy(made)
+    belief = simulator.believe(np.array([clicks], "float64"))
     everything = np.arange(len(made))[None]
     chance = np.array([policy.propensity(belief, everything[:, [i]])[0, 0] for i in policy.on_sale])
     assert chance.sum() == pytest.approx(1)

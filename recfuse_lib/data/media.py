@@ -38,8 +38,7 @@ SUFFIXES = {
     "clip": (".gif", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"),
 }
 CLIP_FORMATS = "gif,mov,mp4,matroska,webm,avi"
-SILENCE = 1e-4
-"""Loudest sample of a sound that counts as silent: −80 dB."""
+SILENCE = 1e-4  # the loudest sample of a sound that counts as silent: −80 dB
 
 Array = npt.NDArray[np.float32]
 
@@ -52,8 +51,7 @@ class MediaError(DataError):
 class Media:
     """Where the pictures, sounds and clips of the items lie.
 
-    Args:
-        files: Modality ("image", "sound", "clip") → one path per item code, None for an item without such a file.
+    `files` has for each modality ("image", "sound", "clip") one path per item code, None for an item without a file.
     """
 
     files: Mapping[str, tuple[Path | None, ...]]
@@ -65,14 +63,9 @@ class Media:
 
     @classmethod
     def in_folder(cls, folder: str | Path, item_ids: Sequence[Any], modality: str = "image") -> Self:
-        """Find the files of a folder that are named by item id: 862.jpg, 1029.png, ….
+        """Find the files of a folder that are named by item id, given by item code: 862.jpg, 1029.png, ….
 
         Files whose name begins with a dot are left alone; an item without a file has None.
-
-        Args:
-            folder: The folder.
-            item_ids: Id of each item, by item code.
-            modality: "image", "sound" or "clip".
 
         Raises:
             MediaError: No such folder or modality, no file of any item in it, a name that is no item id, a suffix that
@@ -115,19 +108,17 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
         float32 (size, size, channels) in 0–1.
 
     Raises:
-        MediaError: See the table above; so for `read_sound` and `read_clip`.
+        MediaError: See the table above.
     """
     from PIL import Image, ImageOps
 
     with _decoding(path, "get the file anew or save it as PNG"), Image.open(path) as opened:
         opened.load()
         picture: Any = ImageOps.exif_transpose(opened)
-    if picture.mode.startswith("I;16"):
+    if (mode := picture.mode) in ("I", "F"):
+        raise MediaError(f"{path}: has pixels of type {mode!r}, whose range is not known; save it as 8 or 16 bit")
+    if mode.startswith("I;16"):
         pixels = np.asarray(picture, np.float32)[..., None] / 65535
-    elif picture.mode in ("I", "F"):
-        raise MediaError(
-            f"{path}: has pixels of type {picture.mode!r}, whose range is not known; save it as 8 or 16 bit"
-        )
     else:
         coloured = np.asarray(picture.convert("RGBA"), np.float32) / 255
         pixels = coloured[..., :3] * coloured[..., 3:]
@@ -135,15 +126,9 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
 
 
 def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Array:
-    """Read the beginning of a sound, one channel at one rate.
+    """Read the beginning of a sound (FLAC, WAV, Ogg or MP3 with one or two channels) as one channel at one rate.
 
-    Args:
-        path: FLAC, WAV, Ogg or MP3 with one or two channels.
-        rate: Samples a second that are wanted; another rate is resampled by a polyphase filter.
-        seconds: Length that is wanted.
-
-    Returns:
-        float32 (round(rate · seconds),) in −1…1.
+    Another rate than that is resampled by a polyphase filter. Returns float32 (round(rate · seconds),) in −1…1.
     """
     import soundfile
     from scipy.signal import resample_poly
@@ -171,17 +156,9 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
 def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int = 1) -> Array:
     """Read frames of a clip at even distances in time, each as `read_image` would give it.
 
-    The clip of length T is cut into `frames` equal parts; each part is shown by the frame that stands at its middle,
-    t_k = (k + ½) T / frames. A clip that has exactly this many even frames gives them all.
-
-    Args:
-        path: GIF, MP4, MOV, WebM, MKV or AVI.
-        frames: Number of frames that are wanted.
-        size: Side of the square, in pixels.
-        channels: 1 (grey) or 3.
-
-    Returns:
-        float32 (frames, size, size, channels) in 0–1.
+    The clip (GIF, MP4, MOV, WebM, MKV or AVI) of length T is cut into `frames` equal parts; each part is shown by the
+    frame that stands at its middle, t_k = (k + ½) T / frames. A clip that has exactly this many even frames gives them
+    all, as float32 (frames, size, size, channels) in 0–1.
     """
     import av
 
@@ -219,9 +196,6 @@ def read_all(
 
     Returns:
         The arrays, float32 (I, …), zeros for missing items, and which items are present, bool (I,).
-
-    Raises:
-        MediaError: Items without a readable file (`missing="error"`), or none that has one.
     """
     files = [None if path is None else Path(path) for path in paths]
     arrays: dict[int, Array] = {}

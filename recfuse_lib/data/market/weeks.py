@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.market import shoppers, simulator
-from recfuse_lib.data.market.policy import shown_before
 from recfuse_lib.data.market.products import SLICES
-from recfuse_lib.data.market.simulator import BEHAVIOURS, Market, Truth
+from recfuse_lib.data.market.simulator import BEHAVIOURS, Market, Truth, shown_before
 
 VISITS = 2
 """Of each shopper in a week."""
