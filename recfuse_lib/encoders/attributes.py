@@ -18,10 +18,8 @@ from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, 
 
 MONEY = ("price", "budget", "cost", "revenue", "salary", "fee")
 """A number whose name holds one of these is a sum of money: its logarithm is taken."""
-
 LABELS_KEPT = 500
 """Of the labels of one column the most frequent ones have a place of their own."""
-
 OUTERMOST = 3.0
 """Numbers further from the mean are pulled in to so many standard deviations: one wrong entry must not drown a row."""
 
@@ -68,11 +66,7 @@ class AttributeEncoder:
         self.roles = dict(roles)
 
     def fit(self, catalogue: pd.DataFrame) -> Self:
-        """Learns vocabulary and statistics.
-
-        Args:
-            catalogue: Rows of the items that were seen in training.
-        """
+        """Learn vocabulary and statistics from the catalogue's rows of the items that were seen in training."""
         self._labels: dict[str, list[str]] = {}
         self._numbers: dict[str, _Number] = {}
         names = []
@@ -95,13 +89,7 @@ class AttributeEncoder:
         return self
 
     def transform(self, catalogue: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Encodes items, seen or not.
-
-        Args:
-            catalogue: Rows with the columns that `fit` found something in.
-
-        Returns:
-            float32 (N, number of `names`), and bool (N,): whether anything at all is known of the item.
+        """Encode items, seen or not, as float32 (N, number of `names`), and say of which anything is known, bool (N,).
 
         Raises:
             ValueError: Not fitted, or a column is missing.

@@ -1,7 +1,8 @@
 """A language model out of a GGUF file: weights unpacked into KerasHub's Llama, and the tokenizer that lies beside them.
 
 GGUF is the format of llama.cpp: one file with the settings, the vocabulary and the weights, most of them quantised (a
-block of 32 weights shares a scale). The package `gguf` unpacks them to float32; KerasHub computes.
+block of 32 weights shares a scale). The package `gguf` unpacks them to float32; KerasHub computes. The one file in use
+is SmolLM2 (Allal et al., 2025).
 
 Taught in notebook 03.
 """
@@ -17,27 +18,23 @@ import numpy as np
 ARCHITECTURE = "llama"
 
 
-def read(path: Path | str) -> Any:
-    """Open a GGUF file of the architecture `llama` as a `gguf.GGUFReader`.
+def load(path: Path | str) -> tuple[Any, BytePairTokenizer, str]:
+    """Read the `keras_hub.models.LlamaBackbone` of a GGUF file in float32, its tokenizer, and its chat template.
 
     Raises:
-        ValueError: Not a GGUF file, or another architecture.
+        ValueError: Not a GGUF file, another architecture, or another kind of tokenizer.
     """
     import gguf
 
+    # To list tokens and merges takes seconds, so all comes from one reader.
     reader = gguf.GGUFReader(path)
     architecture = reader.fields["general.architecture"].contents()
     if architecture != ARCHITECTURE:
         raise ValueError(f"{path}: the architecture is {architecture}; only {ARCHITECTURE} is read")
-    return reader
+    return _backbone(reader), *_tokenizer(reader)
 
 
-def backbone(reader: Any) -> Any:
-    """Make the model of a GGUF file, from `read`, a `keras_hub.models.LlamaBackbone` in float32.
-
-    References:
-        Allal et al. (2025), SmolLM2: When Smol Goes Big.
-    """
+def _backbone(reader: Any) -> Any:
     import gguf
     import keras_hub
 
@@ -97,8 +94,8 @@ class BytePairTokenizer:
         return str(self._tokenizer.decode(ids))
 
 
-def tokenizer(reader: Any) -> tuple[BytePairTokenizer, str]:
-    """Make the tokenizer of a GGUF file, byte-level BPE with every digit a token of its own, and its chat template."""
+def _tokenizer(reader: Any) -> tuple[BytePairTokenizer, str]:
+    """Byte-level BPE with every digit a token of its own, and the chat template."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     field = {

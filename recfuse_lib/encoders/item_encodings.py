@@ -89,7 +89,6 @@ class ItemEncodings:
 
     def without(self, *dimensions: str) -> ItemEncodings:
         """Keep all dimensions but these."""
-        self._check(*dimensions)
         return self.only(*(name for name in self.matrices if name not in dimensions))
 
     def permuted(self, dimension: str, seed: int) -> ItemEncodings:

@@ -1,7 +1,4 @@
-"""Language models that write and judge, by name.
-
-One small interface, `LanguageModel`, and `load` finds what stands behind a name: SmolLM2 from verified weights, any
-causal language model of KerasHub, or a server that speaks the OpenAI protocol.
+"""Language models that write and judge, by name: one small interface, and `load` finds what stands behind a name.
 
 Taught in notebook 03.
 """
@@ -29,13 +26,10 @@ SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class LanguageModel(Protocol):
-    """What every language model of the course can do. Texts go in and out; a model applies its own chat template.
-
-    Attributes:
-        name: Which model with which weights; part of every cache key.
-    """
+    """What every language model of the course can do. Texts go in and out; a model applies its own chat template."""
 
     name: str
+    """Which model with which weights; part of every cache key."""
 
     def generate(
         self,
@@ -47,10 +41,10 @@ class LanguageModel(Protocol):
         seed: int = 0,
         answer: Sequence[str] = (),
     ) -> list[str]:
-        """Answers each message.
+        """Answer each message of a user, (P,).
 
         Args:
-            prompts: Messages of a user, (P,).
+            prompts: The messages.
             max_tokens: An answer ends after so many tokens.
             stop: It ends before this text too.
             temperature: 0 takes the likeliest token at each step; otherwise tokens are drawn from softmax(logits / τ).
@@ -59,11 +53,9 @@ class LanguageModel(Protocol):
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Computes log P(continuation | prompt), natural, summed over the continuation's tokens, (P, C).
+        """Compute log P(continuation | prompt), natural, summed over the continuation's tokens, (P, C).
 
-        Args:
-            prompts: Messages of a user, (P,).
-            continuations: Beginnings of an answer, (C,), the same for every message.
+        Continuations are beginnings of an answer, (C,), the same for every message.
         """
 
 
@@ -78,18 +70,11 @@ def generate_texts(
     answer: str | Sequence[str] = "",
     progress: bool = True,
 ) -> list[str]:
-    """What `model.generate` answers, each answer kept on disk under what it was made from.
+    """Ask `model.generate`, each answer kept on disk under what it was made from; `progress` reports on a long run.
 
     Some greedy answers of the lessons come with the course, in `data/generated` (its card says how they were made),
     because hundreds of them take minutes. They are found by the same key, so that a changed prompt, weight or setting
-    is answered anew.
-
-    Args:
-        prompts, model, max_tokens, stop, temperature, seed, answer: See `LanguageModel.generate`.
-        progress: Print a line about every batch of a long run.
-
-    Returns:
-        P answers.
+    is answered again.
 
     Example:
         >>> generate_texts(["What is the capital of France?"], load("smollm2"), max_tokens=12)
@@ -128,15 +113,7 @@ def generate_texts(
 
 @functools.cache
 def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
-    """Key → log-likelihoods that come with the course, as the `likelihood_judge` of lesson 03 keeps them.
-
-    Raises:
-        recfuse_lib.data.faults.DataError: The file is not what its checksum says.
-
-    Example:
-        >>> {array.dtype.name for array in committed_likelihoods().values()}
-        {'float32'}
-    """
+    """Key → log-likelihoods that come with the course, float32, as lesson 03 keeps them."""
     if not (COMMITTED / "likelihoods.npz").exists():
         return {}
     content = read_verified(COMMITTED, "generated", "likelihoods.npz", "likelihoods")
@@ -155,7 +132,7 @@ def _committed() -> dict[str, str]:
 
 @functools.cache
 def load(name: str = "smollm2") -> LanguageModel:
-    """The language model behind a name; a model that is loaded once is kept.
+    """Load the language model behind a name; one that is loaded once is kept.
 
     Args:
         name: `"smollm2"`; a causal language model of KerasHub (`"gpt2_base_en"`, a folder, `"hf://…"`), from which text
@@ -187,8 +164,7 @@ def load(name: str = "smollm2") -> LanguageModel:
     from recfuse_lib.encoders import gguf_file
 
     (file,) = pretrained.load(name).glob("*.gguf")
-    reader = gguf_file.read(file)
-    tokenizer, template = gguf_file.tokenizer(reader)
-    model = keras_hub.models.LlamaCausalLM(gguf_file.backbone(reader))
+    backbone, tokenizer, template = gguf_file.load(file)
+    model = keras_hub.models.LlamaCausalLM(backbone)
     (pinned,) = pretrained.MODELS[name].files.values()
     return LocalLanguageModel(model, tokenizer, template, f"{name} {pinned.sha256}")

@@ -1,19 +1,18 @@
 """A language model that writes and judges on this machine: a causal model of KerasHub, its tokenizer, its template.
 
-Two things come out of it: answers (`generate`, by KerasHub's own decoding) and the likelihood of given words
-(`log_likelihood`). Keys and values of what was read are kept in a cache.
-
 Taught in notebook 03.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from recfuse_lib.encoders.text import compiled, equal_lengths, listed
 
 ROWS_AT_ONCE = 32
 TOKENS_AT_ONCE = 1_024
@@ -57,7 +56,8 @@ class LocalLanguageModel:
             self._template = ImmutableSandboxedEnvironment().from_string(template)
         # Making a graph of all layers takes longer than most answers, so one serves for all that is read.
         kept = self._empty(1, 1).shape
-        self._forward = _compiled(model.call_with_cache, (None, *kept[1:3], None, *kept[4:]))
+        cache = (None, *kept[1:3], None, *kept[4:])
+        self._forward = compiled(model.call_with_cache, ((None, None), "int32"), (cache, "float32"), ((), "int32"))
         model.call_with_cache = self._forward
 
     def prompt_text(self, message: str) -> str:
@@ -93,7 +93,7 @@ class LocalLanguageModel:
         """
         from keras_hub import samplers
 
-        prompts = _listed(prompts)
+        prompts = listed(prompts)
         if max_tokens < 1 or temperature < 0:
             raise ValueError(f"max_tokens is {max_tokens} (at least 1), temperature {temperature} (at least 0)")
         begun = zip(prompts, answer or [""] * len(prompts), strict=True)
@@ -116,8 +116,10 @@ class LocalLanguageModel:
             TypeError: `prompts` or `continuations` is one string.
             ValueError: A continuation is empty.
         """
-        before = [self._read(self.prompt_text(prompt)) for prompt in _listed(prompts)]
-        after = [self.tokenizer.encode(text, False) for text in _listed(continuations)]
+        from keras import ops
+
+        before = [self._read(self.prompt_text(prompt)) for prompt in listed(prompts)]
+        after = [self.tokenizer.encode(text, False) for text in listed(continuations)]
         if not all(after):
             raise ValueError("a continuation is empty; there is nothing to score")
         result = np.empty((len(before), len(after)))
@@ -127,16 +129,17 @@ class LocalLanguageModel:
         by_length = sorted(range(len(after)), key=lambda column: len(after[column]))
         for columns in (by_length[start : start + ROWS_AT_ONCE] for start in range(0, len(after), ROWS_AT_ONCE)):
             padded, real = _padded([after[column] for column in columns])
-            for rows in _equal_lengths(before, max(1, TOKENS_AT_ONCE // padded.size)):
+            for rows in equal_lengths(before, TOKENS_AT_ONCE // padded.size):
                 # The prompt's last token is read with the continuation: its logits judge the first token of that.
                 end = len(before[rows[0]]) - 1
-                cache = _widened(_repeated(beginning, len(rows)), end + 1 + padded.shape[1])
+                room = [(0, 0)] * 3 + [(0, end + 1 + padded.shape[1] - shared)] + [(0, 0)] * 2
+                cache = ops.pad(ops.repeat(beginning, len(rows), axis=0), room)
                 if end > shared:
                     cache = self._fill(np.array([before[row][shared:end] for row in rows], np.int32), cache, shared)
                 last = np.repeat(np.array([before[row][-1:] for row in rows], np.int32), len(columns), axis=0)
                 asked = np.concatenate([last, np.tile(padded, (len(rows), 1))], axis=1)
-                scores = self._judge(asked, _repeated(cache, len(columns)), end).reshape(len(rows), *padded.shape)
-                result[np.ix_(rows, columns)] = (scores * real).sum(axis=2)
+                scores = self._judge(asked, ops.repeat(cache, len(columns), axis=0), end)
+                result[np.ix_(rows, columns)] = (scores.reshape(len(rows), *padded.shape) * real).sum(axis=2)
         return result
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
@@ -162,7 +165,7 @@ class LocalLanguageModel:
             answers.append(text.partition(stop)[0] if stop else text)
         return answers
 
-    def _fill(self, token_ids: Any, cache: Any, start: Any) -> Any:
+    def _fill(self, token_ids: Any, cache: Any, start: int) -> Any:
         """The cache after some tokens more, from position `start`."""
         for first in range(0, token_ids.shape[1], width := max(1, TOKENS_AT_ONCE // len(token_ids))):
             cache = self._forward(token_ids[:, first : first + width], cache, start + first)[2]
@@ -207,18 +210,12 @@ class PresetTokenizer:
         self.end, self._tokenizer = int(tokenizer.end_token_id), tokenizer
 
     def encode(self, text: str, special: bool) -> list[int]:
-        """Token ids; KerasHub decides what is special."""
+        """Return token ids; KerasHub decides what is special."""
         return [int(number) for number in np.asarray(self._tokenizer(text))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
+        """Return the text of token ids."""
         return str(self._tokenizer.detokenize(np.array(ids, np.int32)))
-
-
-def _listed(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise TypeError("expected a list of texts, got one text; put it into a list: [text]")
-    return list(texts)
 
 
 def _padded(tokens: list[list[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
@@ -228,47 +225,7 @@ def _padded(tokens: list[list[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray
     return np.array([[*row, *[0] * (width - len(row))] for row in tokens], np.int32), real
 
 
-def _equal_lengths(tokens: list[list[int]], at_once: int) -> Iterator[list[int]]:
-    """Rows with the same number of tokens, `at_once` of them at most, longest first."""
-    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    for _, group in itertools.groupby(order, key=lambda row: len(tokens[row])):
-        same = list(group)
-        yield from (same[start : start + at_once] for start in range(0, len(same), at_once))
-
-
 def _numpy(tensor: Any) -> npt.NDArray[Any]:
     from keras import ops
 
     return np.asarray(ops.convert_to_numpy(tensor))
-
-
-def _repeated(cache: Any, times: int) -> Any:
-    from keras import ops
-
-    return ops.repeat(cache, times, axis=0)
-
-
-def _widened(cache: Any, length: int) -> Any:
-    from keras import ops
-
-    return ops.pad(cache, [(0, 0)] * 3 + [(0, length - cache.shape[3])] + [(0, 0)] * 2)
-
-
-def _compiled(call_with_cache: Any, cache: tuple[int | None, ...]) -> Any:
-    """Reads token ids with a cache of this shape, as one graph for every batch and length where the backend can."""
-    import keras
-    from keras import ops
-
-    function = call_with_cache
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        signature = [tf.TensorSpec((None, None), "int32"), tf.TensorSpec(cache, "float32"), tf.TensorSpec((), "int32")]
-        function = tf.function(call_with_cache, input_signature=signature, autograph=False)
-    elif keras.backend.backend() == "torch":
-        import torch
-
-        function = torch.no_grad()(call_with_cache)
-    return lambda token_ids, cache, position: function(
-        ops.convert_to_tensor(token_ids, "int32"), cache, ops.convert_to_tensor(position, "int32")
-    )

@@ -92,9 +92,8 @@ class OpenAICompatible:
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
         """See `LanguageModel.log_likelihood`: one request for each prompt with each continuation.
 
-        No chat template is applied here: the continuation is scored right after the prompt's last character. A token
-        that holds characters of both counts to the continuation. Most servers cannot score a text's first token, so
-        no prompt should be empty.
+        No chat template is applied: the continuation is scored after the prompt's last character, and a token that
+        holds characters of both counts to it. Most servers cannot score a first token, so no prompt should be empty.
 
         Raises:
             LanguageModelError: As for `generate`, or the server does not score given text.

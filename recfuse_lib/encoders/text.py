@@ -9,8 +9,9 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Self
 
@@ -86,7 +87,7 @@ class TextEncoder:
 
     def recompile(self) -> None:
         """Forget the graph that `encode` made; needed when layers were changed, not just their weights."""
-        self._forward = _compiled(self.forward)
+        self._forward = compiled(self.forward, ((None, None), "int32"))
 
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
@@ -98,7 +99,7 @@ class TextEncoder:
             >>> TextEncoder.from_pretrained().tokenize(["Heat", ""])
             [[101, 3684, 102], [101, 102]]
         """
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(_checked(texts))]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(listed(texts))]
         return [
             tokens if len(tokens) <= self.max_tokens else [*tokens[: self.max_tokens - 1], tokens[-1]] for tokens in ids
         ]
@@ -132,14 +133,16 @@ class TextEncoder:
 
     def encode(self, texts: Iterable[str], progress: bool = False) -> Encodings:
         """Encode N texts: float32 (N, D), every row of length 1; see `encode_texts`, which keeps the result."""
+        from keras import ops
+
         tokens = self.tokenize(texts)
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
-        batches = _equal_length_batches(tokens)
+        batches = equal_lengths(tokens)
         started = reported = time.monotonic()
         done = 0
 
         def encode_batch(rows: list[int]) -> int:
-            encodings[rows] = self._forward(np.array([tokens[row] for row in rows], np.int32))
+            encodings[rows] = ops.convert_to_numpy(self._forward(np.array([tokens[row] for row in rows], np.int32)))
             return len(rows)
 
         with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
@@ -191,7 +194,7 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
         >>> encode_texts(["The Hangover (2009). Comedy, Crime.", "Heat (1995). Action, Crime."]).shape
         (2, 384)
     """
-    texts = _checked(texts)
+    texts = listed(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}
     key = store.content_key(
         texts,
@@ -209,7 +212,8 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
     return encodings
 
 
-def _checked(texts: Iterable[str]) -> list[str]:
+def listed(texts: Iterable[str]) -> list[str]:
+    """Return texts as a list; a TypeError says what is none."""
     if isinstance(texts, str):
         raise TypeError("texts is one string; put it into a list: [text]")
     texts = list(texts)
@@ -224,31 +228,30 @@ def _checked(texts: Iterable[str]) -> list[str]:
     return texts
 
 
-def _equal_length_batches(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Rows whose texts have the same number of tokens, about `TOKENS_PER_BATCH` tokens at a time, longest first."""
-    batches: list[list[int]] = []
-    width = -1
-    for row in sorted(range(len(tokens)), key=lambda row: -len(tokens[row])):
-        if len(tokens[row]) != width or (len(batches[-1]) + 1) * width > TOKENS_PER_BATCH:
-            width = len(tokens[row])
-            batches.append([])
-        batches[-1].append(row)
-    return batches
+def equal_lengths(tokens: Sequence[Sequence[int]], rows: int | None = None) -> Iterator[list[int]]:
+    """Yield rows whose texts have the same number of tokens, longest first, at most so many or `TOKENS_PER_BATCH`."""
+    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
+    for width, group in itertools.groupby(order, key=lambda row: len(tokens[row])):
+        same, size = list(group), max(1, TOKENS_PER_BATCH // width if rows is None else rows)
+        yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
-def _compiled(forward: Any) -> Any:
-    """`forward` from NumPy to NumPy, the quickest way that the backend has without compiling every shape."""
+def compiled(function: Any, *signature: tuple[tuple[int | None, ...], str]) -> Any:
+    """Make `function`, of arrays of these shapes and types, one graph for every size where the backend can.
+
+    Anything else would be compiled again for each new shape, which takes longer than most batches.
+    """
     import keras
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow
 
-        signature = [tensorflow.TensorSpec([None, None], "int32")]
-        graph = tensorflow.function(forward, input_signature=signature, autograph=False)
-        return lambda token_ids: graph(token_ids).numpy()
-    if backend == "torch":
+        specifications = [tensorflow.TensorSpec(shape, kind) for shape, kind in signature]
+        function = tensorflow.function(function, input_signature=specifications, autograph=False)
+    elif backend == "torch":
         import torch
 
-        forward = torch.inference_mode()(forward)
-    return lambda token_ids: keras.ops.convert_to_numpy(forward(keras.ops.convert_to_tensor(token_ids)))
+        function = torch.no_grad()(function)
+    kinds = [kind for _, kind in signature]
+    return lambda *arrays: function(*map(keras.ops.convert_to_tensor, arrays, kinds))
