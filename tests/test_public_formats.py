@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recfuse_lib.data import ml100k
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.public_formats import FORMATS, GENRES_100K, load
+from recfuse_lib.data.public_formats import FORMATS, load, load_ml100k
 from recfuse_lib.data.schema import Dataset
+
+GENRES_100K = FORMATS["movielens"][0]["items"]["columns"].split()[6:]
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -127,7 +128,7 @@ def test_ml_100k_from_a_folder_that_the_reader_names(tmp_path: Path) -> None:
     ratings = [(7, 1, 5, 881_250_949), (8, 2, 1, 881_250_950)]
     for layout in (movielens_100k, movielens_recbole):
         folder = write(tmp_path / layout.__name__, layout(ratings))
-        assert ml100k.load(folder).interactions["value"].tolist() == [5.0, 1.0]
+        assert load_ml100k(folder).interactions["value"].tolist() == [5.0, 1.0]
 
 
 def test_amazon_reviews_2023(tmp_path: Path) -> None:
@@ -306,7 +307,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for name, layouts in FORMATS.items():
         with pytest.raises(DataError, match="name the folder where") as caught:
             load(name, tmp_path)
-        assert all(layout.log.pattern in str(caught.value) for layout in layouts)
+        assert all(layout["log"]["pattern"] in str(caught.value) for layout in layouts)
     with pytest.raises(DataError, match="column 'movieId' is missing; is this file in the public format"):
         read("movielens", tmp_path, {"ratings.csv": "userId,film,rating,timestamp\n1,2,3,1000000000\n"})
 

@@ -69,11 +69,11 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _dataset(options: dict[str, Any]) -> Dataset:
     """The data set of files, or of a name."""
-    from recfuse_lib.data import ml100k, movielens, public_formats, read  # pandas takes a second; --help should not
+    from recfuse_lib.data import movielens, public_formats, read  # pandas takes a second; --help should not
 
     asked = options.pop("interactions")
     named, _, folder = asked.partition(":")
-    known = {"ml-small": movielens.load, "ml-100k": lambda: ml100k.load(say=print)}
+    known = {"ml-small": movielens.load, "ml-100k": lambda: public_formats.load_ml100k(say=print)}
     if Path(asked).exists() or (named not in public_formats.FORMATS and asked not in known):
         return read.read(asked, **options)
     if given := [name for name, value in options.items() if value]:

@@ -48,11 +48,7 @@ class Part:
 
 
 def part(name: str, table: pd.DataFrame) -> Part:
-    """Makes a part of a table in memory, whose columns are recognised by name as those of a file are.
-
-    Args:
-        name: "interactions", "catalogue" or "users"; stands in errors.
-        table: The cells.
+    """Makes a part of a table in memory: "interactions", "catalogue" or "users"; columns are recognised as in a file.
 
     Raises:
         DataError: A column is missing or there twice.
@@ -87,16 +83,9 @@ def assemble(
     keep: str | None = None,
     say: Say = print,
 ) -> dict[str, Any]:
-    """Reads the cells, checks them, and puts the tables together; see `recfuse_lib.data.read.read`.
+    """Reads the cells, checks them, and puts the tables together: the fields of a `Dataset` but its name.
 
-    Args:
-        log: The interactions.
-        items: The catalogue.
-        users: The people.
-        roles, positive, signal, time, keep, say: As in `read`.
-
-    Returns:
-        The fields of a `recfuse_lib.data.schema.Dataset` but its name.
+    What roles, positive, signal, time, keep and say are is written in `recfuse_lib.data.read.read`.
 
     Raises:
         DataError: A cell, a pair or an id breaks the schema.
@@ -105,7 +94,10 @@ def assemble(
         if part is not None and part.table.empty:
             raise DataError(f"{part.origin.name}: no rows; a recommender needs at least one interaction and one item")
     check_columns(roles or {}, [str(column) for part in (items, users) if part for column in part.table], "roles")
-    user_ids, item_ids = _shared_ids(log, users, "user_id"), _shared_ids(log, items, "item_id")
+    user_ids, item_ids = (
+        ids([one.table[field] for one in (log, part) if one], log.typed)
+        for field, part in (("user_id", users), ("item_id", items))
+    )
     say(f"{log.origin.name}: {log.form}, {len(log.table):,} rows")
     events = _events(log, user_ids[0], item_ids[0], signal, time, say)
     catalogue, item_roles = _entities(items, "item_id", item_ids, log, roles, say)
@@ -115,8 +107,9 @@ def assemble(
     events = _once(events, log.origin, keep, rule)
     share = rule.of(events).mean()
     say(f"{str(rule).removesuffix('.')}: {share:.1%} of the rows.".replace("%", " %"))
-    asks_values = any(clause.median or clause.minimum is not None for clause in rule.clauses)
-    doubtful = not positive and (asks_values or rule.reason.endswith((SAME_VALUES, NOTHING_BETTER)))
+    doubtful = not positive and (
+        any(clause.asks_values for clause in rule.clauses) or rule.reason.endswith((SAME_VALUES, NOTHING_BETTER))
+    )
     if share == 0 or (share == 1 and doubtful):
         say(f"Warning: {'nothing' if share == 0 else 'everything'} is positive; {HINT}")
     return {
@@ -127,11 +120,6 @@ def assemble(
         "user_roles": user_roles,
         "positives": rule,
     }
-
-
-def _shared_ids(log: Part, part: Part | None, field: str) -> list[pd.Series]:
-    """The ids of the interactions and of a table, of one type."""
-    return ids([one.table[field] for one in (log, part) if one is not None], log.typed)
 
 
 def _events(

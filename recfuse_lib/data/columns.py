@@ -5,7 +5,9 @@ Taught in notebook 01.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,31 +19,14 @@ IGNORED = "ignored"
 FIELDS = ("user_id", "item_id", "value", "signal", "timestamp")
 """What a row of interactions may say."""
 
-VALUE_NAMES = {
-    "rating": "rating ratings stars star score overall bookrating userrating reviewrating reviewscore rate grade",
-    "play": "plays playcount listens listencount streams timesplayed",
-    "purchase": "quantity qty units purchases",
-    "watch": "watchratio watchtime playduration dwelltime",
-    "view": "views visits",
-    "click": "clicks",
-    "interaction": "value weight count counts frequency interactions preference label",
-}
-"""Names of a column of values → the signal that such a value is of."""
+VOCABULARY: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
 
-NAMES = {
-    "user_id": "userid user uid userno customerid customer custid clientid client memberid member personid person "
-    "people reviewerid reviewer visitorid visitor accountid account profileid readerid reader listenerid shopperid "
-    "playerid subscriberid listener reader viewer shopper buyer player subscriber u",
-    "item_id": "itemid item iid movieid movie filmid film productid product parentasin asin sku articleid article "
-    "trackid track songid song artistid artist albumid bookid book isbn newsid news businessid business videoid video "
-    "gameid game recipeid recipe poiid poi venueid venue listingid hotelid showid animeid jobid courseid gtin ean i",
-    "timestamp": "timestamp time ts t datetime date unixtime unixreviewtime reviewtime eventtime eventdate createdat "
-    "created ratedat orderdate purchasedate invoicedate lastplayed playedat listenedat dateadded when day",
-    "signal": "signal event eventtype action actiontype behavior behaviortype behaviour behaviourtype interactiontype "
-    "feedback type",
-    "value": " ".join(VALUE_NAMES.values()),
-}
-"""Names under which the columns of interactions are recognised, the likelier first."""
+VALUE_NAMES = {signal: names.split() for signal, names in VOCABULARY["values"].items()}
+"""The signal that a value is of → names of its column."""
+
+NAMES = {field: names.split() for field, names in VOCABULARY["fields"].items()}
+NAMES["value"] = [name for names in VALUE_NAMES.values() for name in names]
+"""Field → names under which its column is recognised, the likelier first."""
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n", "<na>", "nat")
 
@@ -62,15 +47,12 @@ def plain(name: str) -> str:
 
 
 def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str, str]) -> dict[str, str]:
-    """Which column is which field.
+    """Finds the columns of fields: field → name as written, for the fields that are there.
 
     Args:
         columns: Names as written.
         wanted: Fields, keys of `NAMES`.
         stated: Name as written → field, or `IGNORED`; goes before what a name looks like.
-
-    Returns:
-        Field → name as written, for the fields that are there.
 
     Raises:
         DataError: Two columns are stated to be the same field.
@@ -81,15 +63,14 @@ def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str
     """
     fields: dict[str, str] = {}
     for column in columns:
-        field = stated.get(column)
-        if field is None or field not in wanted:
-            continue
+        field = stated.get(column, "")
         if field in fields:
             raise DataError(f"columns {fields[field]!r} and {column!r} are both said to be {field}; name one")
-        fields[field] = column
+        if field in wanted:
+            fields[field] = column
     free = {plain(column): column for column in reversed([*columns]) if column not in stated}
     for field in wanted:
-        known = (name for name in NAMES[field].split() if name in free)
+        known = (name for name in NAMES[field] if name in free)
         if field not in fields and (name := next(known, None)) is not None:
             fields[field] = free.pop(name)
     return fields
@@ -101,25 +82,20 @@ def is_missing(texts: pd.Series) -> pd.Series:
 
 
 def signal_of(value_column: str, values: np.ndarray) -> str:
-    """The signal that the values of a column are of, by its name; where that says nothing, small ones are ratings.
+    """Finds the signal that the values of a column are of, by its name; else small ones are ratings.
 
     >>> signal_of("playcount", np.array([3.0])), signal_of("column 3", np.array([3.0, 5.0]))
     ('play', 'rating')
     """
-    known = (signal for signal, names in VALUE_NAMES.items() if plain(value_column) in names.split())
+    known = (signal for signal, names in VALUE_NAMES.items() if plain(value_column) in names)
     small = bool((np.nan_to_num(values) <= LARGEST_RATING).all())
     return next(known, "rating" if small else "interaction")
 
 
 def ids(columns: Sequence[pd.Series], typed: bool = False) -> list[pd.Series]:
-    """Ids as text as written; as integers only where every one of them, in all columns, prints back the same.
+    """Reads ids of one kind from different tables: as text; as int64 only if every one of them prints back the same.
 
-    Args:
-        columns: Columns of the same kind of id from different tables.
-        typed: Whether the columns have their types already, so that text stays text.
-
-    Returns:
-        The columns as int64 or str, without blanks around the ids; a missing id is "".
+    There are no blanks around them, and a missing id is "". `typed` columns that are text stay text.
 
     Example:
         >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series([7])])]
@@ -149,13 +125,9 @@ def _distinct_texts(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
 
 
 def numbers(column: pd.Series, field: str, faults: Faults, may_be_missing: bool = True) -> np.ndarray:
-    """Cells as numbers: a decimal point or comma, thousands, a currency or per cent sign; NaN where missing.
+    """Reads numbers: a decimal point or comma, thousands, a currency or per cent sign; NaN where missing.
 
-    Args:
-        column: Text or numbers, (N,).
-        field: Its name, for messages.
-        faults: Gets the cells that are no number.
-        may_be_missing: Whether an empty cell is no fault.
+    `faults` gets the cells that are no number, under the name `field`, and unless they may be missing the empty ones.
 
     Example:
         >>> from recfuse_lib.data.faults import Origin

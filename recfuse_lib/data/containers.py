@@ -25,7 +25,6 @@ import pandas as pd
 from recfuse_lib.data.dialects import Source, csv_source
 from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError, Origin, shown
 
-BLOCK = 1 << 24
 JSON_ROWS_AT_ONCE, JSON_ROWS_FOR_NAMES = 50_000, 1_000
 
 NOT_TABLES = {
@@ -56,10 +55,7 @@ def open_table(
     Args:
         path: The file.
         encoding: Of a text file that is neither UTF-8 nor names its encoding by a byte order mark.
-        separator: What stands between fields; by default the one of `SEPARATORS` that fits the first rows.
-        names: Names of the columns of a text file without a header line.
-        quoting: Whether quotes enclose fields; by default decided from the first rows.
-        is_header: Whether the names in a first row are known ones; decides where the rows leave a doubt.
+        separator, names, quoting, is_header: As in `dialects.csv_source`.
 
     Raises:
         DataError: The file cannot be read as a table; the message names the file and the way out.
@@ -74,8 +70,13 @@ def open_table(
         >>> source.load(["Kunde"], [])["Kunde"].tolist()
         ['007']
     """
-    path = Path(path)
-    content, packed = _content(path), ""
+    path, packed = Path(path), ""
+    try:
+        content = path.read_bytes()
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder; name a file in it") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if content[:2] == b"\x1f\x8b":
         try:
             content, packed = gzip.decompress(content), ", gzipped"
@@ -98,15 +99,6 @@ def open_table(
     return dataclasses.replace(source, form=source.form + packed)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder; name a file in it") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-
-
 def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
     """The text in UTF-8, without a byte order mark."""
     if content.startswith(codecs.BOM_UTF8):
@@ -121,20 +113,16 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
     if (zero := content.find(b"\0")) >= 0:
         line = content.count(b"\n", 0, zero) + 1
         raise DataError(f"{name} line {line}: a zero byte; the file is binary or damaged, not a table in text")
-    start = 0
-    while start < len(content):
-        end = content.find(b"\n", start + BLOCK) + 1 or len(content)
-        try:
-            content[start:end].decode()
-        except UnicodeDecodeError as error:
-            wrong = start + error.start
-            line = content.count(b"\n", 0, wrong) + 1
-            piece = content[max(0, wrong - 12) : wrong + 12].replace(b"\n", b" ").decode("cp1252", "replace")
-            raise DataError(
-                f"{name} line {line}: byte 0x{content[wrong]:02x} is not UTF-8; name the encoding, as "
-                f"encoding='cp1252' if {shown(piece)} looks right, or save the file as UTF-8"
-            ) from error
-        start = end
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        wrong = error.start
+        line = content.count(b"\n", 0, wrong) + 1
+        piece = content[max(0, wrong - 12) : wrong + 12].replace(b"\n", b" ").decode("cp1252", "replace")
+        raise DataError(
+            f"{name} line {line}: byte 0x{content[wrong]:02x} is not UTF-8; name the encoding, as "
+            f"encoding='cp1252' if {shown(piece)} looks right, or save the file as UTF-8"
+        ) from error
     return content
 
 

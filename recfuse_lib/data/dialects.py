@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError, Origin, shown
+from recfuse_lib.data.faults import DataError, Origin, and_more, shown
 
 SEPARATORS = ("::", "\t", ";", "|", ",")
 UNIT_SEPARATOR = "\x1f"
@@ -76,8 +77,8 @@ def csv_source(
     blank = len(content) - len(content.lstrip(b"\r\n"))
     above, content = content.count(b"\n", 0, blank), content[blank:]
     head = content[: content.find(b"\n", HEAD) + 1 or len(content)].decode()
-    candidates = [separator] if separator else SEPARATORS
-    separator = max(candidates, key=lambda candidate: _fit(_first_rows(head, candidate)[0], is_header))
+    fits = {one: _fit(_first_rows(head, one)[0], is_header) for one in ([separator] if separator else SEPARATORS)}
+    separator = max(fits, key=lambda one: fits[one])
     rows, header_lines = _first_rows(head, separator)
     if len(rows[0]) < 2:
         raise DataError(
@@ -88,47 +89,32 @@ def csv_source(
         quoting = separator == "," or (separator != "::" and _quotes_enclose(head, separator))
     has_header = names is None and (is_header(rows[0]) or not any(_is_number(field) for field in rows[0]))
     columns = [field.strip() for field in rows[0]] if has_header else list(names or [""] * len(rows[0]))
-    columns = [column or f"column {position}" for position, column in enumerate(columns, 1)]
     if has_header:
-        below = 0
-        for _ in range(header_lines):
-            below = content.find(b"\n", below) + 1 or len(content)
-        content, above = content[below:], above + header_lines
-    text = _CsvText(name, content, above, separator, columns, quoting and b'"' in content)
-    form = f"CSV with {shown(separator)} between fields"
-    form += "" if has_header else ", no header line"
+        content, above = content.split(b"\n", header_lines)[header_lines:], above + header_lines
+        content = content[0] if content else b""
+    text = _Rows(
+        name,
+        body=content if len(separator) == 1 else content.replace(separator.encode(), UNIT_SEPARATOR.encode()),
+        above=above,
+        separator=separator if len(separator) == 1 else UNIT_SEPARATOR,
+        columns=[column or f"column {position}" for position, column in enumerate(columns, 1)],
+        quoted=quoting and b'"' in content,
+    )
+    form = f"CSV with {shown(separator)} between fields" + ("" if has_header else ", no header line")
     form += ', \\" for a quote inside quotes' if text.escapes else ""
-    return Source(Origin(name, text.lines), form, columns, has_header, text.load)
-
-
-def _quotes_enclose(head: str, separator: str) -> bool:
-    """Whether a quote that opens a field also ends it, as far as the first rows show."""
-    if re.search(rf'\\"[^{re.escape(separator)}\r\n"]', head):
-        head = head.replace('\\"', '""')
-    try:
-        for _ in itertools.islice(
-            csv.reader(io.StringIO(head, newline=""), delimiter=separator, strict=True), ROWS_TRIED
-        ):
-            pass
-    except csv.Error as error:
-        return "field larger" in str(error)
-    return True
+    return Source(Origin(name, text.lines), form, text.columns, has_header, text.load)
 
 
 def _first_rows(head: str, separator: str) -> tuple[list[list[str]], int]:
     """The first rows as this separator splits them, and the number of lines that the first of them takes."""
+    if len(separator) > 1:
+        head, separator = head.replace(separator, UNIT_SEPARATOR), UNIT_SEPARATOR
     limit = csv.field_size_limit(1 << 30)
     try:
-        if len(separator) > 1:
-            head, separator = head.replace(separator, UNIT_SEPARATOR), UNIT_SEPARATOR
         reader = csv.reader(io.StringIO(head, newline=""), delimiter=separator)
-        rows, lines = [], 0
-        for row in reader:
-            lines = lines or reader.line_num
-            rows += [row] if row else []
-            if len(rows) == ROWS_TRIED:
-                break
-        return rows, lines
+        numbered = ((row, reader.line_num) for row in reader if row)
+        rows = [*itertools.islice(numbered, ROWS_TRIED)]
+        return [row for row, _ in rows], rows[0][1]
     finally:
         csv.field_size_limit(limit)
 
@@ -140,6 +126,17 @@ def _fit(rows: list[list[str]], is_header: Callable[[list[str]], bool]) -> tuple
     return width > 1 and is_header(rows[0]), round(same, 1), width
 
 
+def _quotes_enclose(head: str, separator: str) -> bool:
+    """Whether a quote that opens a field also ends it, as far as the first rows show."""
+    if re.search(rf'\\"[^{re.escape(separator)}\r\n"]', head):
+        head = head.replace('\\"', '""')
+    try:
+        [*itertools.islice(csv.reader(io.StringIO(head, newline=""), delimiter=separator, strict=True), ROWS_TRIED)]
+    except csv.Error as error:
+        return "field larger" in str(error)
+    return True
+
+
 def _is_number(field: str) -> bool:
     try:
         float(field.replace(",", "."))
@@ -148,24 +145,29 @@ def _is_number(field: str) -> bool:
     return True
 
 
-class _CsvText:
-    """The rows of a CSV file below its header."""
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The rows of a CSV file below its header; `above` is the number of lines before them."""
 
-    def __init__(self, name: str, body: bytes, above: int, separator: str, columns: list[str], quoted: bool) -> None:
-        if len(separator) > 1:
-            body, separator = body.replace(separator.encode(), UNIT_SEPARATOR.encode()), UNIT_SEPARATOR
-        self._name, self._body, self._above, self._columns = name, body, above, columns
-        self._separator, self._quoted = separator, quoted
-        # "C:\" ends a field; a quote after a backslash that neither a separator nor a line end follows is escaped.
-        ends = {separator.encode(), b"\n", b"\r", b'"', b""}
-        self.escapes = quoted and any(body[place + 2 : place + 3] not in ends for place in _places(body, b'\\"'))
+    name: str
+    body: bytes
+    above: int
+    separator: str
+    columns: list[str]
+    quoted: bool
+
+    @functools.cached_property
+    def escapes(self) -> bool:
+        r"""Whether \" is a quote inside quotes: not where a field ends, as in "C:\", before a separator or line end."""
+        ends = re.escape(self.separator.encode()) + rb'\n\r"'
+        return self.quoted and re.search(rb'\\"[^' + ends + rb"]", self.body) is not None
 
     def lines(self) -> np.ndarray:
         """The line on which each row begins, (N,): blank lines are no rows, and a quoted field may span lines."""
-        data = np.frombuffer(self._body, "uint8")
+        data = np.frombuffer(self.body, "uint8")
         ends = np.flatnonzero(data == ord("\n"))
         row_ends = ends
-        if self._quoted:
+        if self.quoted:
             quotes = np.flatnonzero(data == ord('"'))
             if self.escapes:
                 quotes = quotes[data[quotes - 1] != ord("\\")]
@@ -173,8 +175,7 @@ class _CsvText:
         starts = np.concatenate([[0], row_ends + 1])
         lengths = np.concatenate([row_ends, [len(data)]]) - starts
         only_return = (lengths == 1) & (data[np.minimum(starts, len(data) - 1)] == ord("\r"))
-        starts = starts[(lengths > 0) & ~only_return]
-        return np.asarray(np.searchsorted(ends, starts) + 1 + self._above)
+        return np.asarray(np.searchsorted(ends, starts[(lengths > 0) & ~only_return]) + 1 + self.above)
 
     def load(self, columns: Sequence[str], repeated: Sequence[str]) -> pd.DataFrame:
         import pyarrow
@@ -187,18 +188,18 @@ class _CsvText:
             return "skip" if len(bad) < BAD_ROWS_READ else "error"
 
         # An empty row at the end: it gives an empty file its columns, and a quote that never closes swallows it.
-        end = b"\n" + self._separator.encode() * (len(self._columns) - 1) + b"\n"
+        end = b"\n" + self.separator.encode() * (len(self.columns) - 1) + b"\n"
         repeating = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
         types = {column: repeating if column in repeated else pyarrow.string() for column in columns}
         try:
             table = pyarrow.csv.read_csv(
-                pyarrow.BufferReader(self._body + end),
-                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self._columns),
+                pyarrow.BufferReader(self.body + end),
+                read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=self.columns),
                 parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=self._separator,
-                    quote_char='"' if self._quoted else False,
+                    delimiter=self.separator,
+                    quote_char='"' if self.quoted else False,
                     escape_char="\\" if self.escapes else False,
-                    newlines_in_values=self._quoted,
+                    newlines_in_values=self.quoted,
                     invalid_row_handler=note,
                 ),
                 convert_options=pyarrow.csv.ConvertOptions(
@@ -207,32 +208,23 @@ class _CsvText:
             )
         except pyarrow.ArrowInvalid as error:
             if not bad:
-                raise DataError(f"{self._name}: {self._open_quote()} ({error})") from error
+                raise DataError(f"{self.name}: {self._open_quote()} ({error})") from error
         if bad:
-            self._raise_lengths(bad)
+            raise DataError(self._lengths(bad))
         if any(table[column][-1].as_py() for column in columns):
-            raise DataError(f"{self._name}: {self._open_quote()}")
+            raise DataError(f"{self.name}: {self._open_quote()}")
         return pd.DataFrame(table.slice(0, table.num_rows - 1).unify_dictionaries().to_pandas())
 
-    def _raise_lengths(self, bad: list[tuple[int, int]]) -> None:
-        lines, width = self.lines(), len(self._columns)
-        mark = "::" if self._separator == UNIT_SEPARATOR else self._separator
-        problems = [
-            f"{self._name} {f'line {lines[row - 1]}' if row <= len(lines) else f'row {row}'}: {fields} fields, "
+    def _lengths(self, bad: list[tuple[int, int]]) -> str:
+        lines, width = self.lines(), len(self.columns)
+        mark = "::" if self.separator == UNIT_SEPARATOR else self.separator
+        problems = (
+            f"{self.name} {f'line {lines[row - 1]}' if row <= len(lines) else f'row {row}'}: {fields} fields, "
             f"expected {width}; quote fields that hold {mark!r}"
-            for row, fields in bad[:PROBLEMS_SHOWN]
-        ]
-        more = len(bad) - len(problems)
-        least = "at least " if len(bad) == BAD_ROWS_READ else ""
-        raise DataError("\n".join(problems) + (f"\n… and {least}{more:,} more problems" if more > 0 else ""))
+            for row, fields in bad
+        )
+        return and_more(problems, len(bad), "at least " if len(bad) == BAD_ROWS_READ else "")
 
     def _open_quote(self) -> str:
-        line = self._body.count(b"\n", 0, max(0, self._body.rfind(b'"'))) + 1 + self._above
+        line = self.body.count(b"\n", 0, max(0, self.body.rfind(b'"'))) + 1 + self.above
         return f'the quote (") on line {line} or one before it is never closed; write "" for a quote inside a field'
-
-
-def _places(content: bytes, piece: bytes) -> Iterator[int]:
-    place = content.find(piece)
-    while place >= 0:
-        yield place
-        place = content.find(piece, place + len(piece))

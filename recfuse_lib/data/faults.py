@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Origin:
         return np.empty(0, "int64") if self.lines is None else self.lines()
 
     def line(self, row: int) -> str:
-        """The row in words, without the file."""
+        """Names the row, without the file."""
         return f"line {self._known_lines[row]}" if row < len(self._known_lines) else f"row {row}"
 
     def at(self, row: int) -> str:
@@ -50,9 +51,6 @@ class Origin:
 
 class Faults:
     """What is wrong with the rows of one table.
-
-    Args:
-        origin: Where the rows came from.
 
     Example:
         >>> faults = Faults(Origin("ratings.csv"))
@@ -70,7 +68,7 @@ class Faults:
         self._found: list[tuple[np.ndarray, np.ndarray, Callable[[int], str]]] = []
 
     def among(self, rows: np.ndarray) -> Faults:
-        """The same, for somebody who sees some rows only: position k there is row `rows[k]` here."""
+        """Returns the same for somebody who sees some rows only: position k there is row `rows[k]` here."""
         part = Faults(self.origin)
         part._rows, part._found = rows, self._found
         return part
@@ -91,12 +89,18 @@ class Faults:
             for order, (rows, positions, sentence) in enumerate(self._found)
             for row, position in zip(rows[:PROBLEMS_SHOWN], positions, strict=False)
         ]
-        problems = [f"{self.origin.at(row)}: {text}" for row, _, text in sorted(first)[:PROBLEMS_SHOWN]]
-        more = sum(len(rows) for rows, _, _ in self._found) - len(problems)
-        raise DataError("\n".join(problems) + (f"\n… and {more:,} more problems" if more > 0 else ""))
+        problems = (f"{self.origin.at(row)}: {text}" for row, _, text in sorted(first))
+        raise DataError(and_more(problems, sum(len(rows) for rows, _, _ in self._found)))
+
+
+def and_more(problems: Iterable[str], count: int, least: str = "") -> str:
+    """Lists the first few of `count` problems, one a line, and counts the others."""
+    more = count - PROBLEMS_SHOWN
+    listed = "\n".join(itertools.islice(problems, PROBLEMS_SHOWN))
+    return listed + (f"\n… and {least}{more:,} more problems" if more > 0 else "")
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in an error: quoted, and cut when it is long."""
+    """Quotes a value as it stands in an error, cut when it is long."""
     text = str(value)
     return repr(text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…")

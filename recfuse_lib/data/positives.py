@@ -11,16 +11,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.columns import VALUE_NAMES, plain
+from recfuse_lib.data.columns import NAMES, VOCABULARY, plain
 from recfuse_lib.data.faults import DataError
 
-STRENGTHS = {
-    3: "purchase buy bought order transaction checkout like liked love favourite favorite fav favourited favorited "
-    "save saved bookmark follow subscribe share booking complete completed",
-    2: "cart addtocart carted basket wishlist addtowishlist collect",
-    1: "play watch listen read click clicked view viewed visit open pv detail",
-    0: "impression shown exposure dislike disliked skip remove removefromcart hide unfollow unlike bounce",
-}
+STRENGTHS = {int(strength): names.split() for strength, names in VOCABULARY["strengths"].items()}
 """Signals without a value: where there is a stronger one, a weaker one is no positive; 0 never is."""
 
 COUNTED = ("play", "view", "click")
@@ -38,39 +32,40 @@ HINT = "say what is: positive='value>=3', 'value>=median' or 'signal in purchase
 
 @dataclasses.dataclass(frozen=True)
 class Clause:
-    """Interactions that are positive: of one of these signals, with at least this value.
-
-    Attributes:
-        signals: Names of signals; none means any.
-        minimum: The least value; `None` asks for no value.
-        median: Whether the least value is the person's own median.
-    """
+    """Interactions that are positive: of one of these signals (none means any), with at least this value, if one is
+    asked for, or with at least the person's own median."""
 
     signals: tuple[str, ...] = ()
     minimum: float | None = None
     median: bool = False
 
+    @property
+    def asks_values(self) -> bool:
+        return self.median or self.minimum is not None
+
     def __str__(self) -> str:
-        least = "median" if self.median else self.minimum if self.minimum is None else f"{self.minimum:g}"
-        if least is not None:
+        if self.asks_values:
+            least = "median" if self.median else f"{self.minimum:g}"
             return f"{self.signals[0] if self.signals else 'value'}>={least}"
         return f"signal in {','.join(self.signals)}" if self.signals else "all"
 
     def sentence(self) -> str:
-        """The clause in words."""
+        """Says the clause in words."""
         signals = " or ".join(self.signals) or "interaction"
         if self.median:
             return f"every {signals} with a value at or above the person's own median"
-        return f"every {signals}" + (f" with a value of {self.minimum:g} or more" if self.minimum is not None else "")
+        return f"every {signals}" + (f" with a value of {self.minimum:g} or more" if self.asks_values else "")
+
+    def concerns(self, interactions: pd.DataFrame) -> np.ndarray:
+        """Which interactions are of its signals, bool (N,)."""
+        if not self.signals:
+            return np.ones(len(interactions), bool)
+        return np.asarray(interactions["signal"].isin(self.signals))
 
 
 @dataclasses.dataclass(frozen=True)
 class Positives:
-    """The rule of a data set: an interaction is a positive when one of the clauses says so.
-
-    Attributes:
-        clauses: The clauses.
-        reason: Why the rule is this one.
+    """The rule of a data set: an interaction is a positive when one of the clauses says so; and why this is the rule.
 
     Example:
         >>> rule = Positives.parse("rating>=4 or signal in purchase,favourite")
@@ -94,11 +89,8 @@ class Positives:
 
     @classmethod
     def parse(cls, text: str) -> Positives:
-        """Reads a rule.
-
-        Args:
-            text: "all", "value>=3", "rating>=4" (values of one signal), "plays>=median" (the person's own), "signal in
-                purchase,favourite", or several of them with "or" between them.
+        """Reads a rule: "all", "value>=3", "rating>=4" (values of one signal), "plays>=median" (the person's own),
+        "signal in purchase,favourite", or several of them with "or" between them.
 
         Raises:
             DataError: The text is no rule.
@@ -120,24 +112,19 @@ class Positives:
         return cls(tuple(clauses))
 
     def bound(self, interactions: pd.DataFrame, value_column: str = "value") -> Positives:
-        """The rule for this data: a name of the column of values means any signal.
-
-        Args:
-            interactions: Columns `signal` and, where there are values, `value`.
-            value_column: What the column of values is called in the file.
+        """Returns the rule for this data: a name of the column of values means any signal.
 
         Raises:
             DataError: A signal is not in the data, or a value is asked for where there are none.
         """
         known = interactions["signal"].unique().tolist()
-        names = {plain(value_column), *" ".join(VALUE_NAMES.values()).split()}
+        names = {plain(value_column), *NAMES["value"]}
         clauses = []
         for clause in self.clauses:
-            asks = clause.median or clause.minimum is not None
-            if asks and "value" not in interactions:
+            if clause.asks_values and "value" not in interactions:
                 raise DataError(f"positive={self.text!r} asks for values, and there is no column of them; {HINT}")
             strange = [name for name in clause.signals if name not in known]
-            if strange and asks and plain(strange[0]) in names:
+            if strange and clause.asks_values and plain(strange[0]) in names:
                 clause = dataclasses.replace(clause, signals=())
             elif strange:
                 there = ", ".join(map(str, known[:10]))
@@ -147,14 +134,11 @@ class Positives:
 
     @classmethod
     def infer(cls, interactions: pd.DataFrame) -> Positives:
-        """The rule where nobody states one.
+        """Finds the rule where nobody states one.
 
         Stars of 4 or more out of 5; the top 40 % of the used range of any other scale; every purchase, like or
         favourite, or, where there are none, every weaker signal of the strongest kind that is there; plays and other
         counts at or above the person's own median.
-
-        Args:
-            interactions: Columns `signal` and, where there are values, `value`.
         """
         values = interactions.get("value", pd.Series(np.nan, interactions.index))
         clauses: list[Clause] = []
@@ -182,35 +166,26 @@ class Positives:
         return cls(tuple(clauses) or (Clause(),), "inferred: " + ", ".join(reasons or [NOTHING_BETTER]))
 
     def of(self, interactions: pd.DataFrame) -> np.ndarray:
-        """Which interactions are positive, bool (N,).
-
-        Args:
-            interactions: Columns `signal`, and `value` and `user_id` where the rule asks for them.
-        """
+        """Which interactions are positive, bool (N,), by their `signal`, `value` and `user_id`."""
         positive = np.zeros(len(interactions), bool)
         for clause in self.clauses:
-            holds = np.ones(len(interactions), bool)
-            if clause.signals:
-                holds &= interactions["signal"].isin(clause.signals).to_numpy()
+            holds = clause.concerns(interactions)
             if clause.minimum is not None:
-                holds &= interactions["value"].to_numpy() >= clause.minimum
+                holds = holds & (interactions["value"].to_numpy() >= clause.minimum)
             if clause.median:
                 values = interactions["value"].where(holds)
-                holds &= (values >= values.groupby(interactions["user_id"]).transform("median")).to_numpy()
+                holds = holds & (values >= values.groupby(interactions["user_id"]).transform("median")).to_numpy()
             positive |= holds
         return positive
 
     def stars(self, interactions: pd.DataFrame) -> np.ndarray:
-        """Interactions of any kind on one scale, .5 to 5 stars, where 4 and more is what is positive; float32 (N,).
+        """Puts interactions of any kind on one scale, .5 to 5 stars, where 4 and more is positive; float32 (N,).
 
         Stars stay as they are. Other values v of a clause that asks for at least m are laid on the scale in two pieces,
 
             4 + (v − m) / (largest − m) from m on,   and   4 − 3 (m − v) / (m − smallest), but less than 4, below it.
 
         A positive without such a value has 5 stars, everything else 3.
-
-        Args:
-            interactions: As for `of`.
 
         Example:
             >>> log = pd.DataFrame({"signal": "rating", "value": [10.0, 7.0, 1.0]})
@@ -222,9 +197,7 @@ class Positives:
         for clause in self.clauses:
             if clause.minimum is None:
                 continue
-            here = np.isfinite(interactions["value"].to_numpy())
-            if clause.signals:
-                here &= interactions["signal"].isin(clause.signals).to_numpy()
+            here = np.isfinite(interactions["value"].to_numpy()) & clause.concerns(interactions)
             values, least = interactions["value"].to_numpy()[here], clause.minimum
             if not len(values):
                 continue
@@ -246,4 +219,4 @@ def _are_counts(values: pd.Series, least_maximum: float) -> bool:
 
 
 def _strength(signal: str) -> int:
-    return next((strength for strength, names in STRENGTHS.items() if plain(signal) in names.split()), 1)
+    return next((strength for strength, names in STRENGTHS.items() if plain(signal) in names), 1)

@@ -161,6 +161,6 @@ def _entities(source: Source, field: str, stated: Mapping[str, str]) -> Part:
 def _unrecognised(source: Source, field: str) -> str:
     columns = ", ".join(source.columns)
     way_out = f"say which it is, as columns={{{source.columns[0]!r}: {field!r}}}"
-    if field in ("user_id", "item_id") and not any(plain(column) in NAMES[field].split() for column in source.columns):
+    if field in ("user_id", "item_id") and not any(plain(column) in NAMES[field] for column in source.columns):
         way_out += f", or, where the first line is data already, columns={['user_id', 'item_id', '…']}"
     return f"{source.origin.name}: no column is recognised as {field} among {columns}; {way_out}"

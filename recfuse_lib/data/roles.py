@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data.columns import IGNORED, is_missing, numbers, parsed_numbers, plain
+from recfuse_lib.data.columns import IGNORED, VOCABULARY, is_missing, numbers, parsed_numbers, plain
 from recfuse_lib.data.faults import DataError, Faults
 from recfuse_lib.data.times import times
 
@@ -32,17 +32,8 @@ ROLES = {
 LABEL_SEPARATOR = "|"
 SEPARATORS = ("|", ";", " > ", ", ", ",", "/")
 
-NAMED = {
-    TEXT: "title name headline description plot summary abstract text overview synopsis caption about body",
-    CATEGORY: "brand author artist publisher certificate mpaa city state country language gender sex occupation zip "
-    "zipcode postalcode store color colour material department album director",
-    CATEGORIES: "genres genre categories category subcategory maincategory tags topics keywords authors artists actors "
-    "cast moods styles shelves labels",
-    DATE: "date released releasedate published publicationdate launched added created birthday",
-    IGNORED: "averagerating avgrating ratingnumber ratingscount reviewcount votes textreviewscount popularity",
-}
-"""Names that decide where the cells leave a doubt. What is counted after the fact (votes, mean ratings) is not used: it
-would tell a model the very interactions that it is asked to predict."""
+NAMED = {role: names.split() for role, names in VOCABULARY["roles"].items()}
+"""Names that decide where the cells leave a doubt."""
 
 ENOUGH = 0.9
 """Share of the cells that must look like something."""
@@ -58,13 +49,7 @@ DATE_LIKE = r"^\d{1,4}[-./]\w{1,3}[-./]\d{1,4}"
 
 @dataclasses.dataclass(frozen=True)
 class Attribute:
-    """A column that is read.
-
-    Attributes:
-        role: One of `ROLES`.
-        cells: Its cells as `ROLES` says, missing ones as NA.
-        note: What was understood, in words.
-    """
+    """A column that is read: its role, its cells as `ROLES` says with NA where missing, and what was understood."""
 
     role: str
     cells: pd.Series
@@ -72,31 +57,24 @@ class Attribute:
 
 
 def read_attributes(
-    table: pd.DataFrame, faults: Faults, stated: Mapping[str, str] | None = None
+    table: pd.DataFrame, faults: Faults, stated: Mapping[str, str]
 ) -> tuple[pd.DataFrame, dict[str, Attribute]]:
-    """Finds the role of each column and reads its cells.
+    """Finds the role of each column and reads its cells: the columns that are used, and what is known of every one.
 
-    Args:
-        table: Columns as written; they keep their order.
-        faults: Gets the cells that do not fit their column's role.
-        stated: Column → role, where it is known.
-
-    Returns:
-        The columns that are used, and what is known of every column.
+    `faults` gets the cells that do not fit their column's role; `stated` are the roles that are known.
 
     Raises:
-        DataError: A role or column that does not exist.
+        DataError: A role that does not exist.
 
     Example:
         >>> from recfuse_lib.data.faults import Origin
         >>> table = pd.DataFrame({"title": ["Alien", "Ran"], "genres": ["Horror, War", "War"], "price": ["3,50", ""]})
-        >>> cells, attributes = read_attributes(table, Faults(Origin("items.csv")))
+        >>> cells, attributes = read_attributes(table, Faults(Origin("items.csv")), {})
         >>> {column: attribute.role for column, attribute in attributes.items()}
         {'title': 'text', 'genres': 'categories', 'price': 'number'}
         >>> cells["genres"].tolist(), cells["price"].tolist()
         (['Horror|War', 'War'], [3.5, nan])
     """
-    stated = dict(stated or {})
     for column, role in stated.items():
         if role not in ROLES:
             raise DataError(f"role {role!r} of column {column!r} does not exist; roles are {', '.join(ROLES)}")
@@ -160,7 +138,7 @@ def _is_typed(column: pd.Series) -> bool:
 
 
 def _role(name: str, known: pd.Series) -> str:
-    named = next((role for role, names in NAMED.items() if name in names.split()), None)
+    named = next((role for role, names in NAMED.items() if name in names), None)
     distinct = pd.Series(known.unique())
     if named == IGNORED:
         return IGNORED

@@ -24,7 +24,7 @@ from recfuse_lib.data.positives import Positives
 class Dataset(Items):
     """The items of a catalogue, what people did with them, and the people, validated and in a fixed order.
 
-    `recfuse_lib.data.read.read` makes one from files, `Dataset.of` from tables; `movielens.load`, `ml100k.load`,
+    `recfuse_lib.data.read.read` makes one from files, `Dataset.of` from tables; `movielens.load`,
     `public_formats.load` and a `Market` have one.
 
     Attributes:

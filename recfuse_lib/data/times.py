@@ -29,7 +29,7 @@ FORMATS = (*(date + clock for date, clock in itertools.product(_DATES, _CLOCKS))
 def times(
     column: pd.Series, field: str, faults: Faults, stated: str | None = None, earliest: int = 0
 ) -> tuple[np.ndarray, str]:
-    """Times as seconds since 1970 (UTC), whatever they are written in.
+    """Reads times as seconds since 1970 (UTC), int64 (N,), whatever they are written in; and says what was understood.
 
     Numbers are s, ms, µs or ns by their size, or dates as 20240131; text is ISO 8601, with or without a zone, or one of
     `FORMATS`. Fractions of a second are cut off; times without a zone are read as UTC.
@@ -40,9 +40,6 @@ def times(
         faults: Gets the cells that are no such time.
         stated: What the times are, when it is known: "s", "ms", "us", "ns" or a format as "%d.%m.%Y".
         earliest: Seconds before which no time is plausible; a film may well be older than 1970.
-
-    Returns:
-        int64 (N,), and what was understood, in words.
 
     Raises:
         DataError: The unit or the order of day and month cannot be told.
@@ -64,10 +61,9 @@ def times(
     present = figures.notna().to_numpy()
     values = figures.to_numpy() if present.all() else figures.to_numpy("float64", na_value=np.nan)
     middle = float(np.median(values[present]))
-    if stated is None and 19_000_101 <= middle <= 21_001_231:
-        return _text_times(cells.astype("str"), field, faults, "%Y%m%d", earliest)
-    if stated is None and 19_000_101e6 <= middle <= 21_001_232e6:
-        return _text_times(cells.astype("str"), field, faults, "%Y%m%d%H%M%S", earliest)
+    for form, digits in (("%Y%m%d", 1), ("%Y%m%d%H%M%S", 1e6)):
+        if stated is None and 19_000_101 * digits <= middle <= 21_001_231.3 * digits:
+            return _text_times(cells.astype("str"), field, faults, form, earliest)
     fits = (unit for unit, factor in UNITS.items() if EARLIEST * factor <= middle < LATEST * factor)
     unit = stated or next(fits, "")
     if unit not in UNITS:
