@@ -90,8 +90,7 @@ def csv_source(
     has_header = names is None and (is_header(rows[0]) or not any(_is_number(field) for field in rows[0]))
     columns = [field.strip() for field in rows[0]] if has_header else list(names or [""] * len(rows[0]))
     if has_header:
-        content, above = content.split(b"\n", header_lines)[header_lines:], above + header_lines
-        content = content[0] if content else b""
+        content, above = b"".join(content.split(b"\n", header_lines)[header_lines:]), above + header_lines
     text = _Rows(
         name,
         body=content if len(separator) == 1 else content.replace(separator.encode(), UNIT_SEPARATOR.encode()),
