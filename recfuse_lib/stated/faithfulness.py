@@ -59,7 +59,7 @@ class Claim:
         value: What it is about: a name; for years the first and the last; for a title its normal form.
         liked: Whether it is said to be liked, otherwise disliked.
         words: How the text says it.
-        items: For a title, the codes of the items that bear it; none when no item does.
+        items: The codes of the items that bear a title.
     """
 
     kind: str
@@ -115,10 +115,6 @@ def judge(found: Sequence[Claim], history: RatingHistory) -> Faithfulness:
     A claim is *supported* when this holds, *contradicted* when the opposite claim would be supported instead, and
     *unsupported* otherwise: nothing rated, too little, in between, or a title that is not in the history or nowhere.
 
-    Args:
-        found: What `claims` found in the text.
-        history: The person's past.
-
     Example:
         >>> comedy = frozenset({("genre", "Comedy")})
         >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (None, None, None))
@@ -169,7 +165,7 @@ def claims(text: str, vocabulary: Vocabulary) -> list[Claim]:
             found.append((start, end, made))
             text = text[:start] + HIDDEN * (end - start) + text[end:]
     found.sort(key=lambda span: span[:2])
-    moods = polarity(text, [(start, end) for start, end, _ in found])
+    moods = _polarity(text, [(start, end) for start, end, _ in found])
     distinct: dict[tuple[object, ...], Claim] = {}
     for (_, _, made), is_liked in zip(found, moods, strict=True):
         for claim in made:
@@ -270,8 +266,8 @@ def _names(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
             yield match.start(), match.start() + len(words), _title(normal(words), words, vocabulary)
 
 
-def polarity(text: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Reads whether each claim is about something liked (True) or disliked.
+def _polarity(text: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """Whether each claim is about something liked (True) or disliked.
 
     A sentence begins as liking. A verb sets the mood, a negation shortly before turns it; "but", "while" and the like
     begin again, "but not" turns what went before; "except" holds to the end of the clause, "rather than" to the comma.
@@ -280,11 +276,6 @@ def polarity(text: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
     Args:
         text: The text, with `HIDDEN` for each character of a claim.
         spans: First and last position of each claim, in order.
-
-    Example:
-        >>> text = "a fan of ▮▮▮▮▮▮ but not of ▮▮▮▮▮▮"
-        >>> polarity(text, [(9, 15), (27, 33)])
-        [True, False]
     """
     moods: list[bool] = []
     mood, before_instead, negated = True, True, -1

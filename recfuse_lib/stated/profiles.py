@@ -37,14 +37,11 @@ Group = tuple[str, str | tuple[int, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a history supports; every field holds names as they stand in a text, the most telling first.
+    """What a history of so many ratings supports: names as they stand in a text, the most telling first.
 
     Attributes:
-        user: The user code.
-        rated: Number of items in the history.
         liked, disliked: Genres (on the market: categories).
         decades: First years of liked decades.
-        brands: Liked brands.
         liked_titles, disliked_titles: Examples.
     """
 
@@ -76,10 +73,6 @@ def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
 
     It is *disliked* when at least three of its items were rated, half a star or more below the person's own mean, and
     below `POSITIVE`; the largest lag·√(number of items) is named first.
-
-    Args:
-        dataset: Whose catalogue says what the items are.
-        queries: The histories.
 
     Raises:
         ValueError: The queries are about another catalogue.
@@ -138,13 +131,10 @@ def _facts(history: RatingHistory, shares: dict[Group, float], titles: list[str]
 def clearest(
     history: RatingHistory, opinion: int, most: int, titles: Sequence[str], groups: set[Group] | None = None
 ) -> list[int]:
-    """Finds examples of what was liked (1) or disliked (−1).
+    """Finds positions in the history of what was liked (1) or disliked (−1).
 
     The clearest ratings come first, then those of the groups that are named, then the newest. A title that two items
     share, one of them rated otherwise, would be no clear example and is passed over.
-
-    Returns:
-        Positions in the history, at most so many.
     """
     opinions: dict[str, set[int]] = {}
     for item, rating in zip(history.items, history.ratings, strict=True):

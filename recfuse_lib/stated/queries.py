@@ -16,7 +16,6 @@ import unicodedata
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from recfuse_lib.data.items import natural_title
 from recfuse_lib.data.schema import Dataset
@@ -52,12 +51,9 @@ _NEXT, _EITHER, _JOINED = _pattern("{next}"), _pattern("{either}"), _pattern("{j
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """One condition that every answer must meet.
+    """One condition that every answer must meet: a comparison (= < ≤ > ≥) of the "year" or the "price" with a number.
 
-    Attributes:
-        field: "year", "price" (as the catalogue counts it), "genre" or "word" (of the item's text).
-        comparison: One of = < ≤ > ≥ for a number, "without" for a genre or a word.
-        value: The number, or what must not be there; a word may have alternatives, "black|dark".
+    Or "without" a "genre", or a "word" in the item's text, which may have alternatives: "black|dark".
     """
 
     field: str
@@ -89,9 +85,7 @@ class Wish:
     Attributes:
         text: The wish as it was typed, spaces tidied.
         rest: The words that the encoder reads; "" when the constraints say it all.
-        constraints: What every answer must meet.
-        like: Item codes of the titles that the answer shall resemble.
-        titles: These titles.
+        like, titles: Item codes of the titles that the answer shall resemble, and these titles.
         notes: What could not be used, and why.
     """
 
@@ -121,12 +115,8 @@ def parse(text: str, dataset: Dataset) -> Wish:
     Years ("from the 90s", "before 1980") and prices ("under 40") are understood where the catalogue has them. "not" and
     "without" exclude a genre where the next words name one. Another word keeps out the items whose text has it, and
     that is all that can be promised: "nothing sad" keeps out what calls itself sad. "like" or "similar to" a title of
-    the catalogue asks for its neighbours. "old" and "cheap" are not guessed at. Nothing in the text is executed or
-    obeyed: it is searched by patterns and encoded.
-
-    Args:
-        text: Anything that a person may type.
-        dataset: Whose titles, genres, years and prices are meant.
+    the catalogue asks for its neighbours. "old" and "cheap" are not guessed at. Nothing in the text is obeyed: it is
+    searched by patterns and encoded.
 
     Example:
         >>> import pandas as pd
@@ -293,9 +283,6 @@ class WishSearch:
         encodings: Unit vectors of its items, usually centred, (I, D).
         encode: Texts to unit vectors of the same space, (N, D). A wish is no item, so it is not centred.
 
-    Raises:
-        ValueError: Not one encoding an item.
-
     Example:
         >>> import pandas as pd
         >>> catalogue = pd.DataFrame({"item_id": [1, 2], "title": ["Up", "Saw"], "year": [2009, 2004], "genres": ""})
@@ -306,9 +293,7 @@ class WishSearch:
         array([-inf,  0.6])
     """
 
-    def __init__(
-        self, dataset: Dataset, encodings: np.ndarray, encode: Callable[[list[str]], npt.NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, dataset: Dataset, encodings: np.ndarray, encode: Callable[[list[str]], np.ndarray]) -> None:
         if encodings.ndim != 2 or len(encodings) != dataset.n_items:
             raise ValueError(f"encodings have shape {encodings.shape}; {dataset.name} has {dataset.n_items:,} items")
         self.dataset, self.encodings, self.encode = dataset, encodings, encode
@@ -324,15 +309,15 @@ class WishSearch:
     def score(self, wish: Wish) -> np.ndarray:
         """Computes s, float64 (I,); 0 for all items that are allowed when a wish has constraints and no more."""
         allowed = self.allowed(wish)
-        parts = []
+        scores = np.zeros(self.dataset.n_items)
         if wish.rest:
-            parts.append(self.encodings @ np.asarray(self.encode([wish.rest]))[0])
+            scores = self.encodings @ np.asarray(self.encode([wish.rest]))[0]
+        scores = np.where(allowed, scores, -np.inf).astype("float64")
         if wish.like:
-            parts.append((self.encodings @ self.encodings[list(wish.like)].T).mean(axis=1))
-        parts = [np.where(allowed, part, -np.inf).astype("float64") for part in parts]
-        if len(parts) == 2:
-            return combine(parts[1], parts[0], LIKE_WEIGHT)
-        return parts[0] if parts else np.where(allowed, 0.0, -np.inf)
+            likeness = (self.encodings @ self.encodings[list(wish.like)].T).mean(axis=1)
+            likeness = np.where(allowed, likeness, -np.inf).astype("float64")
+            return combine(likeness, scores, LIKE_WEIGHT) if wish.rest else likeness
+        return scores
 
 
 def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> np.ndarray:
@@ -341,8 +326,7 @@ def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> 
     z standardises over the items that both allow, because the two come in units of their own.
 
     Args:
-        wish_scores: −inf where an item is not allowed, (I,).
-        user_scores: From any recommender, −inf where an item is not allowed, such as one already seen, (I,).
+        wish_scores, user_scores: −inf where an item is not allowed, such as one already seen, (I,).
         weight: w in 0–1; 1 orders by the wish alone, 0 by the history among what the wish allows.
 
     Returns:
@@ -352,11 +336,11 @@ def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> 
         >>> combine(np.array([0.1, 0.3, -np.inf]), np.array([4.0, 2.0, 9.0]), weight=0.75)
         array([-0.5,  0.5, -inf])
     """
-    wish_scores, user_scores = np.asarray(wish_scores, "float64"), np.asarray(user_scores, "float64")
     both = np.isfinite(wish_scores) & np.isfinite(user_scores)
     mixed = np.full(len(both), -np.inf)
     if both.any():
-        mixed[both] = weight * _standardised(wish_scores[both]) + (1 - weight) * _standardised(user_scores[both])
+        wish, user = (_standardised(np.asarray(scores, "float64")[both]) for scores in (wish_scores, user_scores))
+        mixed[both] = weight * wish + (1 - weight) * user
     return mixed
 
 

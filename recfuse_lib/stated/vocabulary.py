@@ -33,8 +33,7 @@ class Vocabulary:
     Attributes:
         words: Normal form of a word or phrase → what it names; "romcom" names two genres.
         pattern: Finds the words in a text.
-        titles: Normal form of a title → the items that bear it.
-        longest: Words of the longest title.
+        titles, longest: See `title_index`.
         as_shown: Titles exactly as `shown_title` writes them.
 
     Example:
@@ -106,16 +105,10 @@ def _finder(phrases: set[str]) -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=4)
 def title_index(titles: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Finds items by the names of their titles; and how many words the longest has.
+    """Returns normal form of a title → item codes, and how many words the longest has.
 
     A title is known by all its names: with the article in front or left out, what stands before a colon and, from three
     words on, what stands after it or a dash (unless another title is called so), and the names in brackets.
-
-    Args:
-        titles: As the catalogue writes them, one an item code.
-
-    Returns:
-        Normal form of a name → item codes, and the number of words.
     """
     proper: dict[str, list[int]] = {}
     lesser: dict[str, list[int]] = {}
