@@ -107,7 +107,7 @@ def autoencoded(lesson, pictures, seen, contrast, epochs=15):
 def measure(modality):
     """One encoder: seconds, memory, what it keeps."""
     from course.lessons import definitions
-    from recfuse_lib.data.market import Market
+    from recfuse_lib.data.market.media import write
     from recfuse_lib.data.market.photographs import VISUAL
     from recfuse_lib.data.market.products import SLICES, make
     from recfuse_lib.data.media import read_all, read_clip, read_image, read_sound
@@ -119,8 +119,7 @@ def measure(modality):
         "clip": (read_clip, lesson.clip_network, lesson.jittered),
     }[modality]
     made, catalogue = make(0, 3_000)
-    # The files depend on the products alone; the shoppers' log is not needed here.
-    media = Market(seed=0, scale=1, catalogue=catalogue, impressions=None, reviews=None).media()
+    media = write(made, seed=0)
     begun = time.perf_counter()
     inputs, _ = read_all(media.files[modality], reader)
     read = time.perf_counter() - begun

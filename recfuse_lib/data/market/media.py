@@ -24,8 +24,7 @@ from recfuse_lib.pretrained import cache_dir, store
 
 RATE, SECONDS = 8000, 1.5
 FRAMES, SIZE = 8, 28
-EXTREME = math.sqrt(3)
-"""Mood and motion lie in −√3…√3, where a uniform variable has variance 1."""
+EXTREME = math.sqrt(3)  # mood and motion lie in −√3…√3, where a uniform variable has variance 1
 
 _SAMPLES = round(RATE * SECONDS)
 _TURN = 4096  # a full turn, of a phase or of the card

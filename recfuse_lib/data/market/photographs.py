@@ -17,23 +17,12 @@ VISUAL = ("brightness", "texture", "stripes", "area")
 
 
 def read_file(name: str) -> bytes:
-    """Return a file of the market's data folder, if it is the one that the checksums describe."""
+    """Return a file of the market's data folder; one that is missing or altered is a `DataError`."""
     return read_verified(DATA, "market", name, name)
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Return the 3,000 photographs that are committed with the course, 300 of each kind of product.
-
-    Returns:
-        Pixels, light on black, uint8 (3000, 28, 28), and the category of each, int64 (3000,).
-
-    Raises:
-        DataError: A file is missing or is not the one that the checksums describe.
-
-    Example:
-        >>> pixels, category = load()
-        >>> pixels.shape, np.bincount(category).tolist() == [300] * 10
-        ((3000, 28, 28), True)
+    """Return the pixels of the 3,000 committed photographs, uint8 (3000, 28, 28), and the category of each, int64.
 
     References:
         Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
@@ -53,14 +42,7 @@ def visual_properties(photographs: np.ndarray, category: np.ndarray) -> np.ndarr
 
     How bright the product is, how much texture it has, whether its edges run along or across (stripes), how much of the
     picture it fills: each relative to the product's category, then made uncorrelated with those before it, so that no
-    label tells anything about them.
-
-    Args:
-        photographs: Pixels, (N, 28, 28).
-        category: Kind of product, (N,).
-
-    Returns:
-        float64 (N, 4) in the order of `VISUAL`; every column has mean 0 in each category and variance 1.
+    label tells anything about them. float64 (N, 4); every column has mean 0 in each category and variance 1.
     """
     pixels = photographs.astype("int64")
     inside = pixels > 20

@@ -58,16 +58,13 @@ class Products:
 
 
 def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
-    """Make the products of a market, and the catalogue that its customers see, without its column `launched`.
-
-    The first 3,000 products have a photograph each. A bigger shop sells them again in other shades.
-    """
+    """Make the products of a market, and the catalogue that its customers see, without its column `launched`."""
     generator = np.random.default_rng([seed, 1])
     real, kind = photographs.load()
     order = np.concatenate([generator.permutation(len(real)) for _ in range(-(-n_products // len(real)))])[:n_products]
     pixels, category = real[order], kind[order]
     for start in range(len(real), n_products, len(real)):
-        # A table of 256 integers by exact arithmetic: the same on every machine.
+        # A bigger shop sells them again in other shades: a table of integers by exact arithmetic, the same everywhere.
         level, strength = np.arange(256), int(generator.integers(-100, 101))
         shade = (level + level * (255 - level) * strength // 25_500).astype("uint8")
         pixels[start : start + len(real)] = shade[pixels[start : start + len(real)]]

@@ -26,9 +26,7 @@ OPENING = 1_704_067_200
 
 DAY = 86_400
 SESSIONS, DAYS_BETWEEN = 30, 3.0
-COUPON_SHARE = 1 / 3
-REVIEW_SHARE = 0.4
-UNIFORM_SHARE = 0.3
+COUPON_SHARE, REVIEW_SHARE, UNIFORM_SHARE = 1 / 3, 0.4, 0.3
 SHOPPERS_AT_ONCE = 4_000
 
 BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
@@ -64,10 +62,7 @@ class Market:
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
-        """Return the log as interactions with values in stars: a review's rating, else the strongest of `BEHAVIOURS`.
-
-        Each pair of shopper and product is one interaction, at the moment of its first click.
-        """
+        """Return the log, one interaction a pair at its first click: a review's stars, else the strongest behaviour's."""
         clicked = self.impressions[self.impressions["clicked"]]
         stars = np.zeros(len(clicked))
         for behaviour, value in BEHAVIOURS.items():
@@ -112,18 +107,15 @@ class Truth:
 def make(
     seed: int = 0, scale: float = 1, weights: Weights | None = None, personal: float = 0.0
 ) -> tuple[Market, Truth]:
-    """Makes a simulated market: everything follows from the seed.
+    """Make a simulated market, all of which follows from the seed: what the shop knows, and the truth apart from it.
 
     Args:
         seed: Another seed, another market.
         scale: 1 has 3,000 products and 4,000 shoppers; both grow with it, and so do time and memory.
         weights: How much each dimension of taste matters.
-        personal: How differently it matters to the shoppers: each shopper's weight of each dimension is multiplied by
+        personal: How differently it matters to the shoppers: each one's weight of each dimension is multiplied by
             e^(`personal` · n − `personal`² / 2) with n from a standard normal distribution, 1 on average. With 0 all
             weigh alike; with 1 two thirds of the factors lie between .22 and 1.6.
-
-    Returns:
-        What the shop knows, and the truth apart from it.
 
     Raises:
         ValueError: The scale leaves fewer than 100 products.
