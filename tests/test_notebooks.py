@@ -10,6 +10,7 @@ import csv
 import html
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,35 @@ def figures_have_alternative_text(notebook: Notebook, name: str) -> Iterator[str
     for text in markdown_cells(notebook):
         for image in re.findall(r"!\[\s*\]\([^)]*\)|<img(?![^>]*\balt=[\"'][^\"'])[^>]*>", text):
             yield f"an image without alternative text: {image}"
+
+
+@rule
+def images_are_in_the_project(notebook: Notebook, name: str) -> Iterator[str]:
+    for text in markdown_cells(notebook):
+        for image in re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)|<img[^>]*\bsrc=[\"']([^\"']+)", text):
+            address = "".join(image)
+            path = ROOT / "notebooks" / address
+            if not path.is_file():
+                yield f"the image {address} is not in the project; a reader without a network sees nothing"
+            elif path.suffix == ".svg":
+                yield from (f"{address}: {fault}" for fault in faults_of_a_drawing(path))
+
+
+def faults_of_a_drawing(path: Path) -> Iterator[str]:
+    """An SVG that no browser shows, or that says nothing to somebody who opens it without the lesson."""
+    try:
+        drawing = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        yield f"no well-formed XML ({error})"
+        return
+    svg = "{http://www.w3.org/2000/svg}"
+    if drawing.tag != f"{svg}svg":
+        yield "no SVG"
+    if drawing.find(f".//{svg}script") is not None:
+        yield "holds a script, which no page of a lesson runs"
+    for part in ("title", "desc"):
+        if not (drawing.findtext(f"{svg}{part}") or "").strip():
+            yield f"has no <{part}>"
 
 
 @rule
@@ -469,6 +499,9 @@ FAULTS: list[tuple[Rule, Callable[[Notebook], None], str]] = [
     (figures_have_alternative_text, replace("Bars, the highest for EASE.", " "), "alternative text"),
     (figures_have_alternative_text, add(markdown("![](map.png)")), "![]"),
     (figures_have_alternative_text, add(markdown('<img src="map.png">')), "<img"),
+    (images_are_in_the_project, add(markdown("![A map.](../docs/images/none.svg)")), "none.svg is not in the project"),
+    (images_are_in_the_project, add(markdown("![A map.](https://example.org/a.svg)")), "not in the project"),
+    (images_are_in_the_project, add(markdown('<img alt="A map." src="map.png">')), "map.png is not in the project"),
     (code_cells_are_short, add(code("\n".join(["x = 1", ""] * 31))), "31 lines"),
     (metadata_is_clean, lambda notebook: notebook["metadata"].clear(), "python3"),
     (metadata_is_clean, lambda notebook: notebook["cells"][1]["metadata"].update(execution={"iopub.execute_input": "2026"}), "execution"),
@@ -496,6 +529,27 @@ def test_minutes_on_the_card_are_held_to_the_measured_ones(tmp_path: Path, monke
     (tmp_path / "docs" / "timings.csv").write_text("notebook,seconds\n98_count,600\n", "utf-8")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     assert "10.0" in next(minutes_are_measured(sound_notebook(), "98_count"))
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><title>A</title><desc>B</desc>{}</svg>'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (SVG.format("<g/>"), None),
+        (SVG.format("<g>"), "well-formed"),
+        (SVG.format("<script/>"), "script"),
+        (SVG.format("").replace("<title>A</title>", ""), "<title>"),
+        (SVG.format("").replace("<desc>B</desc>", "<desc> </desc>"), "<desc>"),
+        ("<html/>", "no SVG"),
+    ],
+    ids=["sound", "not closed", "script", "no title", "no description", "no drawing"],
+)
+def test_a_drawing_is_well_formed_and_says_what_it_shows(tmp_path: Path, text: str, fault: str | None) -> None:
+    (tmp_path / "a.svg").write_text(text, "utf-8")
+    faults = list(faults_of_a_drawing(tmp_path / "a.svg"))
+    assert any(fault in found for found in faults) if fault else faults == []
 
 
 def test_the_lines_of_verbose_2_are_no_progress_bar() -> None:
