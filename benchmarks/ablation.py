@@ -60,7 +60,7 @@ declared = functools.partial(
         "notebooks/06_multimodal_tower.ipynb",
         *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings", "text")),
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-        *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
+        *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower")),
         *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
     ),
 )
@@ -108,15 +108,8 @@ class World:
 
     def learn(self, encodings: ItemEncodings, modality_dropout: float = 0.1) -> JointModel:
         keras.utils.set_random_seed(self.seed)
-        model = JointModel(
-            self.dataset.n_users,
-            self.dataset.n_items,
-            encodings.widths,
-            history_length=30,
-            modality_dropout=modality_dropout,
-        )
-        model.learn(self.folds["warm"].history, encodings, available=self.seen, epochs=EPOCHS, verbose=0)
-        return model
+        model = JointModel(history_length=30, modality_dropout=modality_dropout)
+        return model.fit(self.folds["warm"].history, encodings, available=self.seen, epochs=EPOCHS)
 
     def score(self, scorer) -> dict[str, np.ndarray]:
         """NDCG@10 of every shopper, for each test."""

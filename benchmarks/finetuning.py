@@ -73,7 +73,7 @@ TABLES = [
             *(f"recfuse_lib/data/{name}.py" for name in ("movielens", "schema", "sequences", "splits")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("centring", "item_encodings", "text")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-            *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
+            *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower")),
             *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
             "recfuse_lib/training/optimizers.py",
             "notebooks/09_fine_tune_on_gpu.ipynb",
@@ -126,7 +126,8 @@ class Bench:
         keras.utils.set_random_seed(seed)
         dataset = self.dataset
         mean = float(history["rating"].mean())
-        return JointModel(dataset.n_users, dataset.n_items, self.raw.widths, item_dropout=0.5, mean_rating=mean)
+        model = JointModel(item_dropout=0.5, mean_rating=mean)
+        return model.build(dataset.n_users, dataset.n_items, self.raw.widths)
 
     def tuning(self, joint, history, policy):
         """A fine-tuning, its encoder, and which items are seen."""
@@ -145,13 +146,13 @@ class Bench:
         joint = self.joint(history, seed)
         if path.exists():
             with np.load(path) as kept:
-                joint.set_weights([kept[name] for name in kept.files])
+                joint.network.set_weights([kept[name] for name in kept.files])
             return joint
         model, _, available = self.tuning(joint, history, "frozen")
         batches = self.batches(joint, history, "frozen", 1024, seed)
         lesson.train(model, batches, optimizer("adam", schedule(3e-3, FIRST_STEPS)), 1, FIRST_STEPS, available)
         with store.replacing(path) as file:
-            np.savez(file, *joint.get_weights())
+            np.savez(file, *joint.network.get_weights())
         return joint
 
     def train(self, policy, rate, protocol, seed, part):

@@ -41,9 +41,8 @@ def encode(dataset, fold):
 def ranked(dataset, encodings, fold, seed) -> tuple[Ranking, float]:
     """What a trained model ranks on a fold, and the seconds of training."""
     keras.utils.set_random_seed(seed)
-    model = JointModel(dataset.n_users, dataset.n_items, encodings.widths)
     begun = time.perf_counter()
-    model.learn(fold.history, encodings, verbose=0)
+    model = JointModel().fit(fold.history, encodings)
     seconds = time.perf_counter() - begun
     return evaluate(model, fold), seconds
 

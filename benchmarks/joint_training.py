@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
@@ -27,36 +28,46 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
-from recfuse_lib.models.balancing import GradientBalancing
 from recfuse_lib.models.ease import EASE
-from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.joint import JointModel, JointNetwork
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.pretrained import store
-from recfuse_lib.training.callbacks import rating_error
+
+lesson = definitions("08_train_jointly")
 
 RUNS = tables.REPOSITORY / "build" / "joint_training"
 COMMAND = "python benchmarks/joint_training.py"
 SEEDS = (0, 1, 2)
 LEAST_RATINGS = 5
 MODEL = {"dimension": 32, "history_length": 30}
-PASSES = {"epochs": 5, "learning_rate": 0.005}
+TRAINING = {"epochs": 5, "learning_rate": 0.005}
 EVERY = 20
 """Steps between two settings of λ by equal force."""
 CHANGES: dict[str, dict[str, Any]] = {
     "λ = 1": {},
-    "pairs (as printed)": {"retrieval_form": "mse"},
-    "whole catalogue": {"retrieval_form": "mse_catalogue"},
+    "pairs (as printed)": {},
+    "whole catalogue": {},
     "λ = 0": {"task_weight": 0.0},
     "λ = 0.1": {"task_weight": 0.1},
     "λ = 10": {"task_weight": 10.0},
     "λ = 100": {"task_weight": 100.0},
     "λ = ∞": {"task_weight": float("inf")},
-    "uncertainty": {"balancing": "uncertainty"},
+    "uncertainty": {},
     "equal force": {},
-    "shared bottom": {"sharing": "bottom"},
-    "MMoE": {"sharing": "mmoe"},
-    "PLE": {"sharing": "ple"},
+    "shared bottom": {},
+    "MMoE": {},
+    "PLE": {},
 }
+NETWORKS = {
+    "pairs (as printed)": lesson.PairsAsPrinted,
+    "whole catalogue": lesson.WholeCatalogue,
+    "uncertainty": lesson.Uncertainty,
+    "shared bottom": lesson.SharedBottom,
+    "MMoE": lesson.MMoE,
+    "PLE": lesson.PLE,
+}
+"""What is trained; `JointNetwork` where there is no entry."""
+
 INNER = ("λ = 0.1", "λ = 1", "λ = 10", "λ = 100")
 OTHERS = ("uncertainty", "equal force", "shared bottom", "MMoE", "PLE")
 NDCG, BEST_ERROR, LAST_ERROR = "NDCG@10, last epoch", "squared error, best epoch", "squared error, last epoch"
@@ -71,11 +82,8 @@ COMPARED = [
 
 DATA = ("movielens",)
 CODE = (
+    "notebooks/08_train_jointly.ipynb",
     "recfuse_lib/models/joint.py",
-    "recfuse_lib/models/balancing.py",
-    "recfuse_lib/models/experts.py",
-    "recfuse_lib/models/ranking.py",
-    "recfuse_lib/models/retrieval.py",
     "recfuse_lib/models/user_tower.py",
     "recfuse_lib/models/item_tower.py",
     "recfuse_lib/data/sequences.py",
@@ -91,7 +99,7 @@ SETTINGS = {
     "seeds": list(SEEDS),
     "least_ratings": LEAST_RATINGS,
     "model": MODEL,
-    "passes": PASSES,
+    "training": TRAINING,
     "every": EVERY,
     "variants": {name: {key: str(value) for key, value in changes.items()} for name, changes in CHANGES.items()},
 }
@@ -149,33 +157,22 @@ def world() -> tuple[Fold, pd.DataFrame, ItemEncodings]:
     return fold, later, ItemEncodings.of({"text": text})
 
 
-class Predictions:
-    """A model that remembers the stars that it predicted."""
-
-    def __init__(self, model: JointModel) -> None:
-        self.model, self.n_items = model, model.n_items
-
-    def predict_rating(self, queries: Queries, item: np.ndarray) -> np.ndarray:
-        self.stars = self.model.predict_rating(queries, item)
-        return self.stars
-
-
 class EveryEpoch(keras.callbacks.Callback):
     """Keeps NDCG@10 of every person and the squared error of every later rating, after each epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, recommender: JointModel) -> None:
         super().__init__()
+        self.recommender = recommender
         self.ndcg: list[np.ndarray] = []
         self.errors: list[np.ndarray] = []
         self.task_weight: list[float] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         fold, later, _ = world()
-        predictions = Predictions(self.model)
-        rating_error(predictions, fold.history, later)
-        self.errors.append((later["rating"].to_numpy() - predictions.stars) ** 2)
-        self.ndcg.append(evaluate(self.model, fold).per_query["ndcg"].to_numpy())
-        self.task_weight.append(self.model.balancing.task_weight)
+        queries = Queries.of(fold.history, np.unique(later["user"]), fold.n_items)
+        self.errors.append((later["rating"].to_numpy() - self.recommender.predict(queries, later)) ** 2)
+        self.ndcg.append(evaluate(self.recommender, fold).per_query["ndcg"].to_numpy())
+        self.task_weight.append(self.model.task_weight)
 
 
 @functools.cache
@@ -183,10 +180,10 @@ def train(variant: str, seed: int) -> Scores:
     """What a training measured, epoch by epoch."""
     fold, _, content = world()
     keras.utils.set_random_seed(seed)
-    model = JointModel(fold.n_users, fold.n_items, content.widths, **{**MODEL, **CHANGES[variant]})
-    measured = EveryEpoch()
-    balancing = [GradientBalancing(fold.history, every=EVERY)] if variant == "equal force" else []
-    logs = model.learn(fold.history, content, callbacks=[*balancing, measured], verbose=0, **PASSES).history
+    model = JointModel(NETWORKS.get(variant, JointNetwork), **{**MODEL, **CHANGES[variant]})
+    measured = EveryEpoch(model)
+    balancing = [lesson.EqualForce(fold.history, every=EVERY)] if variant == "equal force" else []
+    logs = model.fit(fold.history, content, callbacks=[*balancing, measured], **TRAINING).logs
     found = {"ndcg": measured.ndcg, "errors": measured.errors, "task_weight": measured.task_weight}
     found |= {name: logs[name] for name in ("retrieval_loss", "ranking_loss")}
     return {name: np.array(values, "float64") for name, values in found.items()}

@@ -37,7 +37,7 @@ def contributions(model: JointModel, queries: Queries, item: int) -> pd.DataFram
     history, rating, _ = sequences.latest(queries, model.history_length).values()
     parts = model.item_tower.parts()
     vectors = np.sum(list(parts.values()), axis=0)
-    popularity = ops.convert_to_numpy(model.retrieval.popularity)
+    popularity = ops.convert_to_numpy(model.network.popularity)
     weights = ops.convert_to_numpy(model.user_tower.weights_of(ops.convert_to_tensor(rating)))[0]
     real = rating[0] > 0
     past = weights[real, None] * (vectors[history[0, real]] @ ops.convert_to_numpy(model.user_tower.transform))

@@ -73,9 +73,8 @@ def model(policy="top-1", dropout=0.0, seed=0, kind=lesson.Resumable):
     own = encoder(dropout=dropout)
     encodings = ItemEncodings.of({"text": own.encode(texts())})
     keras.utils.set_random_seed(seed)
-    joint = JointModel(
-        N_USERS, N_ITEMS, encodings.widths, 8, LENGTH, item_dropout=0.0, modality_dropout=0.0, user_dropout=0.0
-    )
+    dropouts = {"item_dropout": 0.0, "modality_dropout": 0.0, "user_dropout": 0.0}
+    joint = JointModel(dimension=8, history_length=LENGTH, **dropouts).build(N_USERS, N_ITEMS, encodings.widths)
     tuned = kind(joint, lesson.tunable(own, policy, texts()), encodings, SEEN)
     tuned.encoder = own
     return tuned

@@ -80,13 +80,14 @@ def content() -> Content:
 def model() -> JointModel:
     """All weights random, as if it had learned much."""
     keras.utils.set_random_seed(0)
-    one = JointModel(N_USERS, N_ITEMS, content().encodings.widths, dimension=8, history_length=6, mean_rating=3.4)
+    one = JointModel(dimension=8, history_length=6, mean_rating=3.4)
+    one.build(N_USERS, N_ITEMS, content().encodings.widths)
     random = np.random.default_rng(2)
-    for weight in one.trainable_weights:
+    for weight in one.network.trainable_weights:
         weight.assign(weight + random.normal(0, 0.3, weight.shape))
     for weight, code in (
         (one.user_tower.users, [N_USERS]),
-        (one.retrieval.popularity, np.flatnonzero(~content().seen)),
+        (one.network.popularity, np.flatnonzero(~content().seen)),
     ):
         values = np.array(keras.ops.convert_to_numpy(weight))
         values[code] = 0  # whom nobody met has nothing of their own

@@ -4,22 +4,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from course.lessons import definitions
 from recfuse_lib.data import sequences
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.models.balancing import (
-    SPEED,
-    FixedWeights,
-    GradientBalancing,
-    GradientProbe,
-    UncertaintyWeights,
-)
-from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.joint import JointModel, JointNetwork
 from recfuse_lib.training.gradients import cosine, norm, task_gradients
+
+lesson = definitions("08_train_jointly")
 
 N_USERS, N_ITEMS, WIDTH = 12, 20, 4
 
@@ -41,17 +37,17 @@ def encodings() -> ItemEncodings:
     return ItemEncodings.of({"text": np.random.default_rng(1).normal(size=(N_ITEMS, WIDTH))})
 
 
-def make(encodings: ItemEncodings, seed: int = 0, **arguments: object) -> JointModel:
-    keras.utils.set_random_seed(seed)
-    model = JointModel(N_USERS, N_ITEMS, {"text": WIDTH}, dimension=6, history_length=5, **arguments)
-    model.item_tower.set_encodings(encodings)
-    return model
+def make(network: type[JointNetwork] = JointNetwork, **settings: object) -> JointModel:
+    keras.utils.set_random_seed(0)
+    return JointModel(network, dimension=6, history_length=5, **settings)
+
+
+def untrained(network: type[JointNetwork] = JointNetwork, **settings: object) -> JointNetwork:
+    return make(network, **settings).build(N_USERS, N_ITEMS, {"text": WIDTH}).network
 
 
 def learn(model: JointModel, history: pd.DataFrame, encodings: ItemEncodings, **arguments: object) -> JointModel:
-    settings = {"epochs": 2, "batch_size": 48, "learning_rate": 0.01, "verbose": 0, **arguments}
-    model.learn(history, encodings, **settings)
-    return model
+    return model.fit(history, encodings, **{"epochs": 2, "batch_size": 48, "learning_rate": 0.01, **arguments})
 
 
 def values(tensor: object) -> np.ndarray:
@@ -69,46 +65,36 @@ def sample(history: pd.DataFrame, length: int = 5, rows: int = 40) -> dict[str, 
 losses_of_tasks = st.floats(0.0625, 20.0, width=32)
 
 
-@given(losses_of_tasks, losses_of_tasks, st.floats(0.0, 50.0, width=32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize(("retrieval", "ranking", "task_weight"), [(3.0, 0.5, 2.0), (7.5, 0.8, 0.0), (1.0, 4.0, 50.0)])
 def test_fixed_weights_are_equation_8(retrieval: float, ranking: float, task_weight: float) -> None:
-    layer = FixedWeights(task_weight)
-    assert float(layer(np.array(retrieval), np.array(ranking))) == pytest.approx(
-        retrieval + task_weight * ranking, rel=1e-5
-    )
-    assert layer.task_weight == pytest.approx(task_weight) and not layer.trainable_variables
+    network = untrained(task_weight=task_weight)
+    assert float(network.weighted(retrieval, ranking)) == pytest.approx(retrieval + task_weight * ranking, rel=1e-5)
+    assert network.task_weight == pytest.approx(task_weight)
+    network.set_task_weight(np.inf)
+    assert float(network.weighted(retrieval, ranking)) == pytest.approx(ranking) and network.task_weight == np.inf
 
 
-@given(losses_of_tasks, losses_of_tasks, st.floats(0.0625, 20.0, width=32))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_uncertainty_weights_are_equation_9(retrieval: float, ranking: float, start: float) -> None:
-    layer = UncertaintyWeights(start)
-    assert layer.task_weight == pytest.approx(start, rel=1e-4)
-    variance = np.exp(SPEED * values(layer.log_variance).astype("float64"))
+@pytest.mark.parametrize(("retrieval", "ranking"), [(6.0, 0.75), (0.1, 12.0)])
+def test_uncertainty_weights_are_equation_9(retrieval: float, ranking: float) -> None:
+    network = untrained(lesson.Uncertainty)
+    assert network.task_weight == pytest.approx(1, rel=1e-4)
+    variance = np.exp(lesson.SPEED * values(network.log_variance).astype("float64"))
     expected = retrieval / variance[0] + ranking / (2 * variance[1]) + np.log(variance).sum() / 2
-    assert float(layer(np.array(retrieval), np.array(ranking))) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    # The least L is where the docstring says, and there each term counts the same.
-    layer.log_variance.assign(np.log([2 * retrieval, ranking]) / SPEED)
-    least = float(layer(np.array(retrieval), np.array(ranking)))
-    assert layer.task_weight == pytest.approx(retrieval / ranking, rel=1e-3)
+    assert float(network.weighted(retrieval, ranking)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    # The least L is where the lesson says, and there each term counts the same.
+    settled = np.log([2 * retrieval, ranking]) / lesson.SPEED
+    network.log_variance.assign(settled)
+    least = float(network.weighted(retrieval, ranking))
+    assert network.task_weight == pytest.approx(retrieval / ranking, rel=1e-3)
     for step in ([0.01, 0], [-0.01, 0], [0, 0.01], [0, -0.01]):
-        layer.log_variance.assign(np.log([2 * retrieval, ranking]) / SPEED + step)
-        assert float(layer(np.array(retrieval), np.array(ranking))) > least
+        network.log_variance.assign(settled + step)
+        assert float(network.weighted(retrieval, ranking)) > least
 
 
 @pytest.mark.parametrize("task_weight", [-1.0, np.nan])
 def test_a_task_weight_that_weighs_nothing_is_refused(task_weight: float) -> None:
     with pytest.raises(ValueError, match="task weight"):
-        FixedWeights(task_weight)
-    for wrong in (task_weight, 0.0, np.inf):
-        with pytest.raises(ValueError, match="to be learned"):
-            UncertaintyWeights(wrong)
-
-
-@pytest.mark.parametrize("layer", [FixedWeights(3.0), FixedWeights(np.inf), UncertaintyWeights(3.0)])
-def test_config_makes_the_same_weights(layer: keras.layers.Layer) -> None:
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert type(again) is type(layer) and again.task_weight == pytest.approx(layer.task_weight)
+        untrained(task_weight=task_weight)
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=2, max_size=6))
@@ -121,9 +107,12 @@ def test_cosine_does_not_depend_on_how_the_weights_are_cut(pairs: list[tuple[flo
     assert norm([a[:1], a[1:]]) == pytest.approx(np.linalg.norm(a))
 
 
-@pytest.mark.parametrize("form", ["softmax", "mse", "mse_catalogue"])
-def test_gradients_are_those_of_finite_differences(history: pd.DataFrame, encodings: ItemEncodings, form: str) -> None:
-    model, batch = make(encodings, retrieval_form=form, sharing="mmoe"), sample(history)
+@pytest.mark.parametrize("network", [lesson.MMoE, lesson.PairsAsPrinted, lesson.WholeCatalogue])
+def test_gradients_are_those_of_finite_differences(
+    history: pd.DataFrame, encodings: ItemEncodings, network: type[JointNetwork]
+) -> None:
+    model, batch = untrained(network), sample(history)
+    model.item_tower.set_encodings(encodings)
     for variable in model.trainable_variables:  # nothing at its zero start, so that every path carries something
         variable.assign(values(variable) + np.random.default_rng(2).normal(0, 0.1, variable.shape))
     variables = [model.user_tower.transform, model.item_tower.correction, model.ranking.user_bias]
@@ -148,61 +137,43 @@ def test_gradients_are_those_of_finite_differences(history: pd.DataFrame, encodi
 
 @pytest.mark.usefixtures("eager")
 def test_measuring_changes_nothing(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    probe = GradientProbe(history, every=2, size=30)
-    plain = learn(make(encodings), history, encodings)
-    probed = learn(make(encodings), history, encodings, callbacks=[probe])
+    probe = lesson.GradientProbe(history, every=2, size=30)
+    plain = learn(make(), history, encodings)
+    probed = learn(make(), history, encodings, callbacks=[probe])
     np.testing.assert_array_equal(scores(plain, history), scores(probed, history))
-    assert list(probe.table["step"]) == [0, 2, 4, 6] and (probe.table["task_weight"] == 1).all()
-    assert (
-        probe.table["cosine"].between(-1, 1).all()
-        and probe.table["retrieval_loss"].iloc[-1] < probe.table["retrieval_loss"].iloc[0]
+    table = pd.DataFrame(probe.records)
+    assert list(table["step"]) == [0, 2, 4, 6] and (table["task_weight"] == 1).all()
+    assert table["cosine"].between(-1, 1).all() and table["retrieval_loss"].iloc[-1] < table["retrieval_loss"].iloc[0]
+
+
+@pytest.mark.usefixtures("eager")
+def test_equal_force_goes_half_of_the_way(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    balancing = lesson.EqualForce(history, every=1)
+    model = learn(make(), history, encodings, callbacks=[balancing])
+    last = balancing.records[-1]
+    assert model.network.task_weight**2 * last["ranking_norm"] == pytest.approx(
+        last["task_weight"] * last["retrieval_norm"], rel=1e-4
     )
 
 
 @pytest.mark.usefixtures("eager")
-def test_gradient_balancing_makes_the_forces_equal(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    balancing = GradientBalancing(history, every=1, momentum=0.0)
-    model = learn(make(encodings), history, encodings, callbacks=[balancing])
-    last = balancing.records[-1]
-    assert model.balancing.task_weight * last["ranking_norm"] == pytest.approx(last["retrieval_norm"], rel=1e-4)
-    slower = GradientBalancing(history, every=1, momentum=0.0, asymmetry=1.0)
-    learn(make(encodings), history, encodings, callbacks=[slower])
-    first, now = slower.records[0], slower.records[1]
-    rate = (now["ranking_loss"] / first["ranking_loss"]) / (now["retrieval_loss"] / first["retrieval_loss"])
-    expected = rate * now["retrieval_norm"] / now["ranking_norm"]
-    assert slower.records[2]["task_weight"] == pytest.approx(expected, rel=1e-4)
-
-
-def test_gradient_balancing_refuses_what_it_cannot_set(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    for arguments in ({"balancing": "uncertainty"}, {"task_weight": 0.0}, {"task_weight": np.inf}):
-        with pytest.raises(ValueError, match="GradientBalancing sets λ"):
-            learn(make(encodings, **arguments), history, encodings, callbacks=[GradientBalancing(history)])
-    with pytest.raises(ValueError, match="momentum"):
-        GradientBalancing(history, momentum=1.0)
-    with pytest.raises(ValueError, match="every"):
-        GradientProbe(history, every=0)
-
-
-@pytest.mark.usefixtures("eager")
 def test_a_single_task_leaves_the_other_alone(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    retrieval = learn(make(encodings, task_weight=0.0), history, encodings)
-    assert not values(retrieval.ranking.user_bias).any() and values(retrieval.retrieval.popularity).any()
-    ranking = learn(make(encodings, task_weight=np.inf), history, encodings)
-    assert values(ranking.ranking.user_bias).any() and not values(ranking.retrieval.popularity).any()
+    retrieval = learn(make(task_weight=0.0), history, encodings).network
+    assert not values(retrieval.ranking.user_bias).any() and values(retrieval.popularity).any()
+    ranking = learn(make(task_weight=np.inf), history, encodings).network
+    assert values(ranking.ranking.user_bias).any() and not values(ranking.popularity).any()
 
 
-def test_uncertainty_learns_lambda_and_is_saved(history: pd.DataFrame, encodings: ItemEncodings, tmp_path) -> None:
-    model = learn(make(encodings, balancing="uncertainty"), history, encodings, epochs=10)
-    assert model.balancing.task_weight != pytest.approx(1.0, abs=0.01)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.balancing.task_weight == model.balancing.task_weight
-    np.testing.assert_array_equal(scores(loaded, history), scores(model, history))
+def test_uncertainty_learns_lambda(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    model = learn(make(lesson.Uncertainty), history, encodings, epochs=10)
+    assert model.network.task_weight != pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("form", ["mse", "mse_catalogue"])
-def test_squared_errors_are_equations_14_and_15(history: pd.DataFrame, encodings: ItemEncodings, form: str) -> None:
-    model, batch = make(encodings, retrieval_form=form), sample(history)
+def test_squared_errors_are_those_of_the_formulas(history: pd.DataFrame, encodings: ItemEncodings, form: str) -> None:
+    model = untrained(lesson.PairsAsPrinted if form == "mse" else lesson.WholeCatalogue)
+    model.item_tower.set_encodings(encodings)
+    batch = sample(history)
     available = np.arange(N_ITEMS) % 7 != 6
     model.item_tower.set_available(available)
     tensors = {name: ops.convert_to_tensor(value) for name, value in batch.items()}
@@ -219,9 +190,3 @@ def test_squared_errors_are_equations_14_and_15(history: pd.DataFrame, encodings
                 ((wanted - found[row]) ** 2)[counted].sum() - (0 if available[item] else found[row, item] ** 2)
             )
     assert float(model.task_losses(tensors)[0]) == pytest.approx(np.mean(errors), rel=1e-4)
-
-
-@pytest.mark.parametrize("argument", ["retrieval_form", "balancing", "sharing"])
-def test_an_unknown_name_is_refused_with_the_known_ones(encodings: ItemEncodings, argument: str) -> None:
-    with pytest.raises(ValueError, match=f"{argument} is 'nonsense'; it is one of"):
-        make(encodings, **{argument: "nonsense"})

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 import small_bundle
 from keras import ops
 
 from course.lessons import definitions
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import graphs, index
 from recfuse_lib.serving.bundle import Bundle, BundleError, versions, write_bundle
 from recfuse_lib.serving.combination import COUNT_WEIGHTS, RATING_WEIGHTS, choose
-from recfuse_lib.serving.export import data_checksum, export_bundle, export_graph, export_text_encoder
+from recfuse_lib.serving.export import data_checksum, export_graph, export_text_encoder
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_ranker_agrees_with_keras(bundle: Bundle) -> None:
         "ranker",
         {"interest": np.repeat(interest, 60, 0), "vector": vectors, "bias": bias, "lead": lead, "count": count},
     )
-    stars = np.array([model.predict_rating(query, np.array([item]))[0] for item in range(60)])
+    stars = model.predict(query, pd.DataFrame({"user": int(query.user[0]), "item": np.arange(60)}))
     np.testing.assert_allclose(found["rating"], stars, atol=1e-5)
     np.testing.assert_allclose(found["score"], lead + 0.3 * (stars - 3.4) + 0.1 * np.log1p(count), atol=1e-5)
 
@@ -303,12 +303,6 @@ def test_the_combination_is_never_worse_than_retrieval_alone() -> None:
     assert best.rating in RATING_WEIGHTS and best.count in COUNT_WEIGHTS
     assert 0 <= figures["retrieval_ndcg@10"] <= figures["ranked_ndcg@10"] <= 1
     assert figures["recall@200"] == 1, "there are fewer than 200 items"
-
-
-def test_a_model_with_experts_is_refused(tmp_path: Path) -> None:
-    model = JointModel(2, 3, {"text": 2}, dimension=4, sharing="mmoe")
-    with pytest.raises(ValueError, match="sharing='towers'"):
-        export_bundle(tmp_path, "v1", model, small_bundle.dataset(), small_bundle.content(), metrics={}, provenance={})
 
 
 def test_an_approximate_index_finds_most_of_what_an_exact_one_finds() -> None:

@@ -1,6 +1,5 @@
-"""What tasks share: each layer is its formula, keeps what is its own apart, and comes back from disk unchanged."""
+"""What tasks share: each layer is its formula, keeps what is its own apart, and a joint model learns through it."""
 
-import functools
 from collections.abc import Callable
 
 import keras
@@ -11,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from course.lessons import definitions
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
-from recfuse_lib.models.experts import PLE, MMoE, SharedBottom
-from recfuse_lib.models.joint import JointModel
+from recfuse_lib.models.joint import JointModel, JointNetwork
+
+lesson = definitions("08_train_jointly")
 
 DIMENSION, HIDDEN = 5, 3
 LAYERS: dict[str, Callable[[], keras.layers.Layer]] = {
-    "bottom": lambda: SharedBottom(DIMENSION, HIDDEN),
-    "mmoe": lambda: MMoE(DIMENSION, HIDDEN, n_experts=4),
-    "cgc": lambda: PLE(DIMENSION, HIDDEN, n_shared=2, n_own=1, n_levels=1),
-    "ple": lambda: PLE(DIMENSION, HIDDEN, n_shared=1, n_own=2, n_levels=3),
+    "bottom": lambda: lesson.shared_bottom(DIMENSION, HIDDEN),
+    "mmoe": lambda: lesson.mmoe(DIMENSION, HIDDEN, n_experts=4),
+    "cgc": lambda: lesson.ple(DIMENSION, HIDDEN, n_shared=2, n_own=1, n_levels=1),
+    "ple": lambda: lesson.ple(DIMENSION, HIDDEN, n_shared=1, n_own=2, n_levels=3),
 }
 X = np.random.default_rng(0).normal(size=(7, DIMENSION)).astype("float32")
 
@@ -46,8 +47,8 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
-def test_shared_bottom_is_equation_11() -> None:
-    layer = with_random_weights(SharedBottom(DIMENSION, HIDDEN))
+def test_shared_bottom_is_a_linear_tower_for_each_task() -> None:
+    layer = with_random_weights(lesson.shared_bottom(DIMENSION, HIDDEN))
     kernel, bias = values(layer.levels[0].kernel)[0], values(layer.levels[0].bias)[0, 0]
     for task, found in enumerate(layer(X)):
         np.testing.assert_allclose(
@@ -55,8 +56,8 @@ def test_shared_bottom_is_equation_11() -> None:
         )
 
 
-def test_mmoe_is_equation_12() -> None:
-    layer = with_random_weights(MMoE(DIMENSION, HIDDEN, n_experts=4, n_tasks=3))
+def test_mmoe_is_its_formula() -> None:
+    layer = with_random_weights(lesson.mmoe(DIMENSION, HIDDEN, n_experts=4))
     level, heads = layer.levels[0], values(layer.heads)
     kernel, bias, gate = values(level.kernel), values(level.bias)[:, 0], values(level.gate_kernel)
     for task, found in enumerate(layer(X)):
@@ -66,8 +67,8 @@ def test_mmoe_is_equation_12() -> None:
             np.testing.assert_allclose(y, mixed @ heads[task], rtol=1e-4, atol=1e-4)
 
 
-def test_ple_is_equation_13() -> None:
-    layer = with_random_weights(PLE(DIMENSION, HIDDEN, n_shared=2, n_own=1, n_levels=2))
+def test_ple_is_its_formula() -> None:
+    layer = with_random_weights(lesson.ple(DIMENSION, HIDDEN, n_shared=2, n_own=1, n_levels=2))
     owner = ["one", "two", "shared", "shared"]
     usable = {"one": [0, 2, 3], "two": [1, 2, 3], "shared": [0, 1, 2, 3]}
     for row, x in enumerate(X):
@@ -93,29 +94,20 @@ def test_it_begins_as_if_it_were_not_there(make: Callable[[], keras.layers.Layer
     assert all(not values(y).any() and y.shape == X.shape for y in make()(X))
 
 
-@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-def test_config_and_weights_make_the_same_layer(make: Callable[[], keras.layers.Layer]) -> None:
-    layer = with_random_weights(make())
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    again.set_weights(layer.get_weights())
-    for found, expected in zip(again(X), layer(X), strict=True):
-        np.testing.assert_array_equal(values(found), values(expected))
-
-
-@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(2, 3), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
-def test_gates_are_shares_of_what_a_task_may_use(shared: int, own: int, levels: int, tasks: int, seed: int) -> None:
-    layer = with_random_weights(PLE(DIMENSION, HIDDEN, shared, own, levels, tasks), seed)
-    gates = layer.gates(X)
-    assert gates.shape == (tasks, len(X), tasks * own + shared)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_gates_are_shares_of_what_a_task_may_use(shared: int, own: int, seed: int) -> None:
+    layer = with_random_weights(lesson.ple(DIMENSION, HIDDEN, shared, own, n_levels=1), seed)
+    gates = values(layer.levels[-1].gates([ops.convert_to_tensor(X)] * 3))
+    assert gates.shape == (2, len(X), 2 * own + shared)
     np.testing.assert_allclose(gates.sum(2), 1, atol=1e-5)
-    for task in range(tasks):
-        others = [k for k in range(tasks * own) if k // own != task]
+    for task in range(2):
+        others = [k for k in range(2 * own) if k // own != task]
         assert not gates[task][:, others].any()
 
 
 def test_an_expert_of_one_task_is_nothing_to_the_other() -> None:
-    layer = with_random_weights(PLE(DIMENSION, HIDDEN, n_shared=1, n_own=1, n_levels=1))
+    layer = with_random_weights(lesson.ple(DIMENSION, HIDDEN, n_shared=1, n_own=1, n_levels=1))
     before = [values(y) for y in layer(X)]
     kernel = values(layer.levels[0].kernel).copy()
     kernel[1] += 1.0  # the second task's own
@@ -140,22 +132,17 @@ def history() -> pd.DataFrame:
 ENCODINGS = ItemEncodings.of({"text": np.random.default_rng(1).normal(size=(20, 4))})
 
 
-def learn(history: pd.DataFrame, sharing: str) -> JointModel:
+def learn(history: pd.DataFrame, network: type[JointNetwork]) -> JointModel:
     keras.utils.set_random_seed(0)
-    model = JointModel(12, 20, ENCODINGS.widths, dimension=6, history_length=5, sharing=sharing)
-    model.learn(history, ENCODINGS, epochs=1, batch_size=48, learning_rate=0.01, verbose=0)
-    return model
+    model = JointModel(network, dimension=6, history_length=5)
+    return model.fit(history, ENCODINGS, epochs=1, batch_size=48, learning_rate=0.01)
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("sharing", ["bottom", "mmoe", "ple"])
-def test_a_joint_model_learns_through_it_and_is_saved(history: pd.DataFrame, sharing: str, tmp_path) -> None:
-    model, queries = learn(history, sharing), Queries.of(history, np.arange(12), 20)
-    assert values(model.user_experts.heads).all() and values(model.item_experts.heads).all()
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    items = np.arange(12)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)  # sums over threads have no fixed order
-    close(loaded.score(queries), model.score(queries))
-    close(loaded.predict_rating(queries, items), model.predict_rating(queries, items))
-    close(learn(history, sharing).score(queries), model.score(queries))
+@pytest.mark.parametrize("network", [lesson.SharedBottom, lesson.MMoE, lesson.PLE])
+def test_a_joint_model_learns_through_it(history: pd.DataFrame, network: type[JointNetwork]) -> None:
+    model, queries = learn(history, network), Queries.of(history, np.arange(12), 20)
+    assert values(model.network.user_experts.heads).all() and values(model.network.item_experts.heads).all()
+    again = learn(history, network)  # sums over threads have no fixed order
+    np.testing.assert_allclose(again.score(queries), model.score(queries), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again.predict(queries, history), model.predict(queries, history), rtol=1e-4, atol=1e-5)

@@ -1,13 +1,13 @@
 """The encoder inside the joint model: what learns, what stays, where gradients come from, and that nothing else changes."""
 
 import finetuning_case as case
-import keras
 import numpy as np
 import pytest
 from eager import eagerly
 from keras import ops
 
 from recfuse_lib.encoders.centring import Centring
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.gradients import task_gradients
 
 lesson = case.lesson
@@ -92,7 +92,7 @@ def test_the_gradient_is_that_of_the_loss_with_the_mean_moving_along():
             for step in (-0.02, 0.02):
                 weight.assign(value + step * direction)
                 tuned.refresh()
-                losses.append(float(tuned.joint.task_losses(tensors)[task]))
+                losses.append(float(tuned.network.task_losses(tensors)[task]))
             weight.assign(value)
             tuned.refresh()
             assert (losses[1] - losses[0]) / 0.04 == pytest.approx(np.linalg.norm(gradient), rel=0.03)
@@ -151,7 +151,7 @@ def test_only_the_chosen_items_are_encoded_anew():
     tensors = {name: ops.convert_to_tensor(values) for name, values in batch.items()}
     answers = tuned(tensors)
     tuned.joint.item_tower.encodings[0].assign(mixed)
-    for name, expected in tuned.joint(tensors).items():
+    for name, expected in tuned.network(tensors).items():
         np.testing.assert_allclose(ops.convert_to_numpy(answers[name]), ops.convert_to_numpy(expected), atol=1e-4)
 
 
@@ -159,8 +159,8 @@ def test_the_recommender_needs_neither_encoder_nor_wrapper_afterwards():
     tuned = case.model("top-1")
     with eagerly():
         case.learn(tuned, rounds=1, steps=1)
-    alone = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(tuned.joint))
-    alone.set_weights(tuned.joint.get_weights())
+    alone = JointModel(**tuned.joint.settings).build(case.N_USERS, case.N_ITEMS, tuned.item_tower.widths)
+    alone.network.set_weights(tuned.network.get_weights())
     np.testing.assert_allclose(alone.score(case.queries()), tuned.joint.score(case.queries()), atol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """The first joint model: it learns, it saves, it explains itself exactly, and strangers are welcome."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ from contributions import contributions
 from eager import eagerly
 from keras import ops
 
+from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel, _even_batches
@@ -37,18 +40,15 @@ def encodings() -> ItemEncodings:
     return ItemEncodings.of({"text": kinds + generator.normal(0, 0.1, (N_ITEMS, WIDTH))})
 
 
-def make(encodings: ItemEncodings | None = None, **arguments: object) -> JointModel:
-    widths = encodings.widths if encodings else {"text": WIDTH}
-    return JointModel(N_USERS, N_ITEMS, widths, dimension=8, history_length=10, **arguments)
+def make(**settings: object) -> JointModel:
+    return JointModel(dimension=8, history_length=10, **settings)
 
 
 @pytest.fixture(scope="module")
 def trained(history: pd.DataFrame, encodings: ItemEncodings) -> JointModel:
     keras.utils.set_random_seed(0)
-    model = make()
     # Few enough steps that XLA is left out: it takes longer to compile than they take.
-    model.learn(history[history["item"] != 7], encodings, epochs=6, batch_size=64, learning_rate=0.01, verbose=0)
-    return model
+    return make().fit(history[history["item"] != 7], encodings, epochs=6, batch_size=64, learning_rate=0.01)
 
 
 def asked(items: list[int], ratings: list[float], user: int = N_USERS) -> Queries:
@@ -76,35 +76,40 @@ def test_an_item_that_nobody_rated_finds_its_fans_by_its_text(trained: JointMode
 
 def test_low_ratings_are_predicted_low(trained: JointModel) -> None:
     query = asked([0, 3, 6], [5.0, 5.0, 5.0])
-    liked, disliked = trained.predict_rating(query, np.array([9])), trained.predict_rating(query, np.array([10]))
-    assert liked[0] > disliked[0] + 1
+    liked, disliked = trained.predict(query, pd.DataFrame({"user": N_USERS, "item": [9, 10]}))
+    assert liked > disliked + 1
 
 
 @pytest.mark.usefixtures("eager")
 def test_both_tasks_report_their_loss_and_lambda_weighs_them(history: pd.DataFrame, encodings: ItemEncodings) -> None:
-    logs = make(task_weight=2.0).learn(history, encodings, epochs=1, batch_size=len(history), verbose=0).history
+    logs = make(task_weight=2.0).fit(history, encodings, epochs=1, batch_size=len(history)).logs
     expected = logs["retrieval_loss"][0] + 2 * logs["ranking_loss"][0]
     assert logs["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_retrieval_loss_is_the_softmax_over_the_available_catalogue(trained: JointModel) -> None:
+def test_retrieval_loss_is_the_softmax_over_the_available_catalogue() -> None:
     scores = np.random.default_rng(2).normal(size=(4, N_ITEMS)).astype("float32")
     item, positive = np.array([3, 1, 0, 5]), np.array([1.0, 0.0, 1.0, 0.0], "float32")
-    available = np.arange(N_ITEMS) % 5 != 4
+    available, network = np.arange(N_ITEMS) % 5 != 4, make().build(1, N_ITEMS, {"text": WIDTH}).network
+    network.item_tower.set_available(available)
     log_softmax = scores - np.log(np.exp(scores[:, available]).sum(1, keepdims=True))
     expected = -(log_softmax[0, 3] + log_softmax[2, 0]) / 2
-    loss = float(trained.retrieval.loss(scores, item, positive, available.astype("float32")))
+    loss = float(network.retrieval_loss_of(scores, item, positive))
     assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def saved_and_loaded(model: JointModel, folder: Path) -> JointModel:
+    model.network.save_weights(folder / "joint.weights.h5")
+    other = JointModel(**model.settings).build(model.n_users, model.n_items, model.item_tower.widths)
+    other.network.load_weights(folder / "joint.weights.h5")
+    return other
 
 
 def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) -> None:
     query = asked([0, 3], [5.0, 2.0], user=3)
-    trained.save(tmp_path / "joint.keras")
-    loaded = keras.saving.load_model(tmp_path / "joint.keras")
+    loaded, asked_for = saved_and_loaded(trained, tmp_path), pd.DataFrame({"user": [3], "item": [4]})
     np.testing.assert_array_equal(loaded.score(query), trained.score(query))
-    np.testing.assert_array_equal(
-        loaded.predict_rating(query, np.array([4])), trained.predict_rating(query, np.array([4]))
-    )
+    np.testing.assert_array_equal(loaded.predict(query, asked_for), trained.predict(query, asked_for))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +122,7 @@ def two_dimensions(encodings: ItemEncodings) -> ItemEncodings:
 def test_an_unavailable_item_in_the_history_is_named(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     available = np.arange(N_ITEMS) != history["item"].iloc[0]
     with pytest.raises(ValueError, match=f"item {history['item'].iloc[0]} is in the history"):
-        make().learn(history, encodings, available, epochs=1, verbose=0)
+        make().fit(history, encodings, available, epochs=1)
 
 
 @pytest.mark.parametrize(("n_examples", "batch_size"), [(1, 64), (64, 64), (65, 64), (960, 64), (1_000, 64), (7, 3)])
@@ -131,7 +136,7 @@ def test_batches_are_of_one_size_and_hold_every_example(n_examples: int, batch_s
 
 def test_an_empty_history_teaches_nothing(history: pd.DataFrame, encodings: ItemEncodings) -> None:
     with pytest.raises(ValueError, match="empty"):
-        make().learn(history[:0], encodings, verbose=0)
+        make().fit(history[:0], encodings)
 
 
 AVAILABLE = np.arange(N_ITEMS) % 6 != 5
@@ -141,12 +146,17 @@ def learn_two_dimensions(
     history: pd.DataFrame, two_dimensions: ItemEncodings, epochs: int = 7, batch_size: int = 64
 ) -> tuple[JointModel, np.ndarray]:
     """A model that met five sixths of the items, and the corrections δ that it began with."""
+    start = []
+
+    def begin(logs: object) -> None:
+        start.append(np.array(ops.convert_to_numpy(model.item_tower.correction)))
+
     keras.utils.set_random_seed(3)
-    model = make(two_dimensions, modality_dropout=0.3)
-    start = np.array(ops.convert_to_numpy(model.item_tower.correction))
-    known = history[AVAILABLE[history["item"]]]
-    model.learn(known, two_dimensions, AVAILABLE, epochs=epochs, batch_size=batch_size, learning_rate=0.02, verbose=0)
-    return model, start
+    model = make(modality_dropout=0.3)
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 0.02}
+    callback = keras.callbacks.LambdaCallback(on_train_begin=begin)
+    model.fit(history[AVAILABLE[history["item"]]], two_dimensions, AVAILABLE, callbacks=[callback], **options)
+    return model, start[0]
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +168,7 @@ def test_unavailable_items_are_left_as_they_began(multimodal: tuple[JointModel, 
     model, start = multimodal
     moved = (ops.convert_to_numpy(model.item_tower.correction) != start).any(1)
     np.testing.assert_array_equal(moved, AVAILABLE)
-    np.testing.assert_array_equal(ops.convert_to_numpy(model.retrieval.popularity) != 0, AVAILABLE)
+    np.testing.assert_array_equal(ops.convert_to_numpy(model.network.popularity) != 0, AVAILABLE)
     assert not model.item_tower.parts()["behaviour"][~AVAILABLE].any()
 
 
@@ -180,8 +190,7 @@ def test_several_dimensions_are_saved_and_explained(
     table, scores = contributions(model, query, item=7), model.score(query)[0]
     assert table["total"].sum() == pytest.approx(scores[7] - scores.mean(), abs=1e-4)
     assert {"text", "image", "behaviour"} <= set(table.columns)
-    model.save(tmp_path / "joint.keras")
-    loaded = keras.saving.load_model(tmp_path / "joint.keras")
+    loaded = saved_and_loaded(model, tmp_path)
     np.testing.assert_array_equal(loaded.score(query), model.score(query))
     np.testing.assert_array_equal(loaded.item_tower.gates(), gates)
     loaded.item_tower.set_encodings(two_dimensions.with_missing("image", 1.0, seed=0))
@@ -212,9 +221,24 @@ def test_contributions_add_up_to_the_lead_over_the_mean(trained: JointModel) -> 
         )
 
 
-def test_wrong_encodings_are_refused_before_training(history: pd.DataFrame) -> None:
-    with pytest.raises(ValueError, match="encodings"):
-        make().learn(history, ItemEncodings.of({"text": np.zeros((N_ITEMS, WIDTH + 1))}), epochs=1, verbose=0)
+def test_items_are_enough_to_fit_it(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    items = Items.unnamed(N_ITEMS).encoded(**encodings.matrices)
+    centred = encodings.centred(np.unique(history["item"]))
+    with eagerly():
+        keras.utils.set_random_seed(0)
+        one = make().fit(history, items, epochs=1, batch_size=500)
+        keras.utils.set_random_seed(0)
+        other = make().fit(history, centred, epochs=1, batch_size=500)
+    np.testing.assert_array_equal(one.score(asked([0, 3], [5.0, 2.0])), other.score(asked([0, 3], [5.0, 2.0])))
+
+
+def test_fitted_again_it_begins_again(history: pd.DataFrame, encodings: ItemEncodings) -> None:
+    model, scores = make(), []
+    with eagerly():
+        for _ in range(2):
+            keras.utils.set_random_seed(0)
+            scores.append(model.fit(history, encodings, epochs=1, batch_size=500).score(asked([0], [5.0])))
+    np.testing.assert_array_equal(*scores)
 
 
 def test_it_beats_popularity_on_people_of_different_kinds(trained: JointModel, history: pd.DataFrame) -> None:
@@ -225,5 +249,5 @@ def test_it_beats_popularity_on_people_of_different_kinds(trained: JointModel, h
         scores = np.where(queries.matrix().toarray() > 0, -np.inf, scores)
         return float(np.take_along_axis(kind, np.argsort(-scores, 1)[:, :5], 1).mean())
 
-    popular = share_of_own_kind(Popularity().fit(history, N_ITEMS).score(queries))
+    popular = share_of_own_kind(Popularity().fit(history, Items.unnamed(N_ITEMS)).score(queries))
     assert share_of_own_kind(trained.score(queries)) > popular + 0.3

@@ -1,5 +1,7 @@
 """What is looked at while a model learns is what the model does."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -9,7 +11,6 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.evaluation.metrics import evaluate, rmse
-from recfuse_lib.models.balancing import GradientProbe
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.training.callbacks import TensorBoardLog, ValidationMetrics, rating_error
 
@@ -30,9 +31,9 @@ LATER = pd.DataFrame({"user": [4, 0, 2, 0], "item": [1, 8, 3, 2], "rating": [4.0
 @pytest.fixture(scope="module")
 def model() -> JointModel:
     keras.utils.set_random_seed(0)
-    model = JointModel(N_USERS, N_ITEMS, {"text": 4}, dimension=6, history_length=3)
+    model = JointModel(dimension=6, history_length=3).build(N_USERS, N_ITEMS, {"text": 4})
     model.item_tower.set_encodings(ItemEncodings.of({"text": GENERATOR.normal(size=(N_ITEMS, 4))}))
-    for weight in model.trainable_variables:
+    for weight in model.network.trainable_variables:
         weight.assign(GENERATOR.normal(0, 0.3, weight.shape))
     return model
 
@@ -47,8 +48,8 @@ def fold() -> Fold:
 
 def test_each_rating_is_predicted_from_the_history_of_its_user(model: JointModel) -> None:
     alone = [
-        model.predict_rating(Queries.of(HISTORY, np.array([user]), N_ITEMS), np.array([item]))[0]
-        for user, item in zip(LATER["user"], LATER["item"], strict=True)
+        model.predict(Queries.of(HISTORY, LATER["user"].to_numpy()[row : row + 1], N_ITEMS), LATER[row : row + 1])[0]
+        for row in range(len(LATER))
     ]
     assert rating_error(model, HISTORY, LATER) == pytest.approx(
         rmse(LATER["rating"].to_numpy(), np.array(alone)), rel=1e-5
@@ -56,8 +57,7 @@ def test_each_rating_is_predicted_from_the_history_of_its_user(model: JointModel
 
 
 def test_validation_metrics_stand_in_the_logs(model: JointModel) -> None:
-    callback, logs = ValidationMetrics(fold(), LATER), {"loss": 1.0}
-    callback.set_model(model)
+    callback, logs = ValidationMetrics(model, fold(), LATER), {"loss": 1.0}
     callback.on_epoch_end(0, logs)
     assert logs["val_ndcg"] == pytest.approx(evaluate(model, fold()).per_query["ndcg"].mean())
     assert logs["val_rmse"] == pytest.approx(rating_error(model, HISTORY, LATER)) and logs["loss"] == 1.0
@@ -67,10 +67,9 @@ def test_what_tensorboard_gets_can_be_read_back(model: JointModel, tmp_path) -> 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    probe = GradientProbe(HISTORY)
-    probe.records.append({"step": 0, "cosine": 0.25, "retrieval_norm": 2.0, "ranking_norm": 1.0})
+    probe = SimpleNamespace(records=[{"step": 0, "cosine": 0.25, "retrieval_norm": 2.0, "ranking_norm": 1.0}])
     log = TensorBoardLog(tmp_path, {"task_weight": 1.0}, probe)
-    log.set_model(model)
+    log.set_model(model.network)
     log.on_train_begin()
     for epoch, value in enumerate([0.5, 0.75]):
         log.on_epoch_end(epoch, {"retrieval_loss": value, "val_rmse": 1.0})

@@ -45,7 +45,7 @@ def test_the_models_of_the_course_train_within_it(monkeypatch):
     )
     history = pd.DataFrame({"user": [0, 0, 1, 1], "item": [0, 1, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3, 4]})
     encodings = ItemEncodings.of({"text": np.eye(3)})
-    JointModel(2, 3, encodings.widths, 4).learn(history, encodings, verbose=0)
+    JointModel(dimension=4).fit(history, encodings)
     SequentialModel(dimension=4, history_length=4).fit(history, encodings)
     SASRec(dimension=4, length=4, epochs=1).fit(history, Items.unnamed(3))
     assert seen == [False, False, False]

@@ -286,14 +286,15 @@ def test_an_erasure_and_a_better_challenger_in_one_round(world):
 
 def test_who_is_erased_does_not_come_back_with_another_first_bundle(tmp_path, monkeypatch):
     store, events, log = tmp_path / "store", EventStore(f"sqlite:///{tmp_path}/events.db"), dataset_of(THEN)
-    learned, learn = [], JointModel.learn
+    learned, learn = [], JointModel.fit
 
     def recorded(model, history, *inputs, **more):
         learned.append(history)
         if len(learned) <= 2:  # what the second bundle has learned is not asked, only from whom
-            learn(model, history, *inputs, **more)
+            return learn(model, history, *inputs, **more)
+        return model.build(more["n_users"], inputs[0].n_items, inputs[0].widths)
 
-    monkeypatch.setattr(JointModel, "learn", recorded)
+    monkeypatch.setattr(JointModel, "fit", recorded)
     monkeypatch.setattr(training, "EPOCHS_FROM_NOTHING", 1)
     build_first(log, events, store, "v1", **SETTINGS)
     assert holding(store, "person-007") == ["v1/users.json"]
@@ -468,7 +469,7 @@ def test_without_replay_a_model_forgets():
     dataset = dataset_of(THEN, NOW)
     content = encode(dataset, training.met(dataset))
     past = dataset_of(THEN)
-    model = JointModel(dataset.n_users, dataset.n_items, content.encodings.widths, dimension=16, mean_rating=3.0)
+    model = JointModel(dimension=16, mean_rating=3.0).build(dataset.n_users, dataset.n_items, content.encodings.widths)
     model.item_tower.set_encodings(content.encodings)
     training.fit(model, past.events(), epochs=40)
     learned = training.weights(model)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import small_bundle
 from contributions import contributions
@@ -42,15 +43,7 @@ def test_a_known_person_gets_what_keras_would_rank(recommender: Recommender) -> 
         query = QUERIES[user : user + 1]
         scores = model.score(query)[0]
         scores[~SEEN] += popularity[~SEEN]  # the model itself has 0 for them
-        sixty = Queries(
-            np.full(60, user),
-            len(query.item) * np.arange(61),
-            np.tile(query.item, 60),
-            np.tile(query.rating, 60),
-            np.tile(query.timestamp, 60),
-            60,
-        )
-        stars = model.predict_rating(sixty, np.arange(60))
+        stars = model.predict(query, pd.DataFrame({"user": user, "item": np.arange(60)}))
         counts = recommender.catalogue.counts
         expected = (scores - scores.mean()) / scores.std() + 0.3 * (stars - 3.4) + 0.1 * np.log1p(counts)
         expected[query.item] = -np.inf

@@ -12,8 +12,7 @@ import keras_rs
 import numpy as np
 from keras import ops
 
-RATING_LEVELS = 11
-"""Half stars 0 to 5; level 0 is padding."""
+from recfuse_lib.models.user_tower import RATING_LEVELS
 
 TIME_BUCKETS = 16
 """Buckets of a time span: the sixteenth begins at 4^15 seconds, 34 years."""

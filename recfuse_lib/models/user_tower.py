@@ -1,6 +1,6 @@
 """The user tower: what a person is interested in, from what they did and who they are.
 
-Taught in notebook 08; notebooks 05 to 07 deepen them.
+Taught in notebook 08.
 """
 
 from __future__ import annotations
@@ -15,43 +15,30 @@ RATING_LEVELS = 11
 """Half stars 0 to 5; level 0 is padding."""
 
 
-@keras.saving.register_keras_serializable(package="recfuse")
 class UserTower(keras.layers.Layer):
-    """A person's interest: what they did lately, and who they are.
+    """Computes a person's interest from what they did lately, and who they are.
 
         p_u = V Σ_j w_j z_j / √(1 + Σ_j w_j²) + b_u        (2)
         w_j = ρ[rating_j] · (f + (1 − f) · 2^(−n_j / h))     (3)
 
     The sum runs over the history; ρ is a learned weight for each half star, n_j the number of interactions since j, h
-    a learned half-life and f a learned floor. b_u is the person's own vector, 0 for an unknown person. In training it
-    is dropped for a random share of the examples, so that the history alone must do for them.
-
-    Args:
-        n_users: U; code U stands for an unknown person.
-        dimension: D, width of p_u and z_i.
-        user_dropout: Share of the examples that are trained as if the person were unknown, 0–1.
+    a learned half-life and f a learned floor. b_u is the person's own vector, 0 for an unknown person, whose code is
+    U. In training it is dropped for a random share of the examples, so that the history alone must do for them.
     """
 
-    def __init__(self, n_users: int, dimension: int, user_dropout: float = 0.5, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.n_users, self.dimension, self.user_dropout = n_users, dimension, user_dropout
-        self.random = keras.random.SeedGenerator()
+    def __init__(self, n_users: int, dimension: int, user_dropout: float = 0.5) -> None:
+        super().__init__()
+        self.user_dropout, self.random = user_dropout, keras.random.SeedGenerator()
         self.transform = self.add_weight(shape=(dimension, dimension), initializer="identity", name="transform")
         self.users = self.add_weight(shape=(n_users + 1, dimension), initializer="zeros", name="users")
-        liked = np.where(np.arange(RATING_LEVELS) >= 8, 1.0, 0.2)
         self.rating_weight = self.add_weight(shape=(RATING_LEVELS,), initializer="zeros", name="rating_weight")
-        self.rating_weight.assign(liked)
+        self.rating_weight.assign(np.where(np.arange(RATING_LEVELS) >= 8, 1.0, 0.2))
         self.recency = self.add_weight(shape=(2,), initializer="zeros", name="recency")
         self.recency.assign([np.log(10.0), -1.4])
         self.built = True
 
-    @property
-    def half_life(self) -> float:
-        """h of equation (3), in interactions."""
-        return float(np.exp(ops.convert_to_numpy(self.recency)[0]))
-
     def weights_of(self, history_rating: Any) -> Any:
-        """w_j / √(1 + Σ w_j²) for each place of the history, 0 where padded, (B, L).
+        """Computes w_j / √(1 + Σ w_j²) for each position of the history, 0 where padded, (B, L).
 
         Args:
             history_rating: Stars, oldest first, 0 where padded, (B, L).
@@ -64,7 +51,7 @@ class UserTower(keras.layers.Layer):
         return weights / ops.sqrt(1 + ops.sum(weights * weights, axis=1, keepdims=True))
 
     def call(self, user: Any, history: Any, history_rating: Any, items: Any, training: bool = False) -> Any:
-        """p_u of each example, (B, D).
+        """Computes p_u of each example, (B, D).
 
         Args:
             user: User codes, U for an unknown person, (B,).
@@ -80,7 +67,3 @@ class UserTower(keras.layers.Layer):
             draws = keras.random.uniform((ops.shape(user)[0], 1), seed=self.random)
             person = person * ops.cast(draws >= self.user_dropout, person.dtype)
         return ops.matmul(recent, self.transform) + person
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("n_users", "dimension", "user_dropout")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -77,14 +77,8 @@ class Loop:
         log = market.dataset()
         content = encode(log, met(log))
         mean = float(log.interactions["value"].mean())
-        model = JointModel(
-            log.n_users,
-            log.n_items,
-            content.encodings.widths,
-            dimension=DIMENSION,
-            history_length=HISTORY_LENGTH,
-            mean_rating=mean,
-        )
+        model = JointModel(dimension=DIMENSION, history_length=HISTORY_LENGTH, mean_rating=mean)
+        model.build(log.n_users, log.n_items, content.encodings.widths)
         model.item_tower.set_encodings(content.encodings)
         model.item_tower.set_available(met(log))
         fit(model, log.events(), epochs=EPOCHS_FIRST, seed=seed)
@@ -198,7 +192,8 @@ class Loop:
         cut: int,
         by_chance: pd.DataFrame | None,
     ) -> Comparison:
-        twin = JointModel.from_config(self.model.get_config())
+        model = self.model
+        twin = JointModel(**model.settings).build(model.n_users, model.n_items, model.item_tower.widths)
         twin.item_tower.set_encodings(self.content.encodings)
         assign(twin, challenger)
         assign(self.model, champion)

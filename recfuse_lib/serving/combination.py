@@ -65,11 +65,11 @@ def choose(model: Any, fold: Fold, k: int = 10) -> tuple[Combination, dict[str, 
         codes = np.maximum(found, 0)
         asked = np.repeat(np.arange(len(queries)), codes.shape[1])
         interests = ops.convert_to_numpy(model.interests(queries, vectors))[asked]
-        stars = model.ranking(interests, vectors[codes.ravel()], queries.user[asked], codes.ravel())
+        stars = model.network.ranking(interests, vectors[codes.ravel()], queries.user[asked], codes.ravel())
         relevant = fold.targets[start : start + len(queries)].toarray()
         hits.append(np.take_along_axis(relevant, codes, axis=1) & (found >= 0))
         leads.append(np.where(found >= 0, np.take_along_axis(lead, codes, axis=1), -np.inf))
-        ratings.append(ops.convert_to_numpy(stars).reshape(codes.shape) - model.mean_rating)
+        ratings.append(ops.convert_to_numpy(stars).reshape(codes.shape) - model.network.ranking.mean_rating)
         numbers.append(np.log1p(counts[codes]))
     hit, lead, rating, number = (np.concatenate(one) for one in (hits, leads, ratings, numbers))
     n_relevant = np.diff(fold.targets.indptr)

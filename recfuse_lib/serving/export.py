@@ -63,13 +63,10 @@ def export_bundle(
         picture_encoder: The Keras model that made the dimension "image" of `content`, if it has one.
 
     Raises:
-        ValueError: The model has a network between towers and tasks, which the graphs leave out.
         BundleError: The version is there already, the disk is full, or a graph disagrees with Keras.
     """
     from recfuse_lib.serving import graphs
 
-    if model.sharing != "towers":
-        raise ValueError(f"the model shares by {model.sharing!r}; the service takes one with sharing='towers'")
     built = [graphs.item_tower(model), graphs.user_tower(model), graphs.ranker(model, combination)]
     if picture_encoder is not None:
         built.append(graphs.picture_encoder(picture_encoder))
@@ -96,9 +93,9 @@ def export_bundle(
                 (folder / "litert").mkdir(exist_ok=True)
                 graph.export(str(folder / "litert" / f"{graph.name}.tflite"), format="litert", verbose=False)
         schema = {
-            "dimension": model.dimension,
+            "dimension": model.network.dimension,
             "history_length": model.history_length,
-            "mean_rating": model.mean_rating,
+            "mean_rating": model.network.ranking.mean_rating,
             "candidates": CANDIDATES,
             "combination": {"rating": combination.rating, "count": combination.count},
             "dimensions": content.encodings.widths,
@@ -176,9 +173,9 @@ def _model_arrays(model: JointModel, content: Content) -> dict[str, np.ndarray]:
 
     parts = np.stack(list(model.item_tower.parts().values()), axis=1)
     weights = {
-        "popularity": model.retrieval.popularity,
-        "item_bias": model.ranking.item_bias,
-        "user_bias": model.ranking.user_bias,
+        "popularity": model.network.popularity,
+        "item_bias": model.network.ranking.item_bias,
+        "user_bias": model.network.ranking.user_bias,
         "persons": model.user_tower.users,
     }
     arrays = {name: np.array(ops.convert_to_numpy(weight)) for name, weight in weights.items()}

@@ -60,8 +60,8 @@ def build_first(
     seen = np.bincount(fold.history["item"], minlength=known.n_items) > 0
     content = encode(known, seen)
     mean = float(fold.history["rating"].mean())
-    model = JointModel(known.n_users, known.n_items, content.encodings.widths, mean_rating=mean)
-    model.learn(fold.history, content.encodings, seen, epochs=training.EPOCHS_FROM_NOTHING, verbose=0)
+    model = JointModel(mean_rating=mean)
+    model.fit(fold.history, content.encodings, seen, n_users=known.n_users, epochs=training.EPOCHS_FROM_NOTHING)
     combination, figures = choose(model, fold)
     bundle = training.build(
         everything,

@@ -86,7 +86,7 @@ def item_tower(model: JointModel) -> keras.Model:
 def user_tower(model: JointModel) -> keras.Model:
     """Graph (2): inputs `history` (B, L, D), z of the past items, oldest first, `history_rating` (B, L), 0 where
     padded, and `person` (B, D), 0 for a stranger; outputs `interest` (B, D) and `sources` (B, L + 1, D)."""
-    length, width = model.history_length, model.dimension
+    length, width = model.history_length, model.network.dimension
     inputs = {
         "history": keras.Input((length, width), name="history"),
         "history_rating": keras.Input((length,), name="history_rating"),
@@ -99,9 +99,9 @@ def user_tower(model: JointModel) -> keras.Model:
 def ranker(model: JointModel, combination: Combination) -> keras.Model:
     """Graph (3): inputs `interest` and `vector` (B, D), `bias` (B,), a_u + c_i, `lead` (B,), how far retrieval puts
     the item above the average one, in standard deviations, and `count` (B,), n_i; outputs `rating` and `score` (B,)."""
-    inputs = {name: _input(name, model.dimension) for name in ("interest", "vector")}
+    inputs = {name: _input(name, model.network.dimension) for name in ("interest", "vector")}
     inputs |= {name: keras.Input((), name=name) for name in ("bias", "lead", "count")}
-    rating, score = RankerGraph(model.ranking, combination)(**inputs)
+    rating, score = RankerGraph(model.network.ranking, combination)(**inputs)
     return keras.Model(inputs, {"rating": rating, "score": score}, name="ranker")
 
 

@@ -334,7 +334,7 @@ def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
     inputs = {name: value[asked] for name, value in sequences.examples(events, model.history_length).items()}
     starts = range(0, int(asked.sum()), BATCH)
     parts = [{name: value[start : start + BATCH] for name, value in inputs.items()} for start in starts]
-    return np.concatenate([np.asarray(model(part)["rating"]) for part in parts])
+    return np.concatenate([np.asarray(model.network(part)["rating"]) for part in parts])
 
 
 def _restored(bundle: Bundle, dataset: Dataset, encode: Encode) -> Any:

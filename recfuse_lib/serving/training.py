@@ -84,19 +84,21 @@ def build(
     content = encode(dataset, seen)
     if warm_from is None:
         mean = float(dataset.interactions["value"].mean())
-        widths = content.encodings.widths
-        model = JointModel(dataset.n_users, dataset.n_items, widths, dimension=dimension, mean_rating=mean)
+        model = JointModel(dimension=dimension, mean_rating=mean)
         epochs = EPOCHS_FROM_NOTHING if epochs is None else epochs
     else:
         model = restore(warm_from, dataset, content)
         combination = combination or Combination(**warm_from.schema["combination"])
         epochs = EPOCHS_ONWARD if epochs is None else epochs
-    model.item_tower.set_encodings(content.encodings)
-    model.item_tower.set_available(seen)
-    if epochs and warm_from is None and since is None:
-        model.learn(dataset.events(), content.encodings, seen, epochs=epochs, verbose=0)  # long enough for XLA to pay
-    elif epochs:
-        fit(model, dataset.events(), epochs=epochs, since=since, replay=replay, seed=seed)
+    if epochs and warm_from is None and since is None:  # long enough for XLA to pay
+        model.fit(dataset.events(), content.encodings, seen, n_users=dataset.n_users, epochs=epochs)
+    else:
+        if warm_from is None:
+            model.build(dataset.n_users, dataset.n_items, content.encodings.widths)
+        model.item_tower.set_encodings(content.encodings)
+        model.item_tower.set_available(seen)
+        if epochs:
+            fit(model, dataset.events(), epochs=epochs, since=since, replay=replay, seed=seed)
     origin = {
         "seed": seed,
         "epochs": epochs,
@@ -170,14 +172,14 @@ def fit(
     keras.utils.set_random_seed(seed)
     for tower in (model.item_tower, model.user_tower):
         tower.random.state.assign(keras.random.SeedGenerator(seed).state)
-    if model.compiled:
-        for variable in model.optimizer.variables:
-            if variable is not model.optimizer._learning_rate:
+    if model.network.compiled:
+        for variable in model.network.optimizer.variables:
+            if variable is not model.network.optimizer._learning_rate:
                 variable.assign(keras.ops.zeros_like(variable))
     else:
-        model.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), jit_compile=False)
+        model.network.compile(optimizer=keras.optimizers.Adam(LEARNING_RATE), jit_compile=False)
     with untuned():
-        return model.fit(inputs, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
+        return model.network.fit(inputs, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
 
 
 def restore(bundle: Bundle, dataset: Dataset, content: Content) -> JointModel:
@@ -203,14 +205,8 @@ def restore(bundle: Bundle, dataset: Dataset, content: Content) -> JointModel:
             f"{bundle.version} knows {', '.join(schema['dimensions'])}, the catalogue has "
             f"{', '.join(content.encodings.widths)}; encode the same dimensions, or build without warm_from"
         )
-    model = JointModel(
-        dataset.n_users,
-        dataset.n_items,
-        content.encodings.widths,
-        dimension=schema["dimension"],
-        history_length=schema["history_length"],
-        mean_rating=schema["mean_rating"],
-    )
+    settings = {name: schema[name] for name in ("dimension", "history_length", "mean_rating")}
+    model = JointModel(**settings).build(dataset.n_users, dataset.n_items, content.encodings.widths)
     with safetensors.safe_open(path, framework="numpy") as file:
         labels = file.metadata()["attributes"].split("\n")
     users = _places(bundle.users(), [str(one) for one in dataset.user_ids])
@@ -264,7 +260,7 @@ def attribute_names(dataset: Dataset, seen: np.ndarray) -> tuple[str, ...]:
 
 
 def _variables(model: JointModel) -> dict[str, Any]:
-    items, users, ranking = model.item_tower, model.user_tower, model.ranking
+    items, users, ranking = model.item_tower, model.user_tower, model.network.ranking
     named = {
         "correction": items.correction,
         "gate_bias": items.gate_bias,
@@ -272,7 +268,7 @@ def _variables(model: JointModel) -> dict[str, Any]:
         "users": users.users,
         "rating_weight": users.rating_weight,
         "recency": users.recency,
-        "popularity": model.retrieval.popularity,
+        "popularity": model.network.popularity,
         "user_bias": ranking.user_bias,
         "item_bias": ranking.item_bias,
         "hidden_kernel": ranking.first.kernel,
@@ -282,7 +278,7 @@ def _variables(model: JointModel) -> dict[str, Any]:
     }
     for name, kernel, gate in zip(items.names, items.kernels, items.gate_kernels, strict=True):
         named |= {f"kernel_{name}": kernel, f"gate_{name}": gate}
-    assert len(named) == len(model.trainable_weights)
+    assert len(named) == len(model.network.trainable_weights)
     return named
 
 

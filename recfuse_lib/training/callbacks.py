@@ -33,34 +33,32 @@ class ValidationMetrics(keras.callbacks.Callback):
     that stands after it can use them: `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
 
     Args:
+        model: The joint model that is trained.
         fold: The validation fold; the test fold has no business here.
         ratings: Ratings that came after the fold's history, columns `user`, `item`, `rating`.
     """
 
-    def __init__(self, fold: Fold, ratings: pd.DataFrame | None = None) -> None:
+    def __init__(self, model: Any, fold: Fold, ratings: pd.DataFrame | None = None) -> None:
         super().__init__()
-        self.fold, self.ratings = fold, ratings
+        self.recommender, self.fold, self.ratings = model, fold, ratings
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
-        logs["val_ndcg"] = float(evaluate(self.model, self.fold).per_query["ndcg"].mean())
+        logs["val_ndcg"] = float(evaluate(self.recommender, self.fold).per_query["ndcg"].mean())
         if self.ratings is not None:
-            logs["val_rmse"] = rating_error(self.model, self.fold.history, self.ratings)
+            logs["val_rmse"] = rating_error(self.recommender, self.fold.history, self.ratings)
 
 
 def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> float:
-    """Compute the RMSE in stars of a joint model's `predict_rating`, each from the whole history of its user.
+    """Compute the RMSE in stars of what a recommender predicts, each from the whole history of its user.
 
     Args:
         model: A joint model.
         history: Columns `user`, `item`, `rating`, `timestamp`.
         ratings: Columns `user`, `item`, `rating`.
     """
-    users, row = np.unique(ratings["user"], return_inverse=True)
-    # One query a rating; a person's ratings share a history.
-    queries = Queries.of(history, users, model.n_items)[row]
-    predicted = model.predict_rating(queries, ratings["item"].to_numpy("int32"))
-    return rmse(ratings["rating"].to_numpy(), predicted)
+    queries = Queries.of(history, np.unique(ratings["user"]), model.n_items)
+    return rmse(ratings["rating"].to_numpy(), model.predict(queries, ratings))
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -94,7 +92,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         with self.writer.as_default(step=epoch + 1):
             for name, value in (logs or {}).items():
                 tf.summary.scalar(TAGS.get(name, name), value)
-            tf.summary.scalar("balance/task_weight", self.model.balancing.task_weight)
+            tf.summary.scalar("balance/task_weight", self.model.task_weight)
             for name, gate in zip(tower.names, tower.gates().T, strict=True):
                 tf.summary.histogram(f"gates/{name}", gate)
             lengths = np.linalg.norm(ops.convert_to_numpy(tower.correction), axis=1)

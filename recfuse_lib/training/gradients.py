@@ -40,7 +40,7 @@ def task_gradients(
     """Compute each task's loss on a batch and its gradient, unweighted, with nothing dropped.
 
     Args:
-        model: A `JointModel`.
+        model: A `JointNetwork` or a `FineTuning`.
         inputs: A batch, as `recfuse_lib.data.sequences.examples` gives it.
         variables: The weights to differentiate by, trainable ones of the model.
 
