@@ -1,6 +1,5 @@
 """The pipelines of trainings on TensorFlow: nothing is tuned in them, and nothing else is different."""
 
-import finetuning_case as case
 import keras
 import numpy as np
 import pandas as pd
@@ -57,9 +56,3 @@ def test_the_same_batches_in_the_same_order():
         found = trained()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_fine_tunings_own_pipeline_is_not_tuned_either():
-    tuned = case.model("frozen")
-    pipeline = tuned._feed(tuned.batches(case.history(), 16), 0)
-    assert pipeline.options().autotune.enabled is False
