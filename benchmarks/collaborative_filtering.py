@@ -32,7 +32,6 @@ from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
-from recfuse_lib.training.tuning import search
 
 lesson = definitions("04_collaborative_filtering")
 
@@ -96,7 +95,7 @@ SEARCH = tables.Table(
         "seed": 0,
     },
     ("movielens",),
-    (*RANKING_CODE, "recfuse_lib/training/tuning.py"),
+    RANKING_CODE,
     ("model", "rank"),
     {"ndcg": 0.002},
 )
@@ -167,13 +166,13 @@ def searched() -> pd.DataFrame:
     rows = []
 
     def trials(name: str, space: dict[str, list[Any]]) -> dict[str, Any]:
-        found = search(lambda **values: fitted(name, values, fold), space, fold, TRIALS)
-        for rank, trial in enumerate(found.trials.drop(columns="seconds").to_dict("records"), start=1):
+        found = lesson.search(lambda **values: fitted(name, values, fold), space, fold, TRIALS)
+        for rank, trial in enumerate(found.to_dict("records"), start=1):
             weighted = "popularity" not in name and "softmax" not in name
             weighting = dict(vars(trial.pop("weighting", Weighting()))) if weighted else {}
             rows.append({"model": name, "rank": rank, **trial, **weighting})
-        print(f"{name}: {found.trials['ndcg'].iloc[0]:.4f} after {len(found.trials)} trials", flush=True)
-        return found.best
+        print(f"{name}: {found['ndcg'].iloc[0]:.4f} after {len(found)} trials", flush=True)
+        return dict(found.loc[0, [*space]])
 
     trials("popularity", {"half_life_days": [np.inf]})
     best = {name: trials(name, space) for name, space in SPACES.items()}

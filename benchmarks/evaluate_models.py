@@ -28,9 +28,9 @@ from recfuse_lib.models.ials import ImplicitALS
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.teaching import leaderboard
-from recfuse_lib.training.tuning import search
 
 lesson = definitions("10_evaluate")
+search = definitions("04_collaborative_filtering").search
 COMMAND = "python benchmarks/evaluate_models.py"
 TRIALS = 12
 EVERY = 5
@@ -73,7 +73,7 @@ ROLLING = tables.Table(
         "seed": 0,
     },
     ("movielens",),
-    (*CODE, "recfuse_lib/training/tuning.py"),
+    (*CODE, "notebooks/04_collaborative_filtering.ipynb"),
     ("model",),
     {"ndcg": 0.001, "low": 0.002, "high": 0.002, "recall": 0.002, "coverage": 0.002},
 )
@@ -126,10 +126,11 @@ def rolling_rows() -> pd.DataFrame:
     for name, space in SPACES.items():
         kind = KINDS[name]
         found = search(lambda kind=kind, **values: kind(**values).fit(fold.history, fold.items), space, fold, TRIALS)
-        rows.append(rolling_row(name, str(len(found.trials)), found.best, found.trials["ndcg"].iloc[0], split.test))
+        best = found.loc[0, [*space]].to_dict()
+        rows.append(rolling_row(name, str(len(found)), best, found["ndcg"].iloc[0], split.test))
         if name == "popularity":
             continue
-        kept = {key: value for key, value in found.best.items() if key != "weighting"}
+        kept = {key: value for key, value in best.items() if key != "weighting"}
         fitted = {low: kind(**kept, weighting=Weighting(low)).fit(fold.history, fold.items) for low in (0.0, 0.3)}
 
         def reweighted(weighting: Weighting, fitted: dict[float, Any] = fitted) -> Any:
@@ -139,8 +140,8 @@ def rolling_rows() -> pd.DataFrame:
             return changed
 
         recent = search(reweighted, {"weighting": RECENT}, fold, TRIALS)
-        trials, settings = f"{len(found.trials)} + {len(recent.trials)}", {**kept, **recent.best}
-        rows.append(rolling_row(f"{name} + recency", trials, settings, recent.trials["ndcg"].iloc[0], split.test))
+        trials, settings = f"{len(found)} + {len(recent)}", {**kept, "weighting": recent["weighting"].iloc[0]}
+        rows.append(rolling_row(f"{name} + recency", trials, settings, recent["ndcg"].iloc[0], split.test))
     return pd.DataFrame(rows).convert_dtypes()
 
 
