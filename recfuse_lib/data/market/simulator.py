@@ -62,7 +62,7 @@ class Market:
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
-        """Return the log, one interaction a pair at its first click: a review's stars, else the strongest behaviour's."""
+        """Return the log, a pair's first click as its interaction: a review's stars, else the strongest behaviour's."""
         clicked = self.impressions[self.impressions["clicked"]]
         stars = np.zeros(len(clicked))
         for behaviour, value in BEHAVIOURS.items():
