@@ -36,7 +36,6 @@ _LOWEST_HERTZ = 110
 _PHASE_STEP = np.array(
     [round(2 ** (pitch / (12 * _SEMITONE)) * _LOWEST_HERTZ * _TURN * _FRACTION / RATE) for pitch in range(480)]
 )
-_HARMONICS = 5
 _DEGREES = np.array([0, 2, 5, 7])  # semitones above the root; no third, so that the melody is neither major nor minor
 _LOUDNESS_STEP = 64  # 10 bits of loudness: enough to hear, and FLAC stores no more than it must
 
@@ -70,7 +69,7 @@ def jingle(mood: Sequence[float] | np.ndarray, generator: np.random.Generator) -
 
     fall, weight, total = 0.15 + 0.6 * arousal, 1.0, 0.0
     wave = np.zeros(_TURN)
-    for harmonic in range(1, _HARMONICS + 1):
+    for harmonic in range(1, 6):
         wave += weight * _SINE[harmonic * np.arange(_TURN) % _TURN]
         total += weight
         weight *= fall

@@ -27,6 +27,8 @@ SLICES = {
     name: slice(end - width, end)
     for (name, width), end in zip(FEATURES.items(), itertools.accumulate(FEATURES.values()), strict=True)
 }
+SLICES["material"] = slice(SLICES["words"].start, SLICES["words"].start + len(language.MATERIALS))
+SLICES["occasion"] = slice(SLICES["material"].stop, SLICES["words"].stop)
 WIDTH = sum(FEATURES.values())
 
 NEW_SHARE = 0.1

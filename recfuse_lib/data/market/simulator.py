@@ -37,18 +37,8 @@ SIGNALS = {3.0: "click", 4.0: "favourite", 4.5: "cart", 5.0: "purchase"}
 
 ROLES = {"title": TEXT, "genres": CATEGORIES, "brand": CATEGORY, "price": NUMBER, "description": TEXT}
 
-_FIRST, _LAST = SLICES["words"].start, SLICES["words"].stop
-_TAG_COLUMNS = {
-    "looks": SLICES["visual"],
-    "material": slice(_FIRST, _FIRST + len(language.MATERIALS)),
-    "occasion": slice(_FIRST + len(language.MATERIALS), _LAST),
-    "price": SLICES["price"],
-    "brand": SLICES["brand"],
-    "sound": SLICES["sound"],
-    "clip": SLICES["motion"],
-    "kind": SLICES["category"],
-    "style": SLICES["collaborative"],
-}
+TAG_DIMENSIONS = ("visual", "material", "occasion", "price", "brand", "sound", "motion", "category", "collaborative")
+"""What each of `language.TAGS` is about, as `products.SLICES` calls it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +247,7 @@ def _reviews(
     timestamp = log["timestamp"].to_numpy()[bought] + generator.integers(2 * DAY, 9 * DAY, len(bought))
     # What each tag's dimension adds to the utility, (n, number of tags).
     product = people.at((timestamp - OPENING) / DAY, user) * made.features[item]
-    parts = np.stack([product[:, _TAG_COLUMNS[tag]].sum(axis=1) for tag in language.TAGS], axis=1)
+    parts = np.stack([product[:, SLICES[name]].sum(axis=1) for name in TAG_DIMENSIONS], axis=1)
     n_told = generator.integers(1, 4, len(bought))
     loudest = np.argsort(-np.abs(parts), axis=1, kind="stable")[:, :3]
     told = np.where(np.arange(3) < n_told[:, None], loudest, -1)
