@@ -3,12 +3,10 @@
 import contextlib
 import http.server
 import json
-import re
 import socket
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from recfuse_lib.encoders import openai_compatible
@@ -28,25 +26,6 @@ def chat(content, reason="stop"):
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [choice],
-        "usage": USAGE,
-    }
-
-
-def scored(request, start_token=""):
-    """An echoed prompt with a token for every word and its space; a token's log-probability is −0.5 a character."""
-    tokens = [*([start_token] if start_token else []), *re.findall(r" ?[^ ]+", request["prompt"]), " generated"]
-    offsets = [len("".join(tokens[:place])) for place in range(len(tokens))]
-    logprobs = {
-        "tokens": tokens, "text_offset": offsets, "top_logprobs": [None] * len(tokens),
-        "token_logprobs": [None, *(-0.5 * len(token) for token in tokens[1:])],
-    }  # fmt: skip
-    choice = {"index": 0, "text": request["prompt"] + " generated", "logprobs": logprobs, "finish_reason": "length"}
-    return {
-        "id": "cmpl-1",
-        "object": "text_completion",
         "created": 1,
         "model": "m",
         "choices": [choice],
@@ -151,52 +130,14 @@ def test_neither_the_beginning_nor_the_stop_is_returned(server, content):
     assert OpenAICompatible(server.address, "m").generate(["one film"], answer=["1. "], stop="\n") == ["Heat"]
 
 
-@pytest.mark.parametrize("start_token", ["", "<s>"])
-def test_log_likelihood_sums_the_continuation_alone(server, start_token):
-    server.respond = lambda path, request: scored(request, start_token)
-    model = OpenAICompatible(server.address, "m")
-    got = model.log_likelihood(["A film about", "A longer film about"], [" space", " the deep sea", "s"])
-    # The last continuation has no token of its own: it is a part of "abouts", which counts as a whole.
-    assert got.dtype == np.float64
-    np.testing.assert_allclose(got, [[-3.0, -6.5, -3.5]] * 2)
-    path, request, _ = server.seen[0]
-    assert path == "/v1/completions"
-    assert (request["echo"], request["logprobs"], request["max_tokens"]) == (True, 1, 1)
-    assert model.log_likelihood([], [" a"]).shape == (0, 1)
-
-
-def test_characters_not_bytes_are_counted(server):
-    server.respond = lambda path, request: scored(request)
-    got = OpenAICompatible(server.address, "m").log_likelihood(["電影 about 🎬"], [" Zürich"])
-    assert got[0, 0] == -0.5 * len(" Zürich")
-
-
-@pytest.mark.parametrize("spoil", [
-    lambda choice: choice.update(logprobs=None),
-    lambda choice: choice.pop("logprobs"),
-    lambda choice: choice.update(logprobs={"content": []}),
-    lambda choice: choice.update(text=" generated"),
-    lambda choice: choice.pop("text"),
-    lambda choice: choice["logprobs"].update(token_logprobs=[]),
-    lambda choice: choice["logprobs"].update(token_logprobs=[None] * len(choice["logprobs"]["tokens"])),
-    lambda choice: choice["logprobs"].update(token_logprobs=[float("nan")] * len(choice["logprobs"]["tokens"])),
-])  # fmt: skip
-def test_a_server_that_does_not_score_is_named(server, spoil):
-    def respond(path, request):
-        answer = scored(request)
-        spoil(answer["choices"][0])
-        return answer
-
-    server.respond = respond
-    with pytest.raises(LanguageModelError, match="no log-probabilities") as error:
+def test_a_server_scores_no_given_words(server):
+    with pytest.raises(LanguageModelError, match="local model"):
         OpenAICompatible(server.address, "m").log_likelihood(["A film about"], [" space"])
-    assert server.address in str(error.value)
+    assert server.seen == []
 
 
 def test_wrong_arguments(server):
     model = OpenAICompatible(server.address, "m")
-    with pytest.raises(ValueError, match="empty"):
-        model.log_likelihood(["a"], [""])
     with pytest.raises(ValueError, match="shorter"):
         model.generate(["a", "b"], answer=["It is"])
     assert server.seen == []

@@ -46,9 +46,6 @@ class AttributeEncoder:
     Args:
         roles: Column → role, as in `Dataset.roles`; other roles are not read.
 
-    Attributes:
-        names: What each number of the vector says, as "genres=Drama", "year", "year missing".
-
     Example:
         >>> seen = pd.DataFrame({"genres": ["Drama|War", "Comedy"], "year": [1979, 1999]})
         >>> encoder = AttributeEncoder({"genres": "categories", "year": "number"}).fit(seen)

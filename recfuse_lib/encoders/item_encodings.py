@@ -20,10 +20,6 @@ class ItemEncodings:
     A missing encoding is not a zero encoding: the mask says which rows exist, and the rows that do not are zero.
     Build one with `ItemEncodings.of`; every method returns a new object.
 
-    Attributes:
-        matrices: Dimension -> float32 (I, width of the dimension).
-        present: Dimension -> bool (I,), whether the item has an encoding in it.
-
     Example:
         >>> text, image = np.eye(3), np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
         >>> encodings = ItemEncodings.of({"text": text, "image": image}, present={"image": [True, True, False]})
@@ -36,7 +32,9 @@ class ItemEncodings:
     """
 
     matrices: Mapping[str, np.ndarray]
+    """Dimension → float32 (I, width of the dimension)."""
     present: Mapping[str, np.ndarray]
+    """Dimension → bool (I,), whether the item has an encoding in it."""
 
     @classmethod
     def of(cls, matrices: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray] | None = None) -> ItemEncodings:
@@ -111,11 +109,7 @@ class ItemEncodings:
     def centred(self, seen: np.ndarray) -> ItemEncodings:
         """Subtract from each dimension its mean over the seen items that have it, and divide rows by their length.
 
-        Args:
-            seen: Items that may have a say in the mean: bool (I,), or item codes.
-
-        Raises:
-            ValueError: Fewer than two of the seen items have a dimension.
+        `seen` are the items that may have a say in the mean, bool (I,) or item codes.
         """
         known = np.zeros(self.n_items, bool)
         known[seen] = True

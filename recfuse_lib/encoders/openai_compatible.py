@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,10 +27,10 @@ class LanguageModelError(RuntimeError):
 
 
 class OpenAICompatible:
-    """A `LanguageModel` at an address: `POST {address}/chat/completions` and `POST {address}/completions`.
+    """A `LanguageModel` at an address, which is asked by `POST {address}/chat/completions`.
 
     Servers differ. A given beginning of the answer is sent as a last message of the assistant: some continue there,
-    others start again (a beginning that comes back is taken away). And few can score given text.
+    others start again (a beginning that comes back is taken away).
 
     Args:
         address: What stands before /chat/completions; it often ends in /v1.
@@ -77,7 +76,7 @@ class OpenAICompatible:
         def one(prompt: str, begun: str) -> str:
             given = [{"role": "assistant", "content": begun}] if begun else []
             messages = [{"role": "user", "content": prompt}, *given]
-            choice = self._ask(self._client.chat.completions.create, messages=messages, **settings)
+            choice = self._ask(messages=messages, **settings)
             content = getattr(getattr(choice, "message", None), "content", None)
             if not isinstance(content, str):
                 reason = getattr(choice, "finish_reason", None)
@@ -90,40 +89,15 @@ class OpenAICompatible:
             return list(pool.map(lambda pair: one(*pair), pairs))
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """See `LanguageModel.log_likelihood`: one request for each prompt with each continuation.
+        """Refuse: hardly any server tells the likelihood of given words."""
+        raise self._error("the protocol cannot score given words; take a local model, such as smollm2")
 
-        No chat template is applied: the continuation is scored after the prompt's last character, and a token that
-        holds characters of both counts to it. Most servers cannot score a first token, so no prompt should be empty.
-
-        Raises:
-            LanguageModelError: As for `generate`, or the server does not score given text.
-            ValueError: A continuation is empty.
-        """
-        if not all(continuations):
-            raise ValueError("a continuation is empty; there is nothing to score")
-
-        def one(pair: tuple[str, str]) -> float:
-            # Some servers refuse to generate nothing, so one token is asked for and left out of the sum.
-            request = {"prompt": "".join(pair), "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-            choice = self._ask(self._client.completions.create, **request)
-            try:
-                return _score(choice, *pair)
-            except (AttributeError, TypeError, ValueError) as error:
-                raise self._error(
-                    f"the server returns no log-probabilities of given text ({error!r}); take one that knows echo "
-                    "with logprobs, or a local model"
-                ) from None
-
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            scores = list(pool.map(one, product(prompts, continuations)))
-        return np.array(scores, np.float64).reshape(len(prompts), len(continuations))
-
-    def _ask(self, create: Callable[..., Any], **request: Any) -> Any:
+    def _ask(self, **request: Any) -> Any:
         """The first choice of an answer."""
         import openai
 
         try:
-            return create(model=self.model, **request).choices[0]
+            return self._client.chat.completions.create(model=self.model, **request).choices[0]
         except openai.APIStatusError as error:
             said = f"HTTP {error.status_code}; check the address, the model's name and the key: {error.response.text}"
         except openai.OpenAIError as error:
@@ -149,19 +123,3 @@ def _is_this_machine(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _score(choice: Any, prompt: str, continuation: str) -> float:
-    """The sum over an echoed text's tokens that end after the prompt; an error if they are not there."""
-    text, begin, found = prompt + continuation, len(prompt), choice.logprobs
-    if not choice.text.startswith(text):
-        raise ValueError("the text does not come back")
-    # Some servers count a start token such as <s>, which the text does not hold.
-    start_token = "".join(found.tokens).find(text)
-    shift = start_token if found.text_offset[1:2] == [start_token] else 0
-    begin, end = begin + shift, len(text) + shift
-    spans = zip(found.token_logprobs, found.text_offset, [*found.text_offset[1:], end], strict=True)
-    scores = [float(score) for score, start, stop in spans if start < end and (start >= begin or stop > begin)]
-    if not scores or np.isnan(sum(scores)):
-        raise ValueError("no number stands for the continuation")
-    return sum(scores)

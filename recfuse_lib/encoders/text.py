@@ -40,9 +40,6 @@ class TextEncoder:
         tokenizer: A `tokenizers.Tokenizer` that adds [CLS] and [SEP].
         max_tokens: Longer texts lose their end; [SEP] stays last. The weights were trained with 256.
 
-    Attributes:
-        dimensions: Width of an encoding.
-
     Example:
         >>> encoder = TextEncoder.from_pretrained("minilm")
         >>> wish, comedy, horror = encoder.encode(["something funny", "A hilarious comedy.", "A cruel slasher film."])
@@ -92,9 +89,6 @@ class TextEncoder:
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
 
-        Raises:
-            TypeError: `texts` is one string, or something in it is not a string.
-
         Example:
             >>> TextEncoder.from_pretrained().tokenize(["Heat", ""])
             [[101, 3684, 102], [101, 102]]
@@ -105,15 +99,7 @@ class TextEncoder:
         ]
 
     def forward(self, token_ids: Any, mask: Any = None) -> Any:
-        """Compute the encodings as a tensor, without dropout: the backbone, pooling and normalisation.
-
-        Args:
-            token_ids: int32 (B, T).
-            mask: (B, T), 1 for a token and 0 for padding; None when nothing is padded.
-
-        Returns:
-            Tensor (B, D) of unit vectors.
-        """
+        """Compute the encodings of token ids, (B, T), as a tensor (B, D), without dropout; mask as in `masked_mean`."""
         from keras import ops
 
         backbone = self.backbone
@@ -176,15 +162,12 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
 
 
 def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = True) -> Encodings:
-    """Encode texts, or take their encodings from the cache on disk when the same were encoded with the same weights.
+    """Encode N texts as float32 (N, D), rows of length 1, or take it from the cache, found by texts and weights.
 
     Args:
-        texts: N strings.
+        texts: Strings.
         model: A text encoder of `recfuse_lib.pretrained.MODELS`.
         progress: Print a line every five seconds.
-
-    Returns:
-        float32 (N, D), every row of length 1.
 
     Raises:
         TypeError: `texts` is one string, or something in it is not a string.
