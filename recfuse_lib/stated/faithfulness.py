@@ -74,7 +74,7 @@ Span = tuple[int, int, list[Claim]]
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A claim, what became of it (`SUPPORTED`, `CONTRADICTED` or `UNSUPPORTED`), and why."""
+    """A claim, its outcome (`SUPPORTED`, `CONTRADICTED` or `UNSUPPORTED`), and why."""
 
     claim: Claim
     outcome: str
@@ -117,7 +117,7 @@ def judge(found: Sequence[Claim], history: RatingHistory) -> Faithfulness:
 
     Example:
         >>> comedy = frozenset({("genre", "Comedy")})
-        >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (None, None, None))
+        >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (1994, 1999, 1981))
         >>> print(judge([Claim("genre", "Comedy", True, "comedies"), Claim("genre", "War", True, "war")], past))
         supported: likes genre 'comedies' (2 rated, 2 liked, mean +1.08 from the person's own)
         unsupported: likes genre 'war' (none rated)

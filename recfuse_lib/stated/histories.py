@@ -67,14 +67,14 @@ class RatingHistory:
 
     Attributes:
         groups: What each item belongs to: pairs such as ("genre", "Comedy"), ("brand", "Halven").
-        years: The year of each item, where known.
+        years: The year of each item, NaN where unknown.
     """
 
     user: int
     items: tuple[int, ...]
     ratings: tuple[float, ...]
     groups: tuple[frozenset[tuple[str, str]], ...]
-    years: tuple[int | None, ...]
+    years: tuple[float, ...]
 
     @functools.cached_property
     def mean(self) -> float:
@@ -84,7 +84,7 @@ class RatingHistory:
     def group_stats(self, kind: str, value: str | tuple[int, int]) -> GroupStats:
         """Summarises the ratings of a group: a "genre" or "brand" by its name, "years" by the first and the last."""
         if isinstance(value, tuple):
-            chosen = [year is not None and value[0] <= year <= value[1] for year in self.years]
+            chosen = [value[0] <= year <= value[1] for year in self.years]
         else:
             chosen = [(kind, value) in groups for groups in self.groups]
         ratings = [rating for rating, is_in in zip(self.ratings, chosen, strict=True) if is_in]
@@ -108,11 +108,11 @@ def histories(dataset: Dataset, queries: Queries) -> list[RatingHistory]:
     """
     if queries.n_items != dataset.n_items:
         raise ValueError(f"the queries are about {queries.n_items:,} items, {dataset.name} has {dataset.n_items:,}")
-    groups, years = catalogue_groups(dataset), catalogue_years(dataset)
+    groups, years = catalogue_groups(dataset), dataset.years()
     past = []
     for user, start, end in zip(queries.user.tolist(), queries.indptr[:-1], queries.indptr[1:], strict=True):
         items, ratings = queries.item[start:end].tolist(), queries.rating[start:end].tolist()
-        of_items = tuple(groups[item] for item in items), tuple(years[item] for item in items)
+        of_items = tuple(groups[item] for item in items), tuple(years[items].tolist())
         past.append(RatingHistory(user, tuple(items), tuple(ratings), *of_items))
     return past
 
@@ -125,11 +125,6 @@ def catalogue_groups(dataset: Dataset) -> list[frozenset[tuple[str, str]]]:
         for names, brand in zip(dataset.labels(), brands, strict=True)
     ]
     return [frozenset(pair for pair in pairs if pair[1] not in NOT_A_TASTE) for pairs in named]
-
-
-def catalogue_years(dataset: Dataset) -> list[int | None]:
-    """Lists the year of each item, where known."""
-    return [None if np.isnan(year) else int(year) for year in dataset.years()]
 
 
 def quotable(words: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import POSITIVE, Queries
-from recfuse_lib.stated.histories import RatingHistory, catalogue_groups, catalogue_years, histories, shown_title
+from recfuse_lib.stated.histories import RatingHistory, catalogue_groups, histories, shown_title
 
 if TYPE_CHECKING:
     from recfuse_lib.encoders.language_model import LanguageModel
@@ -85,15 +85,16 @@ def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
         ('Western', 'War', 'Drama')
     """
     counts: collections.Counter[Group] = collections.Counter()
-    for groups, year in zip(catalogue_groups(dataset), catalogue_years(dataset), strict=True):
+    for groups, year in zip(catalogue_groups(dataset), dataset.years(), strict=True):
         counts.update([*groups, *_decades([year])])
     shares = {group: count / dataset.n_items for group, count in counts.items()}
     titles = [shown_title(title) for title in dataset.titles()]
     return [_facts(history, shares, titles) for history in histories(dataset, queries)]
 
 
-def _decades(years: Sequence[int | None]) -> set[Group]:
-    return {("years", (year // 10 * 10, year // 10 * 10 + 9)) for year in years if year is not None}
+def _decades(years: Sequence[float]) -> set[Group]:
+    firsts = {int(year) // 10 * 10 for year in years if not np.isnan(year)}
+    return {("years", (first, first + 9)) for first in firsts}
 
 
 def _facts(history: RatingHistory, shares: dict[Group, float], titles: list[str]) -> Facts:
@@ -210,8 +211,7 @@ def profiles(
     """Writes a profile for each query.
 
     Args:
-        dataset: Whose catalogue says what the items are.
-        queries: The histories.
+        dataset, queries: Whose catalogue, and the histories.
         model: Writes the texts; without one they come from `template`.
         prompts: What the model is asked, one a query, "" where it is not asked; by default `grounded_prompt` wherever
             something is known to be liked: the model's answer begins with `ANSWER`, so elsewhere it would invent.
@@ -230,10 +230,8 @@ def profiles(
         prompts = [grounded_prompt(person) if person.likes_something() else "" for person in known]
     from recfuse_lib.encoders.language_model import generate_texts
 
-    asked = [query for query, prompt in enumerate(prompts) if prompt]
-    written = generate_texts(
-        [prompts[query] for query in asked], model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER
-    )
+    asked = {query: prompt for query, prompt in enumerate(prompts) if prompt}
+    written = generate_texts(list(asked.values()), model, max_tokens=MAX_TOKENS, stop="\n", answer=ANSWER)
     for query, text in zip(asked, written, strict=True):
         if re.search(r"\w", text):
             text = text.strip()

@@ -97,12 +97,7 @@ class Wish:
     notes: tuple[str, ...] = ()
 
     def shown(self) -> str:
-        """Says what was understood, for the person who wished.
-
-        Example:
-            >>> Wish("slow, before 1980", "slow", (Constraint("year", "<", 1980),)).shown()
-            'meaning: slow; year < 1980'
-        """
+        """Says what was understood, for the person who wished."""
         parts = [f"like: {', '.join(self.titles)}"] if self.titles else []
         parts += [f"meaning: {self.rest}"] if self.rest else []
         parts += [str(constraint) for constraint in self.constraints]
