@@ -196,10 +196,10 @@ def test_draws_are_kept_by_seed_and_company(counting):
     assert counting.asked == 5
 
 
-def test_a_damaged_answer_is_written_anew(counting, tmp_path):
+def test_a_damaged_answer_is_written_again(counting, tmp_path):
     (good,) = language_model.generate_texts(["a"], counting)
     (file,) = (tmp_path / "texts").iterdir()
-    file.write_text(file.read_text() + "altered")
+    file.write_bytes(file.read_bytes() + b"altered")
     with pytest.warns(UserWarning, match="damaged"):
         assert language_model.generate_texts(["a"], counting) == [good]
     assert counting.asked == 2

@@ -49,10 +49,7 @@ def plain(name: str) -> str:
 def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str, str]) -> dict[str, str]:
     """Finds the columns of fields: field → name as written, for the fields that are there.
 
-    Args:
-        columns: Names as written.
-        wanted: Fields, keys of `NAMES`.
-        stated: Name as written → field, or `IGNORED`; goes before what a name looks like.
+    What is `stated` (name → field, or `IGNORED`) goes before what a name looks like.
 
     Raises:
         DataError: Two columns are stated to be the same field.

@@ -13,13 +13,7 @@ from recfuse_lib.pretrained import store
 
 
 def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:
-    """The content of a committed file.
-
-    Args:
-        folder: Where the file and `checksums.json` lie.
-        data: The folder of `data/` that they belong to; a damaged file is restored from there.
-        file: The file's name.
-        entry: What `checksums.json` calls it.
+    """Reads a committed file, which `checksums.json` beside it calls `entry`; `data` is the folder to restore it from.
 
     Raises:
         DataError: The file is missing or is not the one that the checksums describe.

@@ -24,10 +24,8 @@ class DataError(ValueError):
 class Origin:
     """Where the rows of a table came from, so that an error can point at one.
 
-    Args:
-        name: File name or table name, as it shall stand in an error.
-        lines: Gives the line of each row, (N,); asked only when there is something to report. `None` for a table that
-            has no lines (rows are then named by their position, from 0).
+    `lines` gives the line of each row, (N,), when there is something to report; rows of a table without lines are named
+    by their position, from 0.
 
     Example:
         >>> Origin("ratings.csv", lambda: np.array([2, 3, 7])).at(2)

