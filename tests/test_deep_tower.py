@@ -204,11 +204,6 @@ def test_crosses_agree_with_the_formula() -> None:
     np.testing.assert_allclose(ops.convert_to_numpy(layer(attributes)), expected, atol=1e-5)
 
 
-def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="3 heads"):
-        CausalAttention(dimension=8, length=4, heads=3)
-
-
 # ---------------------------------------------------------------------------------------------- models
 
 

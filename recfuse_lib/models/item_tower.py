@@ -26,22 +26,14 @@ class MultimodalTower(keras.layers.Layer):
         z_i = √n_i · Σ_d g_i^d W_d e_i^d + c_i δ_i        (1)
         g_i = softmax over the dimensions that i has of a_d + v_dᵀ e_i^d
 
-    e_i^d is the encoding of the item in dimension d, the same for every model and never trained here; W_d is shared by
-    all items. The gate g_i^d says how much dimension d counts for this item: 0 where it is missing, and 1 in all over
-    the n_i dimensions that the item has. √n_i keeps the length of z_i about the same however many there are. With one
-    dimension, z_i = W e_i + c_i δ_i.
+    e_i^d is the encoding of item i in dimension d, never trained here; W_d is shared by all items. The gate g_i^d says
+    how much dimension d counts for this item: 0 where it is missing, and 1 in all over the n_i dimensions that the item
+    has. √n_i keeps the norm of z_i about the same however many there are.
 
-    δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step and 1 for the
-    others, so W must carry what content can say. Afterwards c_i is 1. It is 0 for ever for an item that was not
-    available in training: nothing corrected it. In the same way a random share of the (item, dimension) pairs is
-    dropped at each step, but never all that an item has, so that none relies on one dimension alone.
-
-    Args:
-        n_items: I, size of the catalogue.
-        widths: Dimension -> width of its encodings.
-        dimension: D, width of z_i.
-        item_dropout: Share of the items whose δ is dropped at a training step, 0–1.
-        modality_dropout: Share of the (item, dimension) pairs that are dropped at a training step, 0–1.
+    δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step (`item_dropout`)
+    and 1 for the others, so W must carry what content can say. Afterwards c_i is 1, but 0 for an item that was not
+    available in training: nothing corrected it. A random share of the (item, dimension) pairs (`modality_dropout`) is
+    dropped as well, but never all that an item has, so that none relies on one dimension alone.
 
     Example:
         >>> tower = MultimodalTower(n_items=3, widths={"text": 3, "image": 2}, dimension=4)
@@ -65,40 +57,25 @@ class MultimodalTower(keras.layers.Layer):
         dimension: int,
         item_dropout: float = 0.2,
         modality_dropout: float = 0.1,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.n_items, self.dimension = n_items, dimension
-        self.names, self._widths = tuple(widths), tuple(widths.values())
+        super().__init__()
+        self.n_items, self.dimension, self.names, self.widths = n_items, dimension, tuple(widths), dict(widths)
         self.item_dropout, self.modality_dropout = item_dropout, modality_dropout
         self.random = keras.random.SeedGenerator()
 
-        def fixed(shape: tuple[int, ...], start: str, name: str) -> Any:
-            return self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
+        def weight(name: str, *shape: int, start: Any = "zeros", trainable: bool = True) -> Any:
+            return self.add_weight(shape=shape, initializer=start, trainable=trainable, name=name)
 
-        self.encodings = [fixed((n_items, width), "zeros", f"encodings_{name}") for name, width in widths.items()]
-        self.kernels = [
-            self.add_weight(shape=(width, dimension), initializer="glorot_uniform", name=f"kernel_{name}")
-            for name, width in widths.items()
-        ]
-        self.correction = self.add_weight(
-            shape=(n_items, dimension),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="correction",
-        )
-        self.gate_kernels = [
-            self.add_weight(shape=(width,), initializer="zeros", name=f"gate_kernel_{name}")
-            for name, width in widths.items()
-        ]
-        self.gate_bias = self.add_weight(shape=(len(widths),), initializer="zeros", name="gate_bias")
-        self.present = fixed((n_items, len(widths)), "ones", "present")
-        self.available = fixed((n_items,), "ones", "available")
+        sizes, glorot = widths.items(), "glorot_uniform"
+        self.encodings = [weight(f"encodings_{name}", n_items, width, trainable=False) for name, width in sizes]
+        self.kernels = [weight(f"kernel_{name}", width, dimension, start=glorot) for name, width in sizes]
+        small = keras.initializers.RandomNormal(stddev=0.02)
+        self.correction = weight("correction", n_items, dimension, start=small)
+        self.gate_kernels = [weight(f"gate_kernel_{name}", width) for name, width in sizes]
+        self.gate_bias = weight("gate_bias", len(widths))
+        self.present = weight("present", n_items, len(widths), start="ones", trainable=False)
+        self.available = weight("available", n_items, start="ones", trainable=False)
         self.built = True
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Dimension -> width of its encodings."""
-        return dict(zip(self.names, self._widths, strict=True))
 
     def set_encodings(self, encodings: ItemEncodings) -> None:
         """Gives the tower the encodings of the catalogue; they may be exchanged at any time.
@@ -106,8 +83,7 @@ class MultimodalTower(keras.layers.Layer):
         Raises:
             ValueError: The number of items, the dimensions or their widths differ from what the tower was made for.
         """
-        expected = (self.n_items, self.widths)
-        if (encodings.n_items, encodings.widths) != expected:
+        if (encodings.n_items, encodings.widths) != (self.n_items, self.widths):
             raise ValueError(
                 f"the encodings are of {encodings.n_items:,} items and {encodings.widths}; "
                 f"this tower takes {self.n_items:,} items and {self.widths}"
@@ -128,24 +104,22 @@ class MultimodalTower(keras.layers.Layer):
         self.available.assign(available.astype("float32"))
 
     def gates(self) -> np.ndarray:
-        """g of equation (1), float32 (I, number of dimensions), in the order of `names`."""
+        """Computes g of equation (1), float32 (I, number of dimensions), in the order of `names`."""
         return np.asarray(ops.convert_to_numpy(self._gates(self.present, dict(enumerate(self.encodings)))))
 
     def parts(self) -> dict[str, np.ndarray]:
-        """What each dimension adds to z_i, and what behaviour does: dimension or "behaviour" -> float32 (I, D)."""
-        own = dict(enumerate(self.encodings))
-        weights = self._weights(self.present, own)
-        parts = {name: weights[:, place, None] * self._project(place, own) for place, name in enumerate(self.names)}
+        """Computes what each dimension and "behaviour" add to z_i: name -> float32 (I, D)."""
+        encodings = dict(enumerate(self.encodings))
+        weights = self._weights(self.present, encodings)
+        parts = {name: weights[:, n, None] * self._project(n, encodings) for n, name in enumerate(self.names)}
         parts["behaviour"] = self.available[:, None] * self.correction
         return {name: np.asarray(ops.convert_to_numpy(part)) for name, part in parts.items()}
 
     def call(self, training: bool = False, fresh: Mapping[int, Any] | None = None) -> Any:
-        """z_i of every item, (I, D).
+        """Computes z_i of every item, (I, D); in training, corrections and dimensions are dropped at random.
 
-        Args:
-            training: Whether corrections and dimensions are dropped at random.
-            fresh: Place of a dimension -> encodings (I, width) to read in place of those that are set, for an encoder
-                that learns together with the tower.
+        `fresh`, number of a dimension -> (I, width), is read in place of the encodings that are set: what an encoder
+        gives that learns together with the tower.
         """
         encodings = {**dict(enumerate(self.encodings)), **(fresh or {})}
         kept = self.available[:, None]
@@ -155,7 +129,7 @@ class MultimodalTower(keras.layers.Layer):
             kept = kept * ops.cast(draws >= self.item_dropout, "float32")
             present = self._drop(present)
         weights = self._weights(present, encodings)
-        content = sum(weights[:, place, None] * self._project(place, encodings) for place in encodings)
+        content = sum(weights[:, number, None] * self._project(number, encodings) for number in encodings)
         return content + kept * self.correction
 
     def _drop(self, present: Any) -> Any:
@@ -166,19 +140,17 @@ class MultimodalTower(keras.layers.Layer):
         threshold = ops.minimum(ops.max(draws, axis=1, keepdims=True), self.modality_dropout)
         return present * ops.cast(draws >= threshold, present.dtype)
 
-    def _project(self, place: int, encodings: Mapping[int, Any]) -> Any:
-        return ops.matmul(ENCODING_SCALE * encodings[place], self.kernels[place])
+    def _project(self, number: int, encodings: Mapping[int, Any]) -> Any:
+        return ops.matmul(ENCODING_SCALE * encodings[number], self.kernels[number])
 
     def _weights(self, present: Any, encodings: Mapping[int, Any]) -> Any:
         """√n_i g_i, (I, number of dimensions)."""
         return ops.sqrt(ops.sum(present, axis=1, keepdims=True)) * self._gates(present, encodings)
 
     def _gates(self, present: Any, encodings: Mapping[int, Any]) -> Any:
-        own = [
-            ops.matmul(ENCODING_SCALE * encodings[place], kernel[:, None])
-            for place, kernel in enumerate(self.gate_kernels)
-        ]
-        logits = ops.where(present > 0, ops.concatenate(own, axis=1) + self.gate_bias, -1e9)
+        kernels = enumerate(self.gate_kernels)
+        logits = [ops.matmul(ENCODING_SCALE * encodings[number], kernel[:, None]) for number, kernel in kernels]
+        logits = ops.where(present > 0, ops.concatenate(logits, axis=1) + self.gate_bias, -1e9)
         powers = present * ops.exp(logits - ops.max(logits, axis=1, keepdims=True))
         # The largest power is 1, or nothing is present and all are 0.
         return powers / ops.maximum(ops.sum(powers, axis=1, keepdims=True), 1.0)

@@ -204,12 +204,10 @@ class JointModel(Recommender):
             history: Columns `user`, `item`, `rating`, `timestamp`.
             items: The items, or their encodings, centred on those of the history.
             available: Which items could be chosen during the history, bool (I,); all by default. The others are not
-                in the sum of equation (5) and get no correction δ: content alone speaks for them.
+                in the sum of equation (5) and get no correction δ: content alone supports them.
             n_users: U, where more than the history's people are to have a code.
-            epochs: Passes over the history.
+            epochs, learning_rate, callbacks: As of Keras.
             batch_size: Examples a step, or a little fewer where that makes all batches of one size.
-            learning_rate: Of Adam.
-            callbacks: Keras callbacks.
 
         Raises:
             ValueError: `available` does not fit, or the history is empty or holds an item that was not available.
@@ -221,9 +219,8 @@ class JointModel(Recommender):
         self.item_tower.set_encodings(encodings)
         self.item_tower.set_available(available)
         needed = 12 * batch_size * self.n_items + 16 * self.network.dimension * (self.n_users + self.n_items)
-        memory.check(
-            needed, f"a joint model of {self.n_users:,} people and {self.n_items:,} items", "take small batches"
-        )
+        what = f"a joint model of {self.n_users:,} people and {self.n_items:,} items"
+        memory.check(needed, what, "take small batches")
         rows, batch_size = _even_batches(len(history), batch_size)
         xla = epochs * len(rows) // batch_size >= XLA_PAYS_FROM if keras.backend.backend() == "tensorflow" else "auto"
         self.network.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=xla)

@@ -15,7 +15,7 @@ NEVER = -1e9
 
 
 def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available: Any) -> Any:
-    """Computes the exact loss: the target against all items that could be chosen.
+    """Computes the exact loss in nats, (N,): the target against all items that could be chosen.
 
         ℓ = −log (exp s(u, i) / Σ_k exp s(u, k)),   s(u, k) = p_uᵀ z_k + β_k        (1)
 
@@ -25,9 +25,6 @@ def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available
         vectors: z_k of every item, (I, D).
         bias: β_k, (I,).
         available: 1 for the items that could be chosen, else 0, (I,).
-
-    Returns:
-        ℓ in nats, (N,).
     """
     # The mask goes into the bias, (I,), so that no pass over the scores, (N, I), is needed for it.
     scores = ops.matmul(interests, ops.transpose(vectors)) + ops.where(available > 0, bias, NEVER)
@@ -37,7 +34,7 @@ def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available
 def sampled_softmax(
     interests: Any, target: Any, drawn: Any, vectors: Any, bias: Any, log_q: Any, available: Any
 ) -> Any:
-    """Computes the loss of the target against M drawn items, each score minus the log-probability to be drawn.
+    """Computes the loss against M drawn items, (N,): each score minus the log-probability to be drawn.
 
         s'(u, k) = s(u, k) − log Q_k,   ℓ = −log (exp s'(u, i) / (exp s'(u, i) + Σ_{k drawn} exp s'(u, k)))        (2)
 
@@ -46,16 +43,9 @@ def sampled_softmax(
     seldom.
 
     Args:
-        interests: p_u, (N, D).
-        target: Item codes of what came next, (N,).
+        interests, target, vectors, bias, available: See `full_softmax`.
         drawn: Item codes of the negatives, the same for all N, (M,).
-        vectors: z_k of every item, (I, D).
-        bias: β_k, (I,).
         log_q: log Q_k of every item, up to a constant, (I,); all 0 corrects nothing.
-        available: 1 for the items that could be chosen, else 0, (I,).
-
-    Returns:
-        ℓ in nats, (N,).
 
     References:
         Bengio and Senécal (2008), Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic

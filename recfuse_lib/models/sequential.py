@@ -161,11 +161,9 @@ class SequentialModel(Recommender):
             history: Columns `user`, `item`, `rating`, `timestamp`.
             items: The items, or their encodings, centred on those of the history.
             available: Which items could be chosen during the history, bool (I,); all by default. The others are never
-                negatives and get no correction δ: content alone speaks for them.
-            epochs: Passes over the history.
+                negatives and get no correction δ: content alone supports them.
+            epochs, learning_rate, callbacks: As of Keras.
             batch_size: Rows of L events a step, or a little fewer where that makes all batches of one size.
-            learning_rate: Of Adam, at the beginning.
-            callbacks: Keras callbacks.
 
         Raises:
             ValueError: `available` does not fit, or the history likes nothing or holds an item that was not available.

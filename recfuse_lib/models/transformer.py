@@ -38,11 +38,6 @@ class AttributeCrosses(keras.layers.Layer):
 
     After n layers x_n holds products of up to n + 1 attributes: "a comedy *and* from the eighties".
 
-    Args:
-        width: Number of attributes.
-        dimension: D, width of the output.
-        layers: n; 0 leaves a linear layer.
-
     References:
         Wang et al. (2021), DCN V2: Improved Deep and Cross Network, WWW, Eq. 1.
     """
@@ -79,8 +74,6 @@ class CausalAttention(keras.layers.Layer):
 
     def __init__(self, dimension: int, length: int, heads: int = 2) -> None:
         super().__init__()
-        if dimension % heads:
-            raise ValueError(f"{heads} heads do not divide a width of {dimension}")
         self.dimension, self.length, self.heads = dimension, length, heads
         self.projections = [keras.layers.Dense(dimension, name=name) for name in ("query", "key", "value", "output")]
         for projection in self.projections:
@@ -120,15 +113,9 @@ class HistoryTransformer(keras.layers.Layer):
         x ← x + attention(norm(x)),   x ← x + feed-forward(norm(x)),   in each block;   p = norm(x)        (4)
 
     r_j is the rating in half stars, ω a learned weight and ρ a learned vector for each; ρ[0] stands for the beginning
-    of a history, where nothing came before. z_j is the item's vector.
-
-    Args:
-        dimension: D.
-        length: L, the longest history.
-        blocks: Number of blocks.
-        heads: Heads of each attention.
-        dropout: In training this share of the positions of each history is hidden, and this share of the outputs of
-            each attention and feed-forward layer, the same for all positions of a history, 0–1.
+    of a history, where nothing came before. z_j is the item's vector. In training a share of the positions of each
+    history is hidden (`dropout`), and of the outputs of each attention and feed-forward layer, the same for all
+    positions of a history.
 
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
@@ -147,14 +134,7 @@ class HistoryTransformer(keras.layers.Layer):
         self.built = True
 
     def call(self, vectors: Any, rating: Any, seconds: Any, training: bool = False) -> Any:
-        """Computes p at every position, (B, L, D).
-
-        Args:
-            vectors: z of each position's item, (B, L, D).
-            rating: Stars, 0 where padded, (B, L).
-            seconds: Unix seconds, whole numbers, (B, L).
-            training: Whether to drop.
-        """
+        """Computes p (B, L, D) from z of each position's item (B, L, D), stars, 0 where padded, and seconds (B, L)."""
         exists, level, seconds = rating > 0, ops.cast(ops.round(2 * rating), "int32"), ops.cast(seconds, "int32")
         weight = ops.take(self.rating_weight, level, axis=0) * ops.cast(exists, vectors.dtype)
         x = weight[:, :, None] * vectors + ops.take(self.rating_vector, level, axis=0)

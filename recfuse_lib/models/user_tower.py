@@ -38,11 +38,7 @@ class UserTower(keras.layers.Layer):
         self.built = True
 
     def weights_of(self, history_rating: Any) -> Any:
-        """Computes w_j / √(1 + Σ w_j²) for each position of the history, 0 where padded, (B, L).
-
-        Args:
-            history_rating: Stars, oldest first, 0 where padded, (B, L).
-        """
+        """Computes w_j / √(1 + Σ w_j²), 0 where padded, (B, L), from the stars of histories, oldest first (B, L)."""
         level = ops.cast(ops.round(2 * history_rating), "int32")
         rating_weight = ops.take(self.rating_weight, level, axis=0) * ops.cast(level > 0, "float32")
         steps_back = ops.arange(history_rating.shape[1] - 1, -1, -1, dtype="float32")
@@ -51,15 +47,7 @@ class UserTower(keras.layers.Layer):
         return weights / ops.sqrt(1 + ops.sum(weights * weights, axis=1, keepdims=True))
 
     def call(self, user: Any, history: Any, history_rating: Any, items: Any, training: bool = False) -> Any:
-        """Computes p_u of each example, (B, D).
-
-        Args:
-            user: User codes, U for an unknown person, (B,).
-            history: Item codes, oldest first, (B, L).
-            history_rating: Stars, 0 where padded, (B, L).
-            items: z_i of every item, (I, D).
-            training: Whether people are hidden at random.
-        """
+        """Computes p_u, (B, D), from user codes (B,), item codes and stars of histories (B, L) and z_i (I, D)."""
         weights = self.weights_of(history_rating)
         recent = ops.einsum("bl,bld->bd", weights, ops.take(items, history, axis=0))
         person = ops.take(self.users, user, axis=0)
