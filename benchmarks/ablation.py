@@ -60,8 +60,7 @@ declared = functools.partial(
         "notebooks/06_multimodal_tower.ipynb",
         *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings", "text")),
         *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-        *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower")),
-        *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
+        *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower", "item_tower")),
     ),
 )
 INTERVALS = tuple(f"{fold}{end}" for fold in FOLDS for end in ("", "_low", "_high"))
