@@ -8,12 +8,15 @@ README's table.
 """
 
 import argparse
+import base64
 import dataclasses
 import datetime
 import errno
 import json
+import mimetypes
 import os
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -191,7 +194,14 @@ def _page(notebook: Any) -> str:
 
     # The classic template is the one that shows a plotted figure's alternative text.
     page, _ = HTMLExporter(template_name="classic").from_notebook_node(notebook)  # type: ignore[no-untyped-call]
-    return str(page)
+    return re.sub(r'(<img [^>]*src=")(\.\./docs/images/[^"]+)', lambda found: found[1] + _inside(found[2]), str(page))
+
+
+def _inside(link: str) -> str:
+    """A drawing as part of the page, which is read far from the repository."""
+    path = NOTEBOOKS / link
+    kind = mimetypes.guess_type(path.name)[0]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _write_summary(runs: list[Run], output: Path) -> None:

@@ -231,6 +231,12 @@ def notebook_of(*sources: str) -> Any:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
 
 
+def test_a_page_carries_its_drawings() -> None:
+    drawing = nbformat.v4.new_markdown_cell("![The system.](../docs/images/system.svg)")
+    page = course._page(nbformat.v4.new_notebook(cells=[drawing]))
+    assert "docs/images" not in page and 'src="data:image/svg+xml;base64,' in page and 'alt="The system."' in page
+
+
 @pytest.mark.slow
 def test_the_runner_goes_on_after_a_failure_and_leaves_no_time_stamp(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
