@@ -89,7 +89,7 @@ def test_every_item_was_rated_and_every_one_has_a_text(dataset: Dataset) -> None
     assert set(dataset.events()["item"]) == set(range(dataset.n_items))
     texts = dataset.texts()
     assert len(texts) == dataset.n_items and all(text.strip() for text in texts)
-    assert texts[dataset.item_code(1)].startswith("Toy Story (1995). ")
+    assert texts[dataset.catalogue["item_id"].tolist().index(1)].startswith("Toy Story (1995). ")
     assert sum(text.startswith("Untitled film") for text in texts) == 5
 
 

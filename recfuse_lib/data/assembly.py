@@ -73,15 +73,15 @@ def check_twice(name: str, columns: list[str]) -> None:
 
 def assemble(
     log: Part,
-    items: Part | None = None,
-    users: Part | None = None,
+    items: Part | None,
+    users: Part | None,
     *,
-    roles: Mapping[str, str] | None = None,
-    positive: str | None = None,
-    signal: str | None = None,
-    time: str | None = None,
-    keep: str | None = None,
-    say: Say = print,
+    roles: Mapping[str, str] | None,
+    positive: str | None,
+    signal: str | None,
+    time: str | None,
+    keep: str | None,
+    say: Say,
 ) -> dict[str, Any]:
     """Reads the cells, checks them, and puts the tables together: the fields of a `Dataset` but its name.
 

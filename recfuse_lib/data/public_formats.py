@@ -62,7 +62,7 @@ def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> D
     log, items, users = parts["log"], parts.get("items"), parts.get("users")
     assert log
     there = [column for part in (items, users) if part for column in part.table]
-    how = {option: layout.get(option) for option in ("positive", "signal", "keep")}
+    how = {option: layout.get(option) for option in ("positive", "signal", "time", "keep")}
     roles = {column: role for column, role in ROLES.items() if column in there}
     return Dataset(name, **assemble(log, items, users, roles=roles, say=say, **how))
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -72,7 +71,6 @@ class Dataset(Items):
         positive: str | None = None,
         signal: str | None = None,
         keep: str | None = None,
-        say: Callable[[str], None] = lambda line: None,
     ) -> Dataset:
         """Validates tables and puts them in order, as `recfuse_lib.data.read.read` does files.
 
@@ -81,18 +79,11 @@ class Dataset(Items):
         Raises:
             DataError: A column is missing, or a row breaks the schema; the message names table, row, field and reason.
         """
-        tables = assemble(
-            part("interactions", interactions),
-            None if catalogue is None else part("catalogue", catalogue),
-            None if users is None else part("users", users),
-            time="s",
-            roles=roles,
-            positive=positive,
-            signal=signal,
-            keep=keep,
-            say=say,
-        )
-        return cls(name, **tables)
+        log = part("interactions", interactions)
+        items = None if catalogue is None else part("catalogue", catalogue)
+        people = None if users is None else part("users", users)
+        how = {"positive": positive, "signal": signal, "time": "s", "keep": keep}
+        return cls(name, **assemble(log, items, people, **how, roles=roles, say=lambda line: None))
 
     @functools.cached_property
     def positive(self) -> np.ndarray:
@@ -129,45 +120,18 @@ class Dataset(Items):
         stars = self.interactions.loc[self.interactions["signal"] == "rating", "value"]
         return stars.nunique() > 1
 
-    @functools.cached_property
-    def _item_index(self) -> pd.Index:  # type: ignore[type-arg]
-        return pd.Index(self.catalogue["item_id"].to_numpy())  # type: ignore[no-any-return]
-
     def events(self) -> pd.DataFrame:
         """Returns the interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
 
         `rating` is on one scale whatever the signals are, five stars: `Positives.stars`. Where no times are known,
         every `timestamp` is 0.
         """
-        table = self.interactions
+        table, items = self.interactions, pd.Index(self.catalogue["item_id"].to_numpy())
         return pd.DataFrame(
             {
                 "user": np.searchsorted(self.user_ids, table["user_id"].to_numpy()).astype("int32"),
-                "item": self._item_index.get_indexer(pd.Index(table["item_id"].to_numpy())).astype("int32"),
+                "item": items.get_indexer(pd.Index(table["item_id"].to_numpy())).astype("int32"),
                 "rating": self.positives.stars(table),
                 "timestamp": table["timestamp"].to_numpy("int64") if self.has_times else np.zeros(len(table), "int64"),
             }
         )
-
-    def user_code(self, user_id: Any) -> int:
-        """Finds the code of a user.
-
-        Raises:
-            DataError: The user is not in the data.
-        """
-        way_out = "recommend to a new person from a history of items instead"
-        return self._code(pd.Index(self.user_ids), user_id, "user", way_out)
-
-    def item_code(self, item_id: Any) -> int:
-        """Finds the code of an item.
-
-        Raises:
-            DataError: The item is not in the catalogue.
-        """
-        return self._code(self._item_index, item_id, "item", "add it to the catalogue first")
-
-    def _code(self, known: pd.Index, one: Any, kind: str, way_out: str) -> int:  # type: ignore[type-arg]
-        code = int(known.get_indexer(pd.Index([one]))[0])
-        if code < 0:
-            raise DataError(f"{kind} {one!r} is not among the {len(known):,} {kind}s of {self.name}; {way_out}")
-        return code
