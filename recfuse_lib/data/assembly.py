@@ -6,7 +6,6 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,15 +27,10 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One table before its cells are read.
+    """One table before its cells are read, ids and the fields of interactions under the library's names.
 
-    Attributes:
-        table: The cells; ids and the fields of interactions under the library's names.
-        origin: Where the rows came from.
-        form: What the file is, in words.
-        written: Field → what its column is called in the file.
-        columns: All columns of the file.
-        typed: Whether ids that are text stay text, even if all of them are whole numbers.
+    `form` says what the file is, `written` what the column of a field is called in it, `columns` all that it has; ids
+    of a `typed` table stay text where they are, even if all of them are whole numbers.
     """
 
     table: pd.DataFrame
@@ -128,13 +122,10 @@ def _events(
     faults = Faults(log.origin)
     table, events = log.table, {"user_id": user_id, "item_id": item_id}
     words = {}
-    for field, one in (("person", user_id), ("item", item_id)):
-        column = f"{'user' if field == 'person' else field}_id"
-        if one.dtype == "str":
-            faults.add((one == "").to_numpy(), functools.partial(_missing_id, log.written.get(column, column)))
+    for field, one, word, plural in (("user_id", user_id, "person", "people"), ("item_id", item_id, "item", "items")):
+        _refuse_missing(one, log.written.get(field, field), faults)
         count, kind = one.nunique(), "ids as text" if one.dtype == "str" else "ids are whole numbers"
-        plural = {"person": "people", "item": "items"}[field]
-        words[column] = f"{count:,} {field if count == 1 else plural}, {kind}"
+        words[field] = f"{count:,} {word if count == 1 else plural}, {kind}"
     value_column = log.written.get("value", "value")
     if "value" in table:
         values = numbers(table["value"], value_column, faults, may_be_missing="signal" in table)
@@ -176,8 +167,9 @@ def _events(
     return pd.DataFrame(events)
 
 
-def _missing_id(column: str, row: int) -> str:
-    return f"{column} is empty; every row needs one"
+def _refuse_missing(one: pd.Series, column: str, faults: Faults) -> None:
+    if one.dtype == "str":
+        faults.add((one == "").to_numpy(), lambda row: f"{column} is empty; every row needs one")
 
 
 def _once(events: pd.DataFrame, origin: Origin, keep: str | None, rule: Positives) -> pd.DataFrame:
@@ -219,8 +211,7 @@ def _entities(
         return pd.DataFrame({field: used}), {}
     own, faults = columns[1], Faults(part.origin)
     column = part.written.get(field, field)
-    if own.dtype == "str":
-        faults.add((own == "").to_numpy(), functools.partial(_missing_id, column))
+    _refuse_missing(own, column, faults)
     faults.add(
         own.duplicated().to_numpy(), lambda row: f"{column} {shown(own[row])} is there more than once; keep one row"
     )

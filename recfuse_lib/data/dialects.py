@@ -68,11 +68,6 @@ def csv_source(
 
     Raises:
         DataError: There is one column only.
-
-    Example:
-        >>> source = csv_source("sales.csv", b'Kunde;Preis\\n007;"3,50"\\n')
-        >>> source.form, source.columns, source.load(["Preis"], [])["Preis"].tolist()
-        ("CSV with ';' between fields", ['Kunde', 'Preis'], ['3,50'])
     """
     blank = len(content) - len(content.lstrip(b"\r\n"))
     above, content = content.count(b"\n", 0, blank), content[blank:]

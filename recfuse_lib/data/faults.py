@@ -26,10 +26,6 @@ class Origin:
 
     `lines` gives the line of each row, (N,), when there is something to report; rows of a table without lines are named
     by their position, from 0.
-
-    Example:
-        >>> Origin("ratings.csv", lambda: np.array([2, 3, 7])).at(2)
-        'ratings.csv line 7'
     """
 
     name: str

@@ -107,12 +107,10 @@ def read(
         keep=keep,
         say=say,
     )
-    ids = tables["catalogue"]["item_id"]
-    files = {}
+    ids, files = tables["catalogue"]["item_id"], {}
     for modality, folder in (media or {}).items():
         files[modality] = Media.in_folder(folder, ids, modality).files[modality]
-        n_there = sum(path is not None for path in files[modality])
-        say(f"{folder}: {modality} files of {n_there:,} of {len(ids):,} items")
+        say(f"{folder}: {modality} files of {len(ids) - files[modality].count(None):,} of {len(ids):,} items")
     title = name or Path(interactions).name.split(".")[0]
     return Dataset(title, **tables, media=Media(files) if files else None)
 

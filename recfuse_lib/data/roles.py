@@ -65,15 +65,6 @@ def read_attributes(
 
     Raises:
         DataError: A role that does not exist.
-
-    Example:
-        >>> from recfuse_lib.data.faults import Origin
-        >>> table = pd.DataFrame({"title": ["Alien", "Ran"], "genres": ["Horror, War", "War"], "price": ["3,50", ""]})
-        >>> cells, attributes = read_attributes(table, Faults(Origin("items.csv")), {})
-        >>> {column: attribute.role for column, attribute in attributes.items()}
-        {'title': 'text', 'genres': 'categories', 'price': 'number'}
-        >>> cells["genres"].tolist(), cells["price"].tolist()
-        (['Horror|War', 'War'], [3.5, nan])
     """
     for column, role in stated.items():
         if role not in ROLES:
