@@ -85,7 +85,6 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
                 "roles": dict(dataset.roles),
                 "times": dataset.has_times,
             },
-            "asked": len(split.test.queries),
             "trials": trials,
             "scores": {**scores, report.FUSED: fused},
             "people": split.test.queries.user.tolist(),

@@ -23,22 +23,6 @@ MARK = "results.json"
 """The file that tells a folder of ours from anybody else's."""
 
 SAMPLES = 2_000
-ALTERNATIVES = {
-    "scores.png": "NDCG@10 of every model on what was held out, with its interval.",
-    "shares.png": "What each dimension says for the ten recommended items.",
-}
-"""Figure → what it shows to somebody who cannot see it."""
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse }} td, th {{ padding: .2rem .8rem; border-bottom: 1px solid #ddd; text-align: left }}
-img {{ max-width: 100% }}
-</style>
-<body>
-{body}</body></html>
-"""
 
 
 def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
@@ -70,19 +54,23 @@ def verdict(found: Mapping[str, Any]) -> str:
 
 def write_report(found: Mapping[str, Any], folder: Path) -> None:
     """Writes `report.md`, `report.html`, its figures and `results.json` into a folder, from what `fit` found."""
+    import mistune
+
     _draw_scores(found, folder)
     _draw_shares(found, folder)
     text = _markdown(found)
-    (folder / "report.md").write_text(text, "utf-8")
-    import mistune
-
     body = str(mistune.html(text))
-    for name in ALTERNATIVES:
-        content = base64.b64encode((folder / name).read_bytes()).decode()
-        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{content}"')
+    for picture in folder.glob("*.png"):
+        content = base64.b64encode(picture.read_bytes()).decode()
+        body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{content}"')
     title = html.escape(f"A recommender for {found['data set']['name']}")
-    (folder / "report.html").write_text(PAGE.format(title=title, body=body), "utf-8")
+    (folder / "report.md").write_text(text, "utf-8")
+    (folder / "report.html").write_text(_template("report.html").format(title=title, body=body), "utf-8")
     (folder / MARK).write_text(json.dumps(dict(found)), "utf-8")
+
+
+def _template(name: str) -> str:
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _markdown(found: Mapping[str, Any]) -> str:
@@ -94,28 +82,17 @@ def _markdown(found: Mapping[str, Any]) -> str:
         interval = bootstrap(np.array(scores), people, samples=SAMPLES)
         tried = f"{len(own)} setting{'s' if len(own) > 1 else ''}" if own else "none: its settings are fixed"
         rows.append(f"| {name} | {interval} | {tried} | {_shown(settings)} |")
-    roles = ", ".join(f"{column} ({role})" for column, role in data["roles"].items()) or "none"
-    held_out = "last likes" if data["times"] else "likes drawn at random, since no times are known"
     notes = "".join(f"- {note}\n" for note in found["notes"])
-    return (
-        f"# A recommender for {data['name']}\n\n"
-        f"**{verdict(found)}**\n\n"
-        "## The data\n\n"
-        f"{data['interactions']:,} interactions of {data['people']:,} people with {data['items']:,} items. "
-        f"{data['positives']}\n\nWhat is known of the items: {roles}.\n\n"
-        "## The comparison\n\n"
-        f"Held out: each person's {held_out}, of {found['asked']:,} people. All items are ranked but those in the "
-        "person's history. Peers are tuned on the likes before those that are held out; what is held out is scored "
-        "once for each model. Intervals are 95 %, over people.\n\n"
-        "| model | NDCG@10 | tried on validation | chosen |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"![{ALTERNATIVES['scores.png']}](scores.png)\n\n"
-        "## What carries it\n\n"
-        "The fused score is a sum over dimensions of interest, and of a small network. Of what the dimensions say for "
-        "the ten recommended items, each says this share:\n\n"
-        f"![{ALTERNATIVES['shares.png']}](shares.png)\n\n"
-        + (f"## What was left out\n\n{notes}\n" if notes else "")
-        + f"It took {found['minutes']:.1f} minutes.\n"
-    )
+    words = {
+        "verdict": verdict(found),
+        "roles": ", ".join(f"{column} ({role})" for column, role in data["roles"].items()) or "none",
+        "held_out": "last likes" if data["times"] else "likes drawn at random, since no times are known",
+        "asked": len(people),
+        "rows": "\n".join(rows),
+        "left_out": f"## What was left out\n\n{notes}\n" if notes else "",
+        "minutes": found["minutes"],
+    }
+    return _template("report.md").format(**{**data, **words})
 
 
 def _shown(settings: Mapping[str, Any]) -> str:
