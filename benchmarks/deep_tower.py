@@ -119,7 +119,7 @@ Scores = dict[str, np.ndarray]
 def world() -> tuple[Any, Any, np.ndarray]:
     """The data, its `warm` split, and the films' encoded texts."""
     dataset = movielens.load()
-    return dataset, splits.warm(dataset), encode_texts(dataset.texts(), progress=False)
+    return dataset, splits.warm(dataset), encode_texts(dataset.texts())
 
 
 @functools.cache

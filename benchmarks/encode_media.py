@@ -164,7 +164,7 @@ def align(pictures, catalogue, category):
     from recfuse_lib.encoders.text import encode_texts
 
     lesson = definitions("06_multimodal_tower")
-    texts = encode_texts(catalogue["description"].tolist(), progress=False)
+    texts = encode_texts(catalogue["description"].tolist())
     fold = np.random.default_rng(0).permutation(len(pictures)) % FOLDS
     hits = {(kind, k): [] for kind in ("held-out products", "products learned from") for k in (1, 10)}
     seconds = 0.0

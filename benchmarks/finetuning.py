@@ -118,7 +118,7 @@ class Bench:
         self.kept = kept
         self.dataset = small_dataset()
         self.texts = self.dataset.texts()
-        self.raw = ItemEncodings.of({"text": encode_texts(self.texts, progress=False)})
+        self.raw = ItemEncodings.of({"text": encode_texts(self.texts)})
         self.lower = {}
 
     def joint(self, history, seed):

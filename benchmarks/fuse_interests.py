@@ -129,7 +129,7 @@ Measured = dict[str, np.ndarray]
 @functools.cache
 def world() -> Dataset:
     dataset = movielens.load()
-    return dataset.encoded(text=encode_texts(dataset.texts(), progress=False))
+    return dataset.encoded(text=encode_texts(dataset.texts()))
 
 
 @functools.cache

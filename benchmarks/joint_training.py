@@ -152,7 +152,7 @@ def world() -> tuple[Fold, pd.DataFrame, ItemEncodings]:
     known = pd.MultiIndex.from_frame(history[["user", "item"]])
     is_later = ~pd.MultiIndex.from_frame(everything[["user", "item"]]).isin(known)
     later = everything[is_later & everything["user"].isin(people)].reset_index(drop=True)
-    texts = encode_texts(dataset.texts(), progress=False)
+    texts = encode_texts(dataset.texts())
     text = Centring().fit(texts[counts > 0]).transform(texts)[kept]
     return fold, later, ItemEncodings.of({"text": text})
 

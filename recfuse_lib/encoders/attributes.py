@@ -33,7 +33,7 @@ class _Number:
 
 
 class AttributeEncoder:
-    """One vector an item from the columns of a catalogue.
+    """One vector an item from the columns of a catalogue that have these roles (see `Dataset.roles`).
 
     - Columns in the roles `category` and `categories`: 1 for each label that the item has. A label that no seen item
       has is unknown and leaves no trace.
@@ -42,9 +42,6 @@ class AttributeEncoder:
 
     Vocabulary, means and deviations come from the items given to `fit` alone. Columns that are not there or hold
     nothing are left out.
-
-    Args:
-        roles: Column → role, as in `Dataset.roles`; other roles are not read.
 
     Example:
         >>> seen = pd.DataFrame({"genres": ["Drama|War", "Comedy"], "year": [1979, 1999]})

@@ -109,7 +109,7 @@ class ItemEncodings:
     def centred(self, seen: np.ndarray) -> ItemEncodings:
         """Subtract from each dimension its mean over the seen items that have it, and divide rows by their length.
 
-        `seen` are the items that may have a say in the mean, bool (I,) or item codes.
+        `seen` is bool (I,), or item codes.
         """
         known = np.zeros(self.n_items, bool)
         known[seen] = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +21,6 @@ from recfuse_lib.pretrained import store
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "generated"
 ANSWERS_AT_ONCE = 64
-SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class LanguageModel(Protocol):
@@ -53,10 +51,7 @@ class LanguageModel(Protocol):
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Compute log P(continuation | prompt), natural, summed over the continuation's tokens, (P, C).
-
-        Continuations are beginnings of an answer, (C,), the same for every message.
-        """
+        """Compute ln P(continuation | prompt) of beginnings of an answer, (C,), to each message, (P,): (P, C)."""
 
 
 def generate_texts(
@@ -68,9 +63,8 @@ def generate_texts(
     temperature: float = 0.0,
     seed: int = 0,
     answer: str | Sequence[str] = "",
-    progress: bool = True,
 ) -> list[str]:
-    """Ask `model.generate`, each answer kept on disk under what it was made from; `progress` reports on a long run.
+    """Ask `model.generate`, each answer kept on disk under what it was made from.
 
     Some greedy answers of the lessons come with the course, in `data/generated` (its card says how they were made),
     because hundreds of them take minutes. They are found by the same key, so that a changed prompt, weight or setting
@@ -94,7 +88,6 @@ def generate_texts(
     missing = [row for row, found in enumerate(answers) if found is None]
     if temperature and missing:
         missing = list(range(len(prompts)))
-    started = time.monotonic()
     at_once = len(missing) if temperature else ANSWERS_AT_ONCE
     for start in range(0, len(missing), max(1, at_once)):
         rows = missing[start : start + at_once]
@@ -105,9 +98,6 @@ def generate_texts(
         for row, text in zip(rows, written, strict=True):
             answers[row] = text
             store.keep(keys[row], text, "texts")
-        passed = time.monotonic() - started
-        if progress and passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
-            print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
     return ["" if found is None else str(found) for found in answers]
 
 

@@ -10,9 +10,8 @@ Taught in notebook 02.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,6 @@ from recfuse_lib.pretrained import store
 
 TOKENS_PER_BATCH = 1536
 BATCHES_AT_ONCE = 2
-SECONDS_BETWEEN_REPORTS = 5.0
 
 Encodings = npt.NDArray[np.float32]
 
@@ -117,27 +115,19 @@ class TextEncoder:
             states = ops.reshape(rows, (batch, length, self.dimensions))
         return ops.normalize(masked_mean(states, mask), axis=-1)
 
-    def encode(self, texts: Iterable[str], progress: bool = False) -> Encodings:
+    def encode(self, texts: Iterable[str]) -> Encodings:
         """Encode N texts: float32 (N, D), every row of length 1; see `encode_texts`, which keeps the result."""
         from keras import ops
 
         tokens = self.tokenize(texts)
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
-        batches = equal_lengths(tokens)
-        started = reported = time.monotonic()
-        done = 0
 
-        def encode_batch(rows: list[int]) -> int:
+        def encode_batch(rows: list[int]) -> None:
             encodings[rows] = ops.convert_to_numpy(self._forward(np.array([tokens[row] for row in rows], np.int32)))
-            return len(rows)
 
         with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
-            for batch in as_completed([pool.submit(encode_batch, rows) for rows in batches]):
-                done += batch.result()
-                now = time.monotonic()
-                if progress and now - reported > SECONDS_BETWEEN_REPORTS:
-                    reported = now
-                    print(f"encoded {done:,} of {len(tokens):,} texts in {now - started:.0f} s", flush=True)
+            # The list is made so that an error in a thread is raised here.
+            list(pool.map(encode_batch, equal_lengths(tokens)))
         return encodings
 
 
@@ -161,13 +151,12 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
     return ops.sum(states * weights, axis=1) / ops.sum(weights, axis=1)
 
 
-def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = True) -> Encodings:
+def encode_texts(texts: Iterable[str], model: str = "minilm") -> Encodings:
     """Encode N texts as float32 (N, D), rows of length 1, or take it from the cache, found by texts and weights.
 
     Args:
         texts: Strings.
         model: A text encoder of `recfuse_lib.pretrained.MODELS`.
-        progress: Print a line every five seconds.
 
     Raises:
         TypeError: `texts` is one string, or something in it is not a string.
@@ -190,7 +179,7 @@ def encode_texts(texts: Iterable[str], model: str = "minilm", progress: bool = T
     )
     encodings = store.fetch(key) if files else None
     if encodings is None:
-        encodings = TextEncoder.from_pretrained(model, progress=progress).encode(texts, progress=progress)
+        encodings = TextEncoder.from_pretrained(model).encode(texts)
         store.keep(key, encodings)
     return encodings
 
@@ -220,10 +209,7 @@ def equal_lengths(tokens: Sequence[Sequence[int]], rows: int | None = None) -> I
 
 
 def compiled(function: Any, *signature: tuple[tuple[int | None, ...], str]) -> Any:
-    """Make `function`, of arrays of these shapes and types, one graph for every size where the backend can.
-
-    Anything else would be compiled again for each new shape, which takes longer than most batches.
-    """
+    """Make `function`, of arrays of these shapes and types, one graph for every size where the backend can."""
     import keras
 
     backend = keras.backend.backend()
