@@ -84,7 +84,6 @@ DATA = ("movielens",)
 CODE = (
     "notebooks/05_deep_tower.ipynb",
     "recfuse_lib/models/sequential.py",
-    "recfuse_lib/models/losses.py",
     "recfuse_lib/models/transformer.py",
     "recfuse_lib/models/item_tower.py",
     "recfuse_lib/data/sequences.py",

@@ -15,7 +15,7 @@ from recfuse_lib.data.sequences import latest, sequences
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.models import memory
 from recfuse_lib.models.contract import Recommender
-from recfuse_lib.models.losses import full_softmax
+from recfuse_lib.models.sequential import full_softmax
 from recfuse_lib.training.pipelines import untuned
 
 one_negative = definitions("05_deep_tower").one_negative

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from course.lessons import definitions
-from recfuse_lib.models.losses import full_softmax, sampled_softmax
-from recfuse_lib.models.sequential import SequentialNetwork
+from recfuse_lib.models.sequential import SequentialNetwork, full_softmax, sampled_softmax
 
 lesson = definitions("05_deep_tower")
 

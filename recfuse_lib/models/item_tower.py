@@ -170,7 +170,5 @@ def encodings_of(
     available = np.ones(items.n_items, bool) if available is None else np.asarray(available)
     chosen = history["item"].to_numpy()
     if len(available) == items.n_items and not (there := available[chosen]).all():
-        raise ValueError(
-            f"item {chosen[~there][0]} is in the history, but `available` says that it could not be chosen"
-        )
+        raise ValueError(f"item {chosen[~there][0]} is in the history, but could not be chosen, says `available`")
     return items, available

@@ -163,9 +163,6 @@ class JointModel(Recommender):
         **settings: Of `JointNetwork`: `dimension` D; `history_length` L, how many events the user tower reads;
             `task_weight` λ; `mean_rating` μ, in stars; `item_dropout`, `modality_dropout` and `user_dropout`.
 
-    Attributes:
-        logs: What Keras logged in each epoch.
-
     Example:
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1], "rating": [5.0, 2.0], "timestamp": [1, 2]})
         >>> model = JointModel(dimension=8).fit(history, ItemEncodings.of({"text": np.eye(3, 4)}), epochs=1)
@@ -198,7 +195,7 @@ class JointModel(Recommender):
         learning_rate: float = 3e-3,
         callbacks: list[keras.callbacks.Callback] | None = None,
     ) -> Self:
-        """Learns with Adam.
+        """Learns with Adam; `logs` is then what Keras logged in each epoch.
 
         Args:
             history: Columns `user`, `item`, `rating`, `timestamp`.

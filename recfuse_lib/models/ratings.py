@@ -1,8 +1,6 @@
-"""How many stars? Three views of a rating: what is usual, what like-minded people gave, and one's own taste and mood.
+"""How many stars? Three views of a rating, which `recfuse_lib.models.fused` weighs.
 
-Each is fitted in about a second and answers for any history, also a stranger's. `recfuse_lib.models.fused` weighs them.
-
-Taught in notebook 07.
+Each is fitted in about a second and answers for any history. Taught in notebook 07.
 """
 
 from __future__ import annotations
@@ -22,15 +20,12 @@ PAIRS = 4_096
 
 
 class ContentBiases(Recommender):
-    """What is usual: the mean, the person's habit and the item's standing, which its content suggests.
+    """Predicts what is usual: the mean, the person's habit and the item's standing, which its content suggests.
 
         r̂ = μ + b_u + b_i,   b_i = (Σ_u (r − μ − b_u) + λ c_iᵀw) / (n_i + λ),   b_u = Σ_i (r − μ − b_i) / (n_u + λ)
 
-    w is fitted by ridge regression, so an item that nobody has rated stands where others with such content do.
-
-    Args:
-        l2: λ, in ratings.
-        ridge: Of w.
+    w is fitted by ridge regression (`ridge`), so an item that nobody has rated stands where others with such content
+    do. `l2` is λ, in ratings.
     """
 
     def __init__(self, l2: float = 4.0, ridge: float = 6.0) -> None:
@@ -77,15 +72,11 @@ class ContentBiases(Recommender):
 
 
 class ResidualUserKNN(Recommender):
-    """Collaborative: how far people with like deviations r − r̂ deviated on the item.
+    """Predicts how far people with similar deviations r − r̂ deviated on the item.
 
         d(u, i) = Σ_v s_uv d_vi / (Σ_v s_uv + 1),   s_uv = max(0, cos(d_u, d_v)) · n_uv / (n_uv + λ)
 
-    The sums are over the people v who rated i, the cosine over the n_uv items that both rated.
-
-    Args:
-        expected: A fitted `ContentBiases`.
-        overlap: λ.
+    The sums are over the people v who rated i, the cosine over the n_uv items that both rated. `overlap` is λ.
 
     References:
         Koren (2008), Factorization Meets the Neighborhood, KDD (shrunk similarities).
@@ -123,18 +114,13 @@ class ResidualUserKNN(Recommender):
 
 
 class UserGaussianProcess(Recommender):
-    """One's own taste and mood: a Gaussian process over what is left of a person's ratings.
+    """Predicts one's own taste and mood: a Gaussian process over what is left of a person's ratings.
 
         d(u, ·) ~ GP(0, k),   k((i, t), (j, t′)) = c_iᵀc_j + a e^(−|t − t′| / τ) + b e^(−|t − t′| / τ′)
 
     Taste makes items of like content alike; mood makes ratings alike that were given in one session (τ minutes) or on
-    one day (τ′). The posterior mean is a linear system as large as the person's history.
-
-    Args:
-        expected: A fitted `ContentBiases`.
-        session: a and τ in seconds.
-        day: b and τ′ in seconds.
-        noise: Variance of a single rating, relative to a kernel of 1.
+    one day (τ′). The posterior mean is a linear system as large as the person's history. `session` is a and τ, `day` b
+    and τ′ in seconds, `noise` the variance of a single rating, relative to a kernel of 1.
 
     References:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 2.25.
@@ -152,9 +138,8 @@ class UserGaussianProcess(Recommender):
 
     def kernel(self, item: np.ndarray, moment: np.ndarray, others: np.ndarray, moments: np.ndarray) -> np.ndarray:
         """k between N ratings and M others, (N, M)."""
-        content = self.expected.content
         away = np.abs(moment[:, None] - moments)
-        alike = content[item] @ content[others].T
+        alike = self.expected.content[item] @ self.expected.content[others].T
         return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.session, self.day)))
 
     def fit(self, history: pd.DataFrame, items: Items) -> UserGaussianProcess:

@@ -27,11 +27,7 @@ COLUMNS = ("user", "item", "rating", "timestamp")
 
 
 def save(model: FusedModel, path: Path | str) -> None:
-    """Writes a model that has learned, whole or not at all.
-
-    Args:
-        model: The model.
-        path: A file, by custom `….npz`.
+    """Writes a model that has learned into a file, by custom `….npz`, whole or not at all.
 
     Raises:
         ValueError: The model fuses by another layer than `EvidenceGate`.

@@ -52,7 +52,6 @@ class AttributeCrosses(keras.layers.Layer):
         self.built = True
 
     def call(self, attributes: Any) -> Any:
-        """Attributes (N, width) → (N, D)."""
         crossed = attributes
         for cross in self.crosses:
             crossed = cross(attributes, crossed)
