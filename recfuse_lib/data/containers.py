@@ -15,7 +15,7 @@ import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from recfuse_lib.data.dialects import Source, csv_source
 from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError, Origin, shown
 
 JSON_ROWS_AT_ONCE, JSON_ROWS_FOR_NAMES = 50_000, 1_000
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str)
 
 NOT_TABLES = {
     b"BZh": "a bzip2 archive; unpack it first",
@@ -131,42 +132,29 @@ def _json_lines(name: str, content: bytes) -> Source:
     import pyarrow
 
     lines = np.array([number for number, line in enumerate(io.BytesIO(content), 1) if line.strip()])
-    some = itertools.islice(io.BytesIO(content), JSON_ROWS_FOR_NAMES)
-    first = _records(name, [line for line in some if line.strip()], lines)
-    columns = list(dict.fromkeys(key for record in first for key in record))
+
+    def records() -> Iterator[dict[str, Any]]:
+        for number, line in zip(lines, (line for line in io.BytesIO(content) if line.strip()), strict=True):
+            try:
+                record = _JSON.decode(line.decode())
+            except ValueError as error:
+                raise DataError(f"{name} line {number}: not a JSON object on one line ({error})") from error
+            if not isinstance(record, dict):
+                raise DataError(f"{name} line {number}: {shown(line.decode().strip())} is not a JSON object")
+            yield record
 
     def load(wanted: Sequence[str], repeated: Sequence[str]) -> pd.DataFrame:
-        rows = (line for line in io.BytesIO(content) if line.strip())
-        tables = []
-        for start in range(0, len(lines), JSON_ROWS_AT_ONCE):
-            some = [*itertools.islice(rows, JSON_ROWS_AT_ONCE)]
-            records = _records(name, some, lines[start:])
-            cells = {column: pyarrow.array([_written(record.get(column)) for record in records]) for column in wanted}
+        every, tables = records(), []
+        while some := [*itertools.islice(every, JSON_ROWS_AT_ONCE)]:
+            cells = {column: pyarrow.array([_written(record.get(column)) for record in some]) for column in wanted}
             tables.append(pyarrow.table(cells))
         table = pyarrow.concat_tables(tables)
         for column in repeated:
             table = table.set_column(table.column_names.index(column), column, table[column].dictionary_encode())
         return pd.DataFrame(table.to_pandas())
 
-    return Source(Origin(name, lambda: lines), "JSON lines", columns, True, load)
-
-
-def _records(name: str, some: list[bytes], lines: np.ndarray) -> list[dict[str, Any]]:
-    """The objects on some lines; if they cannot be read as a whole, one by one, to say which cannot."""
-    try:
-        records: list[dict[str, Any]] = json.loads(b"[" + b",".join(some) + b"]", parse_int=str, parse_float=str)
-        if len(records) == len(some) and all(type(record) is dict for record in records):
-            return records
-    except ValueError:
-        pass
-    for number, line in zip(lines, some, strict=False):
-        try:
-            is_object = isinstance(json.loads(line), dict)
-        except ValueError as error:
-            raise DataError(f"{name} line {number}: not a JSON object on one line ({error})") from error
-        if not is_object:
-            raise DataError(f"{name} line {number}: {shown(line.decode().strip())} is not a JSON object")
-    raise DataError(f"{name} line {lines[0]}: these lines are not one JSON object each")
+    columns = dict.fromkeys(key for record in itertools.islice(records(), JSON_ROWS_FOR_NAMES) for key in record)
+    return Source(Origin(name, lambda: lines), "JSON lines", list(columns), True, load)
 
 
 def _written(value: Any) -> str:
