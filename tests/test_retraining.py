@@ -497,14 +497,17 @@ def test_replay_takes_so_many_and_new_ones_are_needed():
     class Tower:
         random = keras.random.SeedGenerator(0)
 
-    class Model:
-        compiled, history_length, item_tower, user_tower = False, 5, Tower, Tower
+    class Network:
+        compiled = False
 
         def compile(self, **_):
             pass
 
         def fit(self, inputs, **_):
             seen.append(len(inputs["item"]))
+
+    class Model:
+        history_length, item_tower, user_tower, network = 5, Tower, Tower, Network()
 
     dataset = dataset_of(THEN, NOW)
     new = int((dataset.interactions["timestamp"] >= 20_000).sum())
