@@ -99,16 +99,8 @@ class Media:
 def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
     """Read a picture as a square of numbers. Its proportions stay: what the square has beyond it is black.
 
-    Args:
-        path: PNG, JPEG, WebP, BMP or TIFF; of an animation the first frame.
-        size: Side of the square, in pixels. A picture of exactly this size is not resampled.
-        channels: 1 (grey: 0.299 R + 0.587 G + 0.114 B) or 3.
-
-    Returns:
-        float32 (size, size, channels) in 0–1.
-
-    Raises:
-        MediaError: See the table above.
+    PNG, JPEG, WebP, BMP or TIFF; of an animation the first frame. That size is not resampled; one channel
+    is grey, 0.299 R + 0.587 G + 0.114 B. Returns float32 (size, size, channels) in 0–1.
     """
     from PIL import Image, ImageOps
 
