@@ -17,11 +17,7 @@ from eager import eagerly
 hypothesis.settings.register_profile("recfuse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("recfuse")
 
-EXAMPLES_OF_SMOLLM2 = (
-    "recfuse_lib.encoders.language_model.generate_texts",
-    "recfuse_lib.encoders.language_model.load",
-    "recfuse_lib.encoders.local_language_model.LocalLanguageModel",
-)
+EXAMPLES_OF_SMOLLM2 = ("recfuse_lib.encoders.local_language_model.LocalLanguageModel",)
 """In the documentation; `test_smollm2.py` runs them, so that one process loads the model and not three."""
 
 

@@ -69,10 +69,6 @@ def generate_texts(
     Some greedy answers of the lessons come with the course, in `data/generated` (its card says how they were made),
     because hundreds of them take minutes. They are found by the same key, so that a changed prompt, weight or setting
     is answered again.
-
-    Example:
-        >>> generate_texts(["What is the capital of France?"], load("smollm2"), max_tokens=12)
-        ['The capital of France is Paris.']
     """
     settings = {"model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature}
     begun = [answer] * len(prompts) if isinstance(answer, str) else list(answer)
@@ -132,10 +128,6 @@ def load(name: str = "smollm2") -> LanguageModel:
     Raises:
         recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
         ValueError: An address without a model.
-
-    Example:
-        >>> load("smollm2").dimensions
-        576
     """
     if name.startswith(("http://", "https://")):
         from recfuse_lib.encoders.openai_compatible import OpenAICompatible

@@ -71,10 +71,6 @@ class LocalLanguageModel:
         safe = message.replace("<|", "< |")
         return str(self._template.render(messages=[{"role": "user", "content": safe}], add_generation_prompt=True))
 
-    def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Number of tokens of each text, without a template, (N,)."""
-        return np.array([len(self.tokenizer.encode(text, False)) for text in texts], np.int64)
-
     def generate(
         self,
         prompts: Sequence[str],
