@@ -20,6 +20,7 @@ from safetensors.numpy import save
 
 from recfuse_lib import pretrained
 from recfuse_lib.pretrained import PinnedFile, PretrainedError, PretrainedModel, load
+from recfuse_lib.pretrained.__main__ import main
 
 FILES = {
     "model.safetensors": save({"embeddings": np.arange(5000, dtype=np.float32).reshape(50, 100)}),
@@ -359,9 +360,9 @@ def test_two_processes_at_once(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    assert pretrained.main(["tiny"]) == 1
+    assert main(["tiny"]) == 1
     assert "Error: tiny: the weights could not be had" in capsys.readouterr().err
-    assert pretrained.main(["tiny", "--source", str(folder_with(tmp_path / "mine"))]) == 0
+    assert main(["tiny", "--source", str(folder_with(tmp_path / "mine"))]) == 0
     assert "MIT, verified" in capsys.readouterr().out
 
 

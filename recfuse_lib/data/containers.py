@@ -15,7 +15,7 @@ import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +42,10 @@ NOT_TABLES = {
 }
 
 
-def open_table(
-    path: Path | str,
-    *,
-    encoding: str | None = None,
-    separator: str | None = None,
-    names: Sequence[str] | None = None,
-    quoting: bool | None = None,
-    is_header: Callable[[list[str]], bool] = lambda first_row: False,
-) -> Source:
-    """Finds out what a file is.
+def open_table(path: Path | str, encoding: str | None = None, **dialect: Any) -> Source:
+    """Finds out what a file is; the `dialect` of a CSV file is as in `dialects.csv_source`.
 
-    Args:
-        path: The file.
-        encoding: Of a text file that is neither UTF-8 nor names its encoding by a byte order mark.
-        separator, names, quoting, is_header: As in `dialects.csv_source`.
+    `encoding` is that of a text file which is neither UTF-8 nor names its encoding by a byte order mark.
 
     Raises:
         DataError: The file cannot be read as a table; the message names the file and the way out.
@@ -93,10 +82,8 @@ def open_table(
     content = _utf8(path.name, content, encoding)
     if not content.strip():
         raise DataError(f"{path.name}: the file is empty; the first line must name the columns")
-    if content.lstrip()[:1] == b"{":
-        source = _json_lines(path.name, content)
-    else:
-        source = csv_source(path.name, content, separator, names, quoting, is_header)
+    is_json = content.lstrip()[:1] == b"{"
+    source = _json_lines(path.name, content) if is_json else csv_source(path.name, content, **dialect)
     return dataclasses.replace(source, form=source.form + packed)
 
 

@@ -17,7 +17,6 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
-import argparse
 import errno
 import http.client
 import json
@@ -31,16 +30,17 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock
+
 from recfuse_lib.pretrained import store
 from recfuse_lib.pretrained.store import cache_dir
 
-__all__ = ["MODELS", "PinnedFile", "PretrainedError", "PretrainedModel", "cache_dir", "load", "main"]
+__all__ = ["MODELS", "PinnedFile", "PretrainedError", "PretrainedModel", "cache_dir", "load"]
 
 _LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
 _UNREADABLE = (
@@ -114,20 +114,26 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
     target = cache_dir() / "weights" / name
     if target.is_dir() and not _faults(target, model):
         return target
-    with _explained(model, target.parent):
-        # filelock is only needed here, and a killed process frees its lock.
-        from filelock import FileLock
-
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f".{name}.lock"):
+        with FileLock(target.parent / f".{name}.lock"):  # a killed process frees its lock
             for leftover in target.parent.glob(f".{name}.*.partial"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            if target.is_dir():
-                faults = _faults(target, model)
-                if not faults:
-                    return target
+            faults = _faults(target, model)
+            if faults and target.is_dir():
                 say(f"the copy in {target} is not usable ({'; '.join(faults)}); getting it again")
-            _get(model, target, source or os.environ.get("RECFUSE_WEIGHTS"), say)
+            if faults:
+                _get(model, target, source or os.environ.get("RECFUSE_WEIGHTS"), say)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise PretrainedError(
+                f"{name}: the disk that holds {target.parent} is full; {2.2 * model.size / 1e6:.0f} MB are needed "
+                "meanwhile. Nothing was kept. Free some space, or name another place with RECFUSE_CACHE, and run again."
+            ) from error
+        raise PretrainedError(
+            f"{name}: {error.filename or target.parent} cannot be written ({error.strerror or error}), and no usable "
+            f"copy is in {target}. Name a folder that you may write with RECFUSE_CACHE, and run again."
+        ) from error
     return target
 
 
@@ -235,38 +241,3 @@ def _faults(folder: Path, model: PretrainedModel) -> list[str]:
         if not left and file.as_posix() not in model.files:
             faults.append(f"{file.as_posix()} does not belong there")
     return faults
-
-
-@contextmanager
-def _explained(model: PretrainedModel, folder: Path) -> Iterator[None]:
-    """Turns what the disk says into what the reader can do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise PretrainedError(
-                f"{model.name}: the disk that holds {folder} is full; about {2.2 * model.size / 1e6:.0f} MB are needed "
-                "meanwhile. Nothing was kept. Free some space, or name another place with RECFUSE_CACHE, and run again."
-            ) from error
-        raise PretrainedError(
-            f"{model.name}: {error.filename or folder} cannot be written ({error.strerror or error}), and no usable "
-            f"copy of the weights is in {folder}. Name a folder that you may write with RECFUSE_CACHE, and run again."
-        ) from error
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m recfuse_lib.pretrained NAME…`: fetches what is missing, verifies, and says where it is."""
-    parser = argparse.ArgumentParser(
-        prog="python -m recfuse_lib.pretrained", description="Fetch pretrained weights and verify them."
-    )
-    parser.add_argument("names", nargs="+", metavar="name", help=f"one of: {', '.join(sorted(MODELS))}")
-    parser.add_argument("--source", help="a folder that holds the files (also: RECFUSE_WEIGHTS)")
-    options = parser.parse_args(arguments)
-    for name in options.names:
-        try:
-            folder = load(name, source=options.source)
-        except PretrainedError as error:
-            print(f"Error: {error}", file=sys.stderr)
-            return 1
-        print(f"{name}: {MODELS[name].size / 1e6:.0f} MB, {MODELS[name].licence}, verified: {folder}")
-    return 0
