@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recfuse_lib import pretrained
+from recfuse_lib.encoders import text as text_encoder
 from recfuse_lib.encoders.centring import Centring, Whitening
 from recfuse_lib.encoders.text import TextEncoder, encode_texts, masked_mean
 from recfuse_lib.pretrained import store
@@ -120,6 +121,14 @@ def test_one_typed_wish_is_quick(golden):
     encoder.encode(["something funny for a rainy evening"])
     # About half a second on two idle cores, most of it tracing; the bound leaves room for busy ones.
     assert time.perf_counter() - started < 5
+
+
+def test_progress_is_reported_where_it_takes_long(encoder, monkeypatch, capsys):
+    encoder.encode(["one", "one two"])
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(text_encoder, "SECONDS_BETWEEN_REPORTS", 0)
+    encoder.encode(["one", "one two"])
+    assert "of 2 texts" in capsys.readouterr().out
 
 
 def test_encodings_are_kept_and_found_again(empty_cache, encoder, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from recfuse_lib.pretrained import store
 
 COMMITTED = Path(__file__).resolve().parents[2] / "data" / "generated"
 ANSWERS_AT_ONCE = 64
+SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class LanguageModel(Protocol):
@@ -84,6 +86,7 @@ def generate_texts(
     missing = [row for row, found in enumerate(answers) if found is None]
     if temperature and missing:
         missing = list(range(len(prompts)))
+    started = time.monotonic()
     at_once = len(missing) if temperature else ANSWERS_AT_ONCE
     for start in range(0, len(missing), max(1, at_once)):
         rows = missing[start : start + at_once]
@@ -94,6 +97,9 @@ def generate_texts(
         for row, text in zip(rows, written, strict=True):
             answers[row] = text
             store.keep(keys[row], text, "texts")
+        passed = time.monotonic() - started
+        if passed > SECONDS_BETWEEN_REPORTS and start + at_once < len(missing):
+            print(f"{start + len(rows):,} of {len(missing):,} answers in {passed:.0f} s", flush=True)
     return ["" if found is None else str(found) for found in answers]
 
 

@@ -10,6 +10,7 @@ Taught in notebook 02.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -21,6 +22,7 @@ from recfuse_lib import pretrained
 from recfuse_lib.pretrained import store
 
 TOKENS_PER_BATCH = 1536
+SECONDS_BETWEEN_REPORTS = 5.0
 BATCHES_AT_ONCE = 2
 
 Encodings = npt.NDArray[np.float32]
@@ -121,13 +123,19 @@ class TextEncoder:
 
         tokens = self.tokenize(texts)
         encodings = np.empty((len(tokens), self.dimensions), np.float32)
+        started = reported = time.monotonic()
+        done = 0
 
-        def encode_batch(rows: list[int]) -> None:
+        def encode_batch(rows: list[int]) -> int:
             encodings[rows] = ops.convert_to_numpy(self._forward(np.array([tokens[row] for row in rows], np.int32)))
+            return len(rows)
 
         with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
-            # The list is made so that an error in a thread is raised here.
-            list(pool.map(encode_batch, equal_lengths(tokens)))
+            for count in pool.map(encode_batch, equal_lengths(tokens)):
+                done += count
+                if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
+                    reported = time.monotonic()
+                    print(f"encoded {done:,} of {len(tokens):,} texts in {reported - started:.0f} s", flush=True)
         return encodings
 
 
