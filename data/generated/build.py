@@ -8,7 +8,6 @@ all that the model wrote, and every large table of log-likelihoods, is kept unde
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -18,6 +17,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from recfuse_lib.pretrained import store
 
 HERE = Path(__file__).resolve().parent
 LESSONS = ("03_describe_interests", "10_evaluate")
@@ -48,11 +49,15 @@ def run(lesson: str) -> None:
     NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
 
 
-def collect(cache: Path) -> dict[str, bytes]:
-    """File name → content, from what a cache holds."""
-    answers = {file.stem: file.read_text("utf-8").split("\n", 1)[1] for file in (cache / "texts").glob("*.txt")}
-    lines = [json.dumps({"key": key, "answer": answers[key]}, ensure_ascii=False) for key in sorted(answers)]
-    tables = {file.stem: np.load(file)["encodings"] for file in sorted((cache / "likelihoods").glob("*.npz"))}
+def kept(kind: str) -> dict[str, np.ndarray]:
+    """Key → what the cache holds of a kind."""
+    return {file.name: store.fetch(file.name, kind) for file in sorted((store.cache_dir() / kind).iterdir())}
+
+
+def collect() -> dict[str, bytes]:
+    """File name → content, from what the cache holds."""
+    answers, tables = kept("texts"), kept("likelihoods")
+    lines = [json.dumps({"key": key, "answer": str(answer)}, ensure_ascii=False) for key, answer in answers.items()]
     likelihoods = io.BytesIO()
     np.savez_compressed(likelihoods, **{key: table for key, table in tables.items() if len(table) >= LARGE})
     return {"answers.jsonl": ("\n".join(lines) + "\n").encode(), "likelihoods.npz": likelihoods.getvalue()}
@@ -61,11 +66,9 @@ def collect(cache: Path) -> dict[str, bytes]:
 def write(files: dict[str, bytes]) -> None:
     """Writes the files and their checksums."""
     for name, content in files.items():
-        (HERE / name).write_bytes(content)
-    checksums = {
-        Path(name).stem: {"file_sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()
-    }
-    (HERE / "checksums.json").write_text(json.dumps(checksums, indent=2) + "\n", "utf-8")
+        store.write(HERE / name, content)
+    checksums = {Path(name).stem: {"file_sha256": store.sha256(content)} for name, content in files.items()}
+    store.write(HERE / "checksums.json", json.dumps(checksums, indent=2) + "\n")
 
 
 def main() -> None:
@@ -80,7 +83,7 @@ def main() -> None:
             run(lesson)
             print(lesson, flush=True)
         subprocess.run([sys.executable, "-c", WITHOUT + DESCRIBE], cwd=HERE.parents[1], check=True)
-        write(collect(Path(folder)))
+        write(collect())
 
 
 if __name__ == "__main__":

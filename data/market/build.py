@@ -11,13 +11,14 @@ content checksum in ``checksums.json``; nothing is replaced unless they agree. `
 
 import argparse
 import gzip
-import hashlib
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from recfuse_lib.pretrained import store
 
 HERE = Path(__file__).resolve().parent
 PER_CATEGORY, SIZE, COLUMNS = 300, 28, 60
@@ -32,10 +33,6 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
 
 
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the two files of Fashion-MNIST's training part lie")
@@ -47,24 +44,22 @@ def main() -> None:
     pixels, category = images[rows], labels[rows]
 
     record = json.loads((HERE / "checksums.json").read_text("utf-8"))
-    contents = {"photographs.png": sha256(pixels.tobytes()), "photographs.csv": sha256(category.tobytes())}
+    contents = {"photographs.png": store.sha256(pixels), "photographs.csv": store.sha256(category)}
     for name, digest in contents.items():
         if not arguments.pin and digest != record[name]["content_sha256"]:
             sys.exit(f"{name}: the source gives content sha256 {digest}, pinned is {record[name]['content_sha256']}")
 
     grid = pixels.reshape(-1, COLUMNS, SIZE, SIZE).swapaxes(1, 2).reshape(-1, COLUMNS * SIZE)
-    partial = HERE / "photographs.partial"
-    Image.fromarray(grid).save(partial, format="png", optimize=True)
-    partial.replace(HERE / "photographs.png")
+    with store.replacing(HERE / "photographs.png") as file:
+        Image.fromarray(grid).save(file, format="png", optimize=True)
     lines = [f"{photo},{label},{row}" for photo, (label, row) in enumerate(zip(category, rows, strict=True))]
-    partial.write_text("\n".join(["photo,category,source_row", *lines]) + "\n", "utf-8")
-    partial.replace(HERE / "photographs.csv")
+    store.write(HERE / "photographs.csv", "\n".join(["photo,category,source_row", *lines]) + "\n")
     for name in contents:
-        record[name] = {"content_sha256": contents[name], "file_sha256": sha256((HERE / name).read_bytes())}
+        record[name] = {"content_sha256": contents[name], "file_sha256": store.sha256(HERE / name)}
         print(f"{name}: {(HERE / name).stat().st_size:,} bytes, content sha256 {contents[name][:12]}")
     if arguments.pin:
-        record["phrases.json"] = {"file_sha256": sha256((HERE / "phrases.json").read_bytes())}
-    (HERE / "checksums.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        record["phrases.json"] = {"file_sha256": store.sha256(HERE / "phrases.json")}
+    store.write(HERE / "checksums.json", json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

