@@ -6,12 +6,14 @@ Taught in notebook 02.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 BLOCK = 1 << 20
+HOURS_OF_A_WRITER = 1
 
 _warned: set[Path] = set()
 
@@ -44,6 +47,10 @@ def replacing(path: Path | str) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > HOURS_OF_A_WRITER * 3600:  # whoever wrote it was killed
+                left.unlink()
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open("wb") as file:
