@@ -16,18 +16,17 @@ import numpy as np
 import pandas as pd
 import tables
 
+from course.lessons import definitions
 from recfuse_lib.data import market
-from recfuse_lib.serving.closed_loop import Loop
 
+LESSON = definitions("19_keep_learning")
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = REPOSITORY / "build" / "closed_loop"
 PAGE = REPOSITORY / "docs" / "keep_learning.md"
 SEEDS, SCALE, WEEKS, FASHION, FAULT = range(5), 0.2, 10, 2.0, 4
 RULES = {
-    "never": {"policy": "never"},
-    "always": {"policy": "always", "broken": (FAULT,)},
-    "when better": {"policy": "when better", "broken": (FAULT,)},
-    "unless worse": {"policy": "unless worse", "broken": (FAULT,)},
+    "never": {},
+    **{rule: {"broken": (FAULT,)} for rule in ("always", "when better", "unless worse")},
 }
 AGAIN = {"never": WEEKS, "unless worse": 2}
 """So many weeks of which rules `repeat` makes again, with seed 0."""
@@ -42,8 +41,10 @@ TABLES = [
             *(f"recfuse_lib/data/{name}" for name in ("market", "schema.py", "sequences.py", "splits.py")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-            *(f"recfuse_lib/serving/{name}.py" for name in ("closed_loop", "content", "retraining", "training")),
-            *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower", "item_tower")),
+            *(f"recfuse_lib/serving/{name}.py" for name in ("export", "retraining", "training")),
+            "notebooks/19_keep_learning.ipynb",
+            *(f"recfuse_lib/models/{name}.py" for name in ("balancing", "joint", "ranking", "retrieval")),
+            *(f"recfuse_lib/models/{name}.py" for name in ("user_tower", "item_tower")),
         ),
         keys=("rule", "seed", "week"),
         tolerance={"satisfaction": 25, "visits": 25},
@@ -55,10 +56,10 @@ def run(seed):
     missing = [rule for rule in RULES if not (RUNS / f"{seed} {rule}.csv").exists()]
     if not missing:
         return
-    loop = Loop.begin(*market.make(seed, SCALE), seed=seed)
+    shop = LESSON.open_shop(*market.make(seed, SCALE), seed=seed)
     for rule in missing:
         begun = time.perf_counter()
-        weeks = loop.run(weeks=WEEKS, seed=seed, fashion=FASHION, **RULES[rule])
+        weeks = LESSON.run_weeks(shop, rule, weeks=WEEKS, seed=seed, fashion=FASHION, **RULES[rule])
         made = RUNS / f".{seed} {rule}.csv"
         weeks.assign(seed=seed, rule=rule).to_csv(made, index=False)
         made.rename(RUNS / f"{seed} {rule}.csv")
@@ -95,9 +96,9 @@ def report():
 
 def repeat(table):
     """The first weeks of seed 0 under a rule that never trains, and under one that does."""
-    loop = Loop.begin(*market.make(0, SCALE), seed=0)
+    shop = LESSON.open_shop(*market.make(0, SCALE), seed=0)
     parts = [
-        loop.run(weeks=weeks, seed=0, fashion=FASHION, **RULES[rule]).assign(rule=rule, seed=0)
+        LESSON.run_weeks(shop, rule, weeks=weeks, seed=0, fashion=FASHION, **RULES[rule]).assign(rule=rule, seed=0)
         for rule, weeks in AGAIN.items()
     ]
     return pd.concat(parts, ignore_index=True)

@@ -36,7 +36,7 @@ def service(store: Path, database: str, patience: float = 1.0, **settings: objec
     With less `patience` it waits for its database, and before it asks again, only that share of the usual time.
     """
     port = free_port()
-    given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, "chance": 0}
+    given = {"store": store, "database": database, "port": port, "rate": 0, "poll_seconds": 0.1, "exploration": 0}
     given |= settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECFUSE_")}
     environment |= {f"RECFUSE_{name.upper()}": str(value) for name, value in given.items()}

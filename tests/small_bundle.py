@@ -19,14 +19,13 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving.bundle import Bundle
-from recfuse_lib.serving.combination import Combination
-from recfuse_lib.serving.content import Content
-from recfuse_lib.serving.export import export_bundle
+from recfuse_lib.serving.export import CatalogueEncodings, export_bundle
+from recfuse_lib.serving.ranker import RankerWeights
 
 N_USERS, N_ITEMS, UNSEEN = 12, 60, 57
 KINDS = ("Comedy", "Horror", "Western")
 WORDS = ("funny", "scary", "dusty")
-COMBINATION = Combination(rating=0.3, count=0.1)
+RANKER = RankerWeights(rating=0.3, count=0.1)
 
 
 @functools.cache
@@ -69,11 +68,11 @@ def text_encoder() -> TextEncoder:
 
 
 @functools.cache
-def content() -> Content:
+def content() -> CatalogueEncodings:
     seen = np.bincount(dataset().events()["item"], minlength=N_ITEMS) > 0
     attributes, known = AttributeEncoder(dataset().roles).fit(dataset().catalogue[seen]).transform(dataset().catalogue)
     raw = {"text": text_encoder().encode(dataset().texts()), "attributes": attributes}
-    return Content.of(ItemEncodings.of(raw, {"attributes": known & (np.arange(N_ITEMS) != 4)}), seen)
+    return CatalogueEncodings.of(ItemEncodings.of(raw, {"attributes": known & (np.arange(N_ITEMS) != 4)}), seen)
 
 
 @functools.cache
@@ -100,7 +99,7 @@ def model() -> JointModel:
 def write(store: Path, version: str, **arguments: object) -> Bundle:
     """A bundle of all that, in about three seconds."""
     given = {"metrics": {"ndcg@10": 0.5}, "provenance": {"seed": 0}, "text_encoder": text_encoder(), **arguments}
-    return export_bundle(store, version, model(), dataset(), content(), combination=COMBINATION, **given)
+    return export_bundle(store, version, model(), dataset(), content(), ranker=RANKER, **given)
 
 
 def shared(factory: pytest.TempPathFactory) -> Path:

@@ -14,11 +14,13 @@ import numpy as np
 import postgresql_server
 import pytest
 
-from recfuse_lib.serving.events import Event, EventStore, Item
+from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.messages import Event, Item
 
 WRITER = """
 import os, queue, sys, threading
-from recfuse_lib.serving.events import Event, EventStore
+from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.messages import Event
 
 store = EventStore(sys.argv[1])
 parcels = queue.SimpleQueue()

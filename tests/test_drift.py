@@ -80,17 +80,3 @@ def test_calibration_is_judged_when_there_are_predictions():
     assert honest.figures["calibration_error"] < LARGEST["calibration_error"] and honest.alarms == []
     wrong = measure(then, now, np.zeros(20), predicted=np.full(300, now["rating"].mean() + 0.5))
     assert wrong.alarms == ["calibration_error"]
-
-
-@pytest.mark.parametrize("figure", [population_stability, popularity_shift])
-def test_counts_that_do_not_fit_are_named(figure):
-    with pytest.raises(ValueError, match="same bins"):
-        figure(np.ones(2), np.ones(3))
-    with pytest.raises(ValueError, match="nothing was counted"):
-        figure(np.ones(2), np.zeros(2))
-
-
-def test_predictions_that_do_not_fit_are_named():
-    for predicted, observed in ((np.ones(2), np.ones(3)), (np.ones(0), np.ones(0))):
-        with pytest.raises(ValueError, match="as many of each"):
-            calibration_error(predicted, observed)

@@ -12,10 +12,9 @@ from recfuse_lib.serving.promotion import (
     PromotionError,
     current,
     decisions,
+    discard,
     keep,
     promote,
-    refuse,
-    remove,
     roll_back,
     versions,
 )
@@ -51,7 +50,7 @@ def test_rolling_back_goes_one_step_at_a_time(store):
 
 def test_what_is_refused_is_removed_and_written_down(store):
     promote(store, "v1", "the first")
-    refuse(store, "v2", "worse", {"difference": -0.1})
+    discard(store, "v2", "worse", {"difference": -0.1})
     assert (current(store), versions(store)) == ("v1", ["v1", "v3"])
     keep(store, "nothing drifted")
     assert [(one.action, one.version) for one in decisions(store)] == [
@@ -65,11 +64,11 @@ def test_what_is_refused_is_removed_and_written_down(store):
 
 def test_the_champion_is_not_removed(store):
     promote(store, "v1", "the first")
-    for call in (lambda: remove(store, "v1", "why not"), lambda: refuse(store, "v1", "why not")):
+    for call in (lambda: discard(store, "v1", "why"), lambda: discard(store, "v1", "why", action="remove")):
         with pytest.raises(PromotionError, match="is the champion"):
             call()
     promote(store, "v2", "better")
-    remove(store, "v1", "old")
+    discard(store, "v1", "old", action="remove")
     assert versions(store) == ["v2", "v3"]
     with pytest.raises(PromotionError, match="no bundle 'v1'"):
         roll_back(store)
@@ -133,7 +132,7 @@ print("done")
     ("act", "after"),
     [
         ("promotion.promote(sys.argv[1], 'v2', 'better')", {"v1", "v2"}),
-        ("promotion.refuse(sys.argv[1], 'v2', 'worse')", {"v1"}),
+        ("promotion.discard(sys.argv[1], 'v2', 'worse')", {"v1"}),
     ],
 )
 def test_kill_9_at_every_step(store, act, after):

@@ -19,10 +19,12 @@ from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.serving import drift, export, promotion, retraining, training
-from recfuse_lib.serving.bundle import Bundle, BundleError
-from recfuse_lib.serving.content import Content
-from recfuse_lib.serving.events import ROLES, Event, EventStore, Item
-from recfuse_lib.serving.first_bundle import build_first
+from recfuse_lib.serving.bundle import Bundle
+from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.export import CatalogueEncodings
+from recfuse_lib.serving.messages import ROLES, Event, Item
+from recfuse_lib.serving.retraining import RetrainingRule
+from recfuse_lib.serving.training import build_first
 
 N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
 
@@ -30,11 +32,10 @@ N_ITEMS, N_USERS, FASHION = 40, 60, range(34, 40)
 def encode(dataset, seen):
     """Attributes alone: no text encoder is needed."""
     matrix, present = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
-    return Content.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
+    return CatalogueEncodings.of(ItemEncodings.of({"attributes": matrix}, {"attributes": present}), seen)
 
 
 SETTINGS = {"encode": encode, "text_encoder": None}
-EXPORT_GRAPH, EXPORT = export.export_graph, keras.Model.export
 CATALOGUE = pd.DataFrame({
     "item_id": [f"item-{n}" for n in range(N_ITEMS)], "title": [f"Title {n}" for n in range(N_ITEMS)],
     "year": [1980 + n % 20 for n in range(N_ITEMS)], "genres": ["Comedy" if n % 2 else "Drama|War" for n in range(N_ITEMS)],
@@ -73,7 +74,7 @@ def filled(folder, *tables):
     return store
 
 
-def send(store, *tables, by_chance=False):
+def send(store, *tables, exploration=False):
     rows = pd.concat(tables).itertuples()
     store.add(
         [
@@ -83,28 +84,19 @@ def send(store, *tables, by_chance=False):
                 row.item_id,
                 int(row.timestamp),
                 rating=row.rating,
-                by_chance=by_chance,
+                exploration=exploration,
             )
             for row in rows
         ]
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_graphs():
-    """Nothing here asks the graphs, and writing them takes longer than learning from so few events."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "export_graph", lambda graph, path: None)
-        patch.setattr(keras.Model, "export", lambda self, path, **more: None)
-        yield
-
-
 @pytest.fixture(scope="module")
-def first(without_graphs, tmp_path_factory):
+def first(tmp_path_factory):
     """A store with a champion, and its events."""
     folder = tmp_path_factory.mktemp("first")
     events = filled(folder, THEN)
-    retraining.retrain(folder / "store", events, version="v1", epochs=15, **SETTINGS)
+    retraining.retrain(folder / "store", events, version="v1", rule=RetrainingRule(epochs=15, **SETTINGS))
     events.close()
     return folder
 
@@ -126,8 +118,8 @@ def test_the_first_bundle_is_promoted_and_knows_where_it_came_from(world):
 
 
 def scores(bundle, dataset, users):
-    model = retraining._restored(bundle, dataset, encode)
-    codes = np.sort([dataset.user_ids.tolist().index(user) for user in users])
+    model = retraining.restored(bundle, dataset, encode)
+    codes = np.sort([dataset.user_code(user) for user in users])
     return model.score(Queries.of(dataset.events(), codes, dataset.n_items))
 
 
@@ -148,8 +140,8 @@ def test_a_stranger_is_scored_by_history_alone(world):
     bundle = Bundle.load(store / "v1")
     twin = THEN[THEN["user_id"] == "person-003"].assign(user_id="twin")
     dataset = dataset_of(THEN, twin)
-    model = retraining._restored(bundle, dataset, encode)
-    person = np.asarray(model.user_tower.users)[dataset.user_ids.tolist().index("twin")]
+    model = retraining.restored(bundle, dataset, encode)
+    person = np.asarray(model.user_tower.users)[dataset.user_code("twin")]
     assert (person == np.asarray(model.user_tower.users)[-1]).all()
     both = scores(bundle, dataset, ["person-003", "twin"])
     assert np.corrcoef(both)[0, 1] > 0.8 and (both[0] != both[1]).any()
@@ -164,14 +156,14 @@ def test_a_new_label_does_not_spoil_a_warm_start(world):
     dataset = dataset_of(THEN, catalogue=western)
     content = encode(dataset, training.met(dataset))
     model = training.restore(bundle, dataset, content)
-    names = training.attribute_names(dataset, content.seen)
+    names = export.attribute_names(dataset, content.seen)
     kernel, old = (
-        training.weights(model)["kernel_attributes"],
+        export.weights(model)["kernel_attributes"],
         training.restore(bundle, dataset_of(THEN), encode(dataset_of(THEN), training.met(dataset_of(THEN)))),
     )
     assert not kernel[names.index("genres=Animation")].any()
     assert (
-        np.delete(kernel, names.index("genres=Animation"), axis=0) == training.weights(old)["kernel_attributes"]
+        np.delete(kernel, names.index("genres=Animation"), axis=0) == export.weights(old)["kernel_attributes"]
     ).all()
 
 
@@ -179,7 +171,7 @@ def test_a_new_label_does_not_spoil_a_warm_start(world):
 def test_a_better_challenger_is_promoted_with_its_figures_and_can_be_rolled_back(world, capsys):
     store, events = world
     send(events, NOW)
-    decision = retraining.retrain(store, events, when="drift", version="v2", epochs=20, **SETTINGS)
+    decision = retraining.retrain(store, events, version="v2", rule=RetrainingRule(when="drift", epochs=20, **SETTINGS))
     assert (decision.action, decision.version, decision.champion) == ("promote", "v2", "v1")
     figures = decision.figures
     assert figures["difference"][1] > 0 and figures["ndcg@10 challenger"] > figures["ndcg@10 champion"]
@@ -215,7 +207,7 @@ def test_nothing_is_trained_without_events_or_without_drift(world, monkeypatch):
     monkeypatch.setitem(drift.LARGEST, "calibration_error", 1.0)
     store, events = world
     send(events, NOW.head(50))
-    decision = retraining.retrain(store, events, **SETTINGS)
+    decision = retraining.retrain(store, events, rule=RetrainingRule(**SETTINGS))
     assert (decision.action, decision.version) == ("keep", "v1") and "50 new events" in decision.reason
     same = events_of(20_000, fashion=False, per_person=16, seed=2)
     quiet = EventStore(f"sqlite:///{store.parent}/quiet.db")
@@ -225,7 +217,7 @@ def test_nothing_is_trained_without_events_or_without_drift(world, monkeypatch):
         THEN,
         same[~same.set_index(["user_id", "item_id"]).index.isin(THEN.set_index(["user_id", "item_id"]).index)],
     )
-    decision = retraining.retrain(store, quiet, when="drift", **SETTINGS)
+    decision = retraining.retrain(store, quiet, rule=RetrainingRule(when="drift", **SETTINGS))
     assert decision.action == "keep" and decision.reason == "nothing drifted", decision
     assert decision.figures["alarms"] == [] and promotion.versions(store) == ["v1"]
 
@@ -243,22 +235,20 @@ def holding(folder, text):
 def test_a_time_in_which_nobody_liked_anything_trains_nothing(world):
     store, events = world
     send(events, NOW.assign(rating=1.0))
-    decision = retraining.retrain(store, events, version="v2", **SETTINGS)
+    decision = retraining.retrain(store, events, version="v2", rule=RetrainingRule(**SETTINGS))
     assert decision.action == "keep" and "nobody liked" in decision.reason
     assert promotion.versions(store) == ["v1"]
 
 
 @pytest.mark.slow
-def test_who_is_erased_is_nowhere_after_the_next_round(world, monkeypatch):
-    monkeypatch.setattr(export, "export_graph", EXPORT_GRAPH)
-    monkeypatch.setattr(keras.Model, "export", EXPORT)
+def test_who_is_erased_is_nowhere_after_the_next_round(world):
     store, events = world
     assert holding(store, "person-007") == ["v1/users.json"]
     place = Bundle.load(store / "v1").users().index("person-007")
-    vector = Bundle.load(store / "v1").array("persons")[place].tobytes()
+    vector = Bundle.load(store / "v1").weights()["users"][place].tobytes()
     events.erase("person-007")
     # Too few new events for a challenger: an erasure does not wait for one.
-    decision = retraining.retrain(store, events, version="v2", **SETTINGS)
+    decision = retraining.retrain(store, events, version="v2", rule=RetrainingRule(**SETTINGS))
     assert (decision.action, decision.version) == (
         "promote",
         "v2-erased",
@@ -271,7 +261,7 @@ def test_who_is_erased_is_nowhere_after_the_next_round(world, monkeypatch):
     assert len(bundle.users()) == N_USERS - 1
     assert len(bundle.array("history_item")) == len(THEN) - (THEN["user_id"] == "person-007").sum()
     assert [one.action for one in promotion.decisions(store)] == ["promote", "keep", "promote", "remove"]
-    assert retraining.retrain(store, events, **SETTINGS).action == "keep"
+    assert retraining.retrain(store, events, rule=RetrainingRule(**SETTINGS)).action == "keep"
 
 
 @pytest.mark.slow
@@ -279,7 +269,7 @@ def test_an_erasure_and_a_better_challenger_in_one_round(world):
     store, events = world
     send(events, NOW)
     events.erase("person-007")
-    decision = retraining.retrain(store, events, version="v2", epochs=20, **SETTINGS)
+    decision = retraining.retrain(store, events, version="v2", rule=RetrainingRule(epochs=20, **SETTINGS))
     assert (decision.action, decision.version) == ("promote", "v2")
     assert promotion.versions(store) == ["v2"] and holding(store.parent, "person-007") == []
 
@@ -307,16 +297,16 @@ def test_who_is_erased_does_not_come_back_with_another_first_bundle(tmp_path, mo
     of_person = (THEN["user_id"] == "person-007").sum()
     assert len(learned[1]) - len(learned[3]) == of_person
     assert len(learned[2]) < len(learned[0]), "nor is the ranker chosen with them"
-    assert retraining.retrain(store, events, **SETTINGS).action == "keep"
+    assert retraining.retrain(store, events, rule=RetrainingRule(**SETTINGS)).action == "keep"
 
 
 RETRAIN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_retraining import SETTINGS, EventStore, retraining
+from test_retraining import SETTINGS, EventStore, RetrainingRule, retraining
 print("ready", flush=True)
 events = EventStore(f"sqlite:///{sys.argv[2]}/events.db")
-retraining.retrain(sys.argv[2] + "/store", events, version=sys.argv[3], epochs=10, **SETTINGS)
+retraining.retrain(sys.argv[2] + "/store", events, version=sys.argv[3], rule=RetrainingRule(epochs=10, **SETTINGS))
 print("done", flush=True)
 """
 
@@ -335,10 +325,10 @@ def test_a_kill_at_any_step_of_a_round_leaves_a_champion(world, monkeypatch):
 
     events.erase("person-007")
     with monkeypatch.context() as patch:
-        weights = training.safetensors.numpy, "save_file"
+        weights = export.safetensors.numpy, "save_file"
         for place, name in [weights, (os, "fsync"), (Path, "rename"), (Path, "replace"), (shutil, "rmtree")]:
             patch.setattr(place, name, copied_before(getattr(place, name)))
-        assert retraining.retrain(store, events, version="v2", **SETTINGS).action == "promote"
+        assert retraining.retrain(store, events, version="v2", rule=RetrainingRule(**SETTINGS)).action == "promote"
     champions = [promotion.current(one) for one in left]
     assert champions == sorted(champions) and set(champions) == {"v1", "v2-erased"}
     stages = {(champion, *promotion.versions(one)) for champion, one in zip(champions, left, strict=True)}
@@ -370,19 +360,15 @@ def test_kill_9_during_a_retraining_leaves_the_champion(world):
         assert promotion.current(store) in (before, f"k{number}")
         for version in promotion.versions(store):
             Bundle.load(store / version)
-    decision = retraining.retrain(store, events, version="last", epochs=10, **SETTINGS)
+    decision = retraining.retrain(store, events, version="last", rule=RetrainingRule(epochs=10, **SETTINGS))
     assert decision.action in ("promote", "keep", "refuse")
     Bundle.load(store / promotion.current(store))
 
 
-def test_what_cannot_be_compared_or_continued_is_named(world, tmp_path):
-    store, _ = world
+def test_what_cannot_be_compared_is_named(tmp_path):
     with pytest.raises(DataError, match="nobody liked a known item"):
         retraining.compare(None, None, dataset_of(THEN), cut=10**9)
-    (store / "v1" / training.WEIGHTS).rename(tmp_path / "gone")
     dataset = dataset_of(THEN)
-    with pytest.raises(BundleError, match="build from nothing"):
-        training.restore(Bundle(store / "v1", {"version": "v1"}), dataset, encode(dataset, training.met(dataset)))
     with pytest.raises(promotion.PromotionError, match="no champion"):
         retraining.challenge(tmp_path / "empty", "v1", dataset, 0, encode)
 
@@ -438,17 +424,17 @@ def test_the_percentile_by_hand_and_only_events_by_chance():
 @pytest.mark.parametrize("liked", [49, 50])
 def test_a_round_asks_for_what_was_shown_by_chance_where_that_is_enough(world, monkeypatch, liked):
     store, events = world
-    cut = int(np.quantile(NOW["timestamp"], 1 - retraining.EXAM_SHARE, method="nearest"))
+    cut = int(np.quantile(NOW["timestamp"], 1 - retraining.HOLDOUT_SHARE, method="nearest"))
     exam = NOW[NOW["timestamp"] >= cut]
     shown = exam[exam["rating"] > 4].head(liked)
     shown = pd.concat([shown, exam[exam["rating"] < 4]])  # what was not liked cannot be asked for
     send(events, NOW.drop(shown.index))
-    send(events, shown, by_chance=True)
+    send(events, shown, exploration=True)
     asked = []
     compare = retraining.compare
     monkeypatch.setattr(retraining, "compare", lambda *given: asked.append(given[-1]) or compare(*given))
-    decision = retraining.retrain(store, events, version="v2", epochs=1, **SETTINGS)
-    if liked < retraining.FEWEST_BY_CHANCE:
+    decision = retraining.retrain(store, events, version="v2", rule=RetrainingRule(epochs=1, **SETTINGS))
+    if liked < retraining.FEWEST_EXPLORED:
         assert asked == [None] and "ndcg@10 champion" in decision.figures
     else:
         assert len(asked[0]) == len(shown) and decision.figures["queries"] == liked
@@ -472,7 +458,7 @@ def test_without_replay_a_model_forgets():
     model = JointModel(dimension=16, mean_rating=3.0).build(dataset.n_users, dataset.n_items, content.encodings.widths)
     model.item_tower.set_encodings(content.encodings)
     training.fit(model, past.events(), epochs=40)
-    learned = training.weights(model)
+    learned = export.weights(model)
 
     def error(rows):
         events = in_order(dataset.events())
@@ -480,7 +466,7 @@ def test_without_replay_a_model_forgets():
         return float(np.mean((retraining.predict(model, events, asked) - events["rating"].to_numpy()[asked]) ** 2))
 
     def errors(**settings):
-        training.assign(model, learned)
+        export.assign(model, learned)
         before = error(lambda time: time >= 20_000)
         training.fit(model, dataset.events(), epochs=20, since=20_000, **settings)
         return before, error(lambda time: time >= 20_000), error(lambda time: time < 20_000)
@@ -507,7 +493,7 @@ def test_replay_takes_so_many_and_new_ones_are_needed():
             seen.append(len(inputs["item"]))
 
     class Model:
-        history_length, item_tower, user_tower, network = 5, Tower, Tower, Network()
+        network, history_length, item_tower, user_tower = Network(), 5, Tower, Tower
 
     dataset = dataset_of(THEN, NOW)
     new = int((dataset.interactions["timestamp"] >= 20_000).sum())

@@ -18,7 +18,7 @@ from service_process import service
 
 from recfuse_lib.serving import messages, promotion
 from recfuse_lib.serving.events import EventStore
-from recfuse_lib.serving.guard import CLIENTS, Rates
+from recfuse_lib.serving.middleware import CLIENTS, Rates
 from recfuse_lib.serving.settings import Settings, SettingsError
 
 KEY = "a-key-for-the-tests"
@@ -73,10 +73,10 @@ def test_it_recommends_to_everybody(client: httpx.Client) -> None:
 
 def test_similar_search_explain_about(client: httpx.Client) -> None:
     similar = client.get("/similar", params={"item_id": "f3", "k": 4}).json()
-    messages.SimilarAnswer.model_validate(similar, strict=True)
+    messages.Answer[messages.Similar].model_validate(similar, strict=True)
     assert len(similar["items"]) == 4 and similar["items"][0]["similarity"] >= similar["items"][3]["similarity"]
     found = client.get("/items", params={"title": "STORY dusty", "k": 3}).json()
-    messages.SearchAnswer.model_validate(found, strict=True)
+    messages.Answer[messages.Described].model_validate(found, strict=True)
     assert [("dusty" in one["title"]) for one in found["items"]] == [True] * 3
     why = client.post("/explain", json={"user_id": "u03", "item_id": "f9", "wish": "funny"}).json()
     messages.ExplainAnswer.model_validate(why, strict=True)
@@ -125,18 +125,18 @@ def test_a_new_item_is_recommended_at_once_and_after_a_restart(client: httpx.Cli
 
 def test_a_share_of_the_answers_ends_by_chance_and_its_feedback_says_so(world: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/events.db"
-    with service(world / "store", url, chance=0.3) as one:
+    with service(world / "store", url, exploration=0.3) as one:
         answers = [recommended(one, user_id="u08", k=5, reasons=False) for _ in range(300)]
-        by_chance = [[item["by_chance"] for item in answer["items"]] for answer in answers]
-        assert {tuple(places[:-1]) for places in by_chance} == {(False,) * 4}
-        assert 50 < sum(places[-1] for places in by_chance) < 130
-        drawn = next(ids(answer)[-1] for answer, places in zip(answers, by_chance, strict=True) if places[-1])
-        liked = [event("c1", "u08", drawn, by_chance=True), event("c2", "u08", ids(answers[0])[0])]
+        explored = [[item["exploration"] for item in answer["items"]] for answer in answers]
+        assert {tuple(places[:-1]) for places in explored} == {(False,) * 4}
+        assert 50 < sum(places[-1] for places in explored) < 130
+        drawn = next(ids(answer)[-1] for answer, places in zip(answers, explored, strict=True) if places[-1])
+        liked = [event("c1", "u08", drawn, exploration=True), event("c2", "u08", ids(answers[0])[0])]
         assert one.post("/events", json={"events": liked}).status_code == 200
         later = [ids(recommended(one, user_id="u08", k=5)) for _ in range(100)]
         assert not {drawn, ids(answers[0])[0]} & {item for answer in later for item in answer}
     store = EventStore(url)
-    assert store.by_chance(since=0).to_numpy().tolist() == [["u08", drawn]]
+    assert store.explored(since=0).to_numpy().tolist() == [["u08", drawn]]
     store.close()
 
 
@@ -359,9 +359,9 @@ def test_rates_forget_who_was_silent_longest() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("RECFUSE_PORT", "http", "takes a number"), ("RECFUSE_PORT", "0", "above 0"), ("RECFUSE_RATE", "-1", "from 0"),
-        ("RECFUSE_RATE", "nan", "from 0"), ("RECFUSE_HOST", "0.0.0.0", "RECFUSE_API_KEY"), ("RECFUSE_LOG", "all", "info"),
-        ("RECFUSE_API_KEY", "short", "too easy"), ("RECFUSE_CHANCE", "1.5", "from 0 to 1"),
+        ("RECFUSE_PORT", "http", "PORT: .*integer"), ("RECFUSE_PORT", "0", "greater than 0"), ("RECFUSE_RATE", "-1", "RATE"),
+        ("RECFUSE_RATE", "nan", "finite"), ("RECFUSE_HOST", "0.0.0.0", "RECFUSE_API_KEY"), ("RECFUSE_LOG", "all", "info"),
+        ("RECFUSE_API_KEY", "short", "too easy"), ("RECFUSE_EXPLORATION", "1.5", "less than or equal to 1"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(variable: str, value: str, message: str) -> None:

@@ -94,7 +94,7 @@ def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str,
     assert cards.count() == 10
     for place in range(10):
         label = cards.nth(place).locator(".bar").get_attribute("aria-label")
-        assert label.startswith("Shares: ") and "%" in cards.nth(place).locator(".because").inner_text()
+        assert label.startswith("Shares: ") and "%" in cards.nth(place).locator(".reason").inner_text()
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, "nothing sticks out sideways"
     small = page.evaluate(
@@ -124,12 +124,12 @@ def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> N
 def test_a_card_says_what_was_drawn_by_chance_and_sends_it_back(browser, client: httpx.Client, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/events.db"
     store = Path(client.log).parent / "store"  # type: ignore[attr-defined]
-    with service(store, url, chance=1) as one:
+    with service(store, url, exploration=1) as one:
         page = browser.new_page()
         opened(page, one)
         cards = page.locator("#list > li")
-        assert cards.locator(".because").all_inner_texts().count(BY_CHANCE) == 1
-        assert page.locator("#list > .chance").count() == 1 and BY_CHANCE in cards.last.inner_text()
+        assert cards.locator(".reason").all_inner_texts().count(BY_CHANCE) == 1
+        assert page.locator("#list > .exploration").count() == 1 and BY_CHANCE in cards.last.inner_text()
         drawn = cards.last.get_attribute("data-item")
         answered(page, lambda: cards.last.get_by_role("button", name="Like").click())
         expect(page.locator("#status")).to_have_text(re.compile("^Liked"), timeout=60_000)
@@ -137,7 +137,7 @@ def test_a_card_says_what_was_drawn_by_chance_and_sends_it_back(browser, client:
         expect(page.locator("#status")).to_have_text(re.compile("^Dismissed"), timeout=60_000)
         page.close()
     events = EventStore(url)
-    assert events.count() == 2 and events.by_chance(since=0)["item_id"].tolist() == [drawn]
+    assert events.count() == 2 and events.explored(since=0)["item_id"].tolist() == [drawn]
     events.close()
 
 

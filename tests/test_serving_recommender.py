@@ -15,7 +15,7 @@ from recfuse_lib.data.splits import Queries
 from recfuse_lib.serving import recommender as recommenders
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue, ItemError
-from recfuse_lib.serving.explaining import sentence
+from recfuse_lib.serving.explanation import sentence
 from recfuse_lib.serving.recommender import Recommender
 
 QUERIES = Queries.of(small_bundle.dataset().events(), np.arange(small_bundle.N_USERS), small_bundle.N_ITEMS)
@@ -65,15 +65,15 @@ def test_a_history_given_is_worth_as_much_as_a_history_known(recommender: Recomm
     model = small_bundle.model()
     stranger = Queries(np.array([99]), np.array([0, 12]), known.codes.astype("int32"), known.ratings, np.arange(12), 60)
     scores = model.score(stranger)[0]
-    user = recommender._user_vector(given_, None, 0.5)
+    user = recommender.user_vector(given_)
     np.testing.assert_allclose(recommender.catalogue.vectors[SEEN] @ user.query, scores[SEEN], atol=1e-4)
     assert recommender.recommend(given_)["fallbacks"] == [recommenders.NO_PERSON]
 
 
 def test_reasons_are_those_of_the_course(recommender: Recommender) -> None:
-    query, history = QUERIES[9:10], recommender.history_of("u09")
+    queries, history = QUERIES[9:10], recommender.history_of("u09")
     for item in (0, 33, 58):
-        expected = contributions(small_bundle.model(), query, item)
+        expected = contributions(small_bundle.model(), queries, item)
         found = recommender.explain(history, f"f{item}", None)
         rows = {(row["source"], row["item_id"]): row for row in found["sources"]}
         assert len(rows) == len(expected)
@@ -83,7 +83,7 @@ def test_reasons_are_those_of_the_course(recommender: Recommender) -> None:
             one = rows[row.source, f"f{row.item}" if row.item >= 0 else None]
             for name in ("text", "attributes", "behaviour", "total"):
                 assert one[name] == pytest.approx(getattr(row, name), abs=1e-4)
-        user = recommender._user_vector(history, None, 0.5)
+        user = recommender.user_vector(history)
         lead = (recommender.catalogue.vectors[item] @ user.query - user.mean) / user.deviation
         assert found["lead"] == pytest.approx(lead, abs=1e-3)
         assert sum(row["total"] for row in found["sources"]) / user.deviation == pytest.approx(lead, abs=1e-3)
@@ -91,55 +91,55 @@ def test_reasons_are_those_of_the_course(recommender: Recommender) -> None:
 
 def test_shares_add_up_and_the_sentence_says_them(recommender: Recommender) -> None:
     answer = recommender.recommend(
-        recommender.history_of("u03"), k=20, parsed=recommender.parse_query("something funny")
+        recommender.history_of("u03"), k=20, query=recommender.parse_query("something funny")
     )
     for item in answer["items"]:
         assert set(item["shares"]) == {"text", "attributes", "behaviour", "popularity", "stated"}
         assert sum(item["shares"].values()) == pytest.approx(1, abs=1e-3)
-        assert set(item["because"]) <= {f"f{code}" for code in recommender.history_of("u03").codes}
+        assert set(item["evidence_items"]) <= {f"f{code}" for code in recommender.history_of("u03").codes}
         largest = max(item["shares"], key=item["shares"].get)
         assert f"{item['shares'][largest]:.0%}" in item["reason"]
 
 
 def test_nothing_that_lifts_is_said_to_be_nothing() -> None:
-    assert "Nothing lifts" in sentence({"text": 0.0, "behaviour": 0.0}, [], 0.5, False)
+    assert "Nothing lifts" in sentence({"text": 0.0, "behaviour": 0.0}, [])
 
 
 def test_a_stranger_gets_popularity_and_is_told(recommender: Recommender) -> None:
     answer = recommender.recommend(recommender.history_of(None))
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY]
     assert recommender.recommend(recommender.history_of("nobody"))["items"] == answer["items"]
-    user = recommender._user_vector(recommender.history_of(None), None, 0.5)
+    user = recommender.user_vector(recommender.history_of(None))
     np.testing.assert_allclose(user.query, np.append(np.zeros(8), 1), atol=1e-6)
 
 
 def test_words_alone_decide_for_a_stranger(recommender: Recommender) -> None:
-    parsed = recommender.parse_query("scary story 7, before 1990")
-    assert parsed.wish.rest == "scary story 7" and str(parsed.wish.constraints[0]) == "year < 1990"
-    answer = recommender.recommend(recommender.history_of(None), k=60, parsed=parsed)
+    query = recommender.parse_query("scary story 7, before 1990")
+    assert query.wish.rest == "scary story 7" and str(query.wish.constraints[0]) == "year < 1990"
+    answer = recommender.recommend(recommender.history_of(None), k=60, query=query)
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY_BUT_WORDS]
     assert len(ids(answer)) == 30 and {item["year"] for item in answer["items"]} == set(range(1960, 1990))
     encoding = small_bundle.text_encoder().encode(["scary story 7"])[0]
     closeness = small_bundle.content().encodings.matrices["text"] @ encoding
     lead = (closeness - closeness.mean()) / closeness.std()
-    user = recommender._user_vector(recommender.history_of(None), parsed, 0.5)
+    user = recommender.user_vector(recommender.history_of(None), query)
     assert user.weight == 1
-    found, *_ = recommender._rank(user, recommender.history_of(None), np.arange(60))
+    found, *_ = recommender.rank(user, recommender.history_of(None), np.arange(60))
     np.testing.assert_allclose(found, lead, atol=1e-3)
 
 
 def test_a_liked_title_is_understood_and_not_recommended(recommender: Recommender) -> None:
-    parsed = recommender.parse_query("like Funny story 3")
-    assert parsed.wish.like == (3,) and parsed.direction is not None
-    assert "f3" not in ids(recommender.recommend(recommender.history_of(None), k=60, parsed=parsed))
+    query = recommender.parse_query("like Funny story 3")
+    assert query.wish.like == (3,) and query.direction is not None
+    assert "f3" not in ids(recommender.recommend(recommender.history_of(None), k=60, query=query))
 
 
 def test_the_wish_counts_as_much_as_it_is_told_to(recommender: Recommender) -> None:
-    history, parsed = recommender.history_of("u05"), recommender.parse_query("dusty western")
-    with_none = recommender.recommend(history, k=60, parsed=parsed, wish_weight=0.0)
+    history, query = recommender.history_of("u05"), recommender.parse_query("dusty western")
+    with_none = recommender.recommend(history, k=60, query=query, wish_weight=0.0)
     assert ids(with_none) == ids(recommender.recommend(history, k=60))
     shares = [
-        recommender.recommend(history, k=60, parsed=parsed, wish_weight=w)["items"][0]["shares"]["stated"]
+        recommender.recommend(history, k=60, query=query, wish_weight=w)["items"][0]["shares"]["stated"]
         for w in (0.2, 1.0)
     ]
     assert shares[0] < shares[1] == 1
@@ -182,14 +182,14 @@ def test_the_last_place_is_drawn_from_all_that_is_allowed(recommender: Recommend
     generator, history = np.random.default_rng(0), recommender.history_of("u04")
     limits = {"exclude": ["f10", "f40"], "constraints": {"min_year": 1965}}
     usual = recommender.recommend(history, k=5, **limits)
-    assert not any(item["by_chance"] for item in usual["items"])
+    assert not any(item["exploration"] for item in usual["items"])
     table = small_bundle.dataset().catalogue
     expected = set(table["item_id"][table["year"] >= 1965]) - {"f10", "f40"} - {f"f{code}" for code in history.codes}
     drawn = []
     for _ in range(1_000):
-        answer = recommender.recommend(history, k=5, **limits, chance=generator)
+        answer = recommender.recommend(history, k=5, **limits, exploration=generator)
         assert answer["items"][:4] == usual["items"][:4]
-        assert [item["by_chance"] for item in answer["items"]] == [False] * 4 + [True]
+        assert [item["exploration"] for item in answer["items"]] == [False] * 4 + [True]
         last = answer["items"][-1]
         assert last["reason"] == recommenders.BY_CHANCE
         drawn.append(last["item_id"])
@@ -205,15 +205,15 @@ def test_nothing_is_drawn_where_nobody_would_expect_it(recommender: Recommender)
     generator, nobody = np.random.default_rng(0), recommender.history_of(None)
 
     def drawn(history=nobody, k=10, **more) -> int:
-        answers = [recommender.recommend(history, k=k, **more, chance=generator) for _ in range(5)]
-        return sum(item["by_chance"] for answer in answers for item in answer["items"])
+        answers = [recommender.recommend(history, k=k, **more, exploration=generator) for _ in range(5)]
+        return sum(item["exploration"] for answer in answers for item in answer["items"])
 
     words, limit = recommender.parse_query("something funny"), recommender.parse_query("before 1980")
-    assert drawn() == drawn(recommender.history_of("u03")) == drawn(parsed=limit) == 5
-    assert drawn(k=1) == drawn(parsed=words) == drawn(recommender.history_of("u03"), parsed=words) == 0
+    assert drawn() == drawn(recommender.history_of("u03")) == drawn(query=limit) == 5
+    assert drawn(k=1) == drawn(query=words) == drawn(recommender.history_of("u03"), query=words) == 0
     assert drawn(k=100) == drawn(k=60) == 0, "everything is shown"
     assert drawn(constraints={"min_year": 2010}) == 0, "ten are allowed, ten are shown"
-    answers = [recommender.recommend(nobody, k=3, parsed=limit, chance=generator) for _ in range(50)]
+    answers = [recommender.recommend(nobody, k=3, query=limit, exploration=generator) for _ in range(50)]
     assert all(item["year"] < 1980 for answer in answers for item in answer["items"])
 
 
@@ -260,8 +260,8 @@ def test_a_new_item_is_what_the_item_tower_makes_of_it(fresh: Recommender) -> No
     assert [one["item_id"] for one in fresh.search("scary 1")][-1:] == ["new"] or "new" in [
         one["item_id"] for one in fresh.search("scary 1", 60)
     ]
-    parsed = fresh.parse_query("scary story 1")
-    assert "new" in ids(fresh.recommend(fresh.history_of(None), k=100, parsed=parsed))
+    query = fresh.parse_query("scary story 1")
+    assert "new" in ids(fresh.recommend(fresh.history_of(None), k=100, query=query))
     assert "new" in ids(
         fresh.recommend(fresh.history_of(None), k=100, constraints={"min_year": 1961, "max_year": 1961})
     )
@@ -271,19 +271,19 @@ def test_a_new_item_is_what_the_item_tower_makes_of_it(fresh: Recommender) -> No
 
 def test_an_item_of_which_nothing_is_known_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     deaf = Recommender(Bundle.load(small_bundle.shared(tmp_path_factory) / "v2"))
-    with pytest.raises(ItemError, match="give text or a picture"):
+    with pytest.raises(ItemError, match="give text or attributes"):
         deaf.add([{"item_id": "new", "title": "What"}])
     assert len(deaf.catalogue) == 60
     deaf.add([{"item_id": "new", "title": "What", "year": 1990}])
-    parsed = deaf.parse_query("something funny, before 1980")
-    assert recommenders.NO_WORDS in parsed.notes
-    answer = deaf.recommend(deaf.history_of(None), k=60, parsed=parsed)
+    query = deaf.parse_query("something funny, before 1980")
+    assert recommenders.NO_WORDS in query.notes
+    answer = deaf.recommend(deaf.history_of(None), k=60, query=query)
     assert recommenders.NO_HISTORY in answer["fallbacks"] and all(item["year"] < 1980 for item in answer["items"])
 
 
 def test_words_are_encoded_as_keras_does(recommender: Recommender) -> None:
     texts = ["funny story", "", "scary " * 40]
-    np.testing.assert_allclose(recommender.words(texts), small_bundle.text_encoder().encode(texts), atol=1e-5)
+    np.testing.assert_allclose(recommender.encode_text(texts), small_bundle.text_encoder().encode(texts), atol=1e-5)
 
 
 def test_it_answers_without_keras_and_tensorflow(recommender: Recommender) -> None:
@@ -293,7 +293,7 @@ from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.recommender import Recommender
 recommender = Recommender(Bundle.load(sys.argv[1]))
 recommender.add([{"item_id": "new", "title": "Funny story", "year": 1999, "genres": "Comedy"}])
-print(len(recommender.recommend(recommender.history_of("u01"), parsed=recommender.parse_query("funny"))["items"]))
+print(len(recommender.recommend(recommender.history_of("u01"), query=recommender.parse_query("funny"))["items"]))
 print({"keras", "tensorflow", "torch", "jax", "matplotlib"} & set(sys.modules))
 """
     done = subprocess.run(

@@ -19,7 +19,7 @@ from recfuse_lib.serving.settings import Settings, SettingsError
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.serving", description=__doc__)
-    parser.add_argument("--rebuild", action="store_true", help="train the model anew and let it serve")
+    parser.add_argument("--rebuild", action="store_true", help="train the model again and let it serve")
     asked = parser.parse_args(arguments)
     try:
         settings = Settings.of()
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if asked.rebuild or current(settings.store) is None:
         # In a process of its own: the service itself needs no Keras and stays small.
-        made = subprocess.run([sys.executable, "-m", "recfuse_lib.serving.first_bundle"], check=False)
+        made = subprocess.run([sys.executable, "-m", "recfuse_lib.serving.training"], check=False)
         if made.returncode:
             return made.returncode
     import uvicorn

@@ -8,8 +8,6 @@ Taught in notebook 18.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import hmac
 import json
@@ -24,46 +22,30 @@ from fastapi.security import APIKeyHeader
 from fastapi.staticfiles import StaticFiles
 
 import recfuse_lib
-from recfuse_lib.data.media import MediaError
 from recfuse_lib.serving import messages
 from recfuse_lib.serving.catalogue import ItemError
-from recfuse_lib.serving.events import Event, EventError, Item, StoreUnavailable
-from recfuse_lib.serving.guard import Guard
-from recfuse_lib.serving.metrics import Metrics
+from recfuse_lib.serving.events import EventError, StoreUnavailable
+from recfuse_lib.serving.middleware import Metrics, RequestMiddleware
 from recfuse_lib.serving.recommender import History, ParsedQuery, Recommender
 from recfuse_lib.serving.service import Service, running
 from recfuse_lib.serving.settings import Settings
 
 PAGE = Path(__file__).with_name("page")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="What RECFUSE_API_KEY says")
-
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-Responses = dict[int | str, dict[str, Any]]
-
-PROBLEMS: Responses = {
-    status: {"model": messages.Problem, "description": what}
-    for status, what in {
-        400: "The body is no JSON",
-        413: "The body is too large",
-        422: "A field is missing, unknown or out of range",
-        429: "Too many requests",
-        503: "No model yet, or the event store is not available; the header Retry-After says when to come again",
-    }.items()
+PROBLEMS = {
+    400: "The body is no JSON",
+    413: "The body is too large",
+    422: "A field is missing, unknown or out of range",
+    429: "Too many requests",
+    503: "No model yet, or the event store is not available; the header Retry-After says when to come again",
 }
-NOT_FOUND: Responses = {404: {"model": messages.Problem, "description": "No such item"}}
-NO_KEY: Responses = {401: {"model": messages.Problem, "description": "X-API-Key is missing or wrong"}}
+
+routes = APIRouter()
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application, as uvicorn runs it.
-
-    Args:
-        settings: By default what the environment says.
-
-    Raises:
-        SettingsError: The environment says something that cannot be.
-    """
+    """The application, as uvicorn runs it; by default with the settings of the environment."""
     settings = settings or Settings.of()
     metrics = Metrics()
 
@@ -80,14 +62,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=PROBLEMS,
+        responses=_problems(PROBLEMS),
     )
-    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailable, _unavailable)
-    app.include_router(_routes(settings, metrics))
+    app.include_router(routes)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
+
+
+def _problems(described: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": messages.Problem, "description": text} for status, text in described.items()}
+
+
+NOT_FOUND, NO_KEY = _problems({404: "No such item"}), _problems({401: "X-API-Key is missing or wrong"})
+CONFLICT = _problems({409: "The item is there already"})
 
 
 # FastAPI runs a plain function in a thread, which costs more than what these do.
@@ -96,148 +86,141 @@ async def _service(request: Request) -> Service:
     return service
 
 
-async def _recommender(service: Annotated[Service, Depends(_service)]) -> Recommender:
-    return _ready(service)
+Serving = Annotated[Service, Depends(_service)]
 
 
-def _ready(service: Service) -> Recommender:
+async def _recommender(service: Serving) -> Recommender:
     if service.recommender is None:
         raise HTTPException(503, "no model serves yet; come again in a moment", {"Retry-After": "1"})
     return service.recommender
 
 
-Serving = Annotated[Service, Depends(_service)]
 Ready = Annotated[Recommender, Depends(_recommender)]
 
 
-def _routes(settings: Settings, metrics: Metrics) -> APIRouter:
-    routes = APIRouter()
+async def _key(service: Serving, given: Annotated[str | None, Security(API_KEY)]) -> None:
+    expected = service.settings.api_key
+    if expected and not hmac.compare_digest((given or "").encode(), expected.encode()):
+        raise HTTPException(401, "the header X-API-Key is missing or wrong")
 
-    async def key(given: Annotated[str | None, Security(API_KEY)]) -> None:
-        if settings.api_key and not hmac.compare_digest((given or "").encode(), settings.api_key.encode()):
-            raise HTTPException(401, "the header X-API-Key is missing or wrong")
 
-    async def understood(
-        service: Service, recommender: Recommender, person: messages.Person
-    ) -> tuple[History, ParsedQuery | None, list[str]]:
-        given = [(past.item_id, past.rating) for past in person.history]
-        history, notes = await service.history(person.user_id, given)
-        parsed = await asyncio.to_thread(recommender.parse_query, person.wish) if person.wish.strip() else None
-        return history, parsed, notes
+async def _understood(
+    service: Service, recommender: Recommender, person: messages.Person
+) -> tuple[History, ParsedQuery | None, list[str]]:
+    given = [(past.item_id, past.rating) for past in person.history]
+    history, notes = await service.history(person.user_id, given)
+    parsed = await asyncio.to_thread(recommender.parse_query, person.wish) if person.wish.strip() else None
+    return history, parsed, notes
 
-    @routes.post("/recommend", response_model=messages.RecommendAnswer)
-    async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
-        """The best items for a person, a history, a wish, or any of them together."""
-        # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
-        service: Service = request.app.state.service
-        recommender = _ready(service)
-        history, parsed, notes = await understood(service, recommender, body)
-        answer = recommender.recommend(
-            history,
-            body.k,
-            parsed,
-            body.wish_weight,
-            body.constraints.model_dump(),
-            body.exclude,
-            body.reasons,
-            service.chance(),
-        )
-        answer["notes"] += notes
-        for reason in answer["fallbacks"]:
-            metrics.fallbacks.labels(reason.split(":")[0]).inc()
-        shown = parsed.wish.shown() if parsed else ""
-        return _json({"version": recommender.version, **answer, "understood": shown})
 
-    @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
-    async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
-        """Why an item stands where it stands: every past item's part in it, by dimension."""
-        _check_known(recommender, body.item_id)
-        history, parsed, _ = await understood(service, recommender, body)
-        answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
-        return _json({"version": recommender.version, "because": [], **answer})
+@routes.post("/recommend", response_model=messages.RecommendAnswer)
+async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
+    """The best items for a person, a history, a wish, or any of them together."""
+    # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
+    service: Service = request.app.state.service
+    recommender = await _recommender(service)
+    history, parsed, notes = await _understood(service, recommender, body)
+    limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.exploration())
+    answer = recommender.recommend(history, body.k, parsed, body.wish_weight, *limits, *how)
+    answer["notes"] += notes
+    for reason in answer["fallbacks"]:
+        service.metrics.fallbacks.labels(reason.split(":")[0]).inc()
+    shown = parsed.wish.shown() if parsed else ""
+    return _json({"version": recommender.version, **answer, "understood": shown})
 
-    @routes.get("/similar", response_model=messages.SimilarAnswer, responses=NOT_FOUND)
-    async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
-        """The items that are most like an item, by content and behaviour."""
-        _check_known(recommender, item_id)
-        return _json({"version": recommender.version, "items": recommender.similar(item_id, k)})
 
-    @routes.get("/items", response_model=messages.SearchAnswer)
-    async def search(
-        recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
-    ) -> Response:
-        """The items whose title holds these words, most rated first."""
-        return _json({"version": recommender.version, "items": recommender.search(title, k)})
+@routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
+async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
+    """Why an item stands where it stands: every past item's part in it, by dimension."""
+    _check_known(recommender, body.item_id)
+    history, parsed, _ = await _understood(service, recommender, body)
+    answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
+    return _json({"version": recommender.version, "evidence_items": [], **answer})
 
-    @routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(key)])
-    async def events(body: messages.EventsRequest, service: Serving) -> Response:
-        """Feedback. What is acknowledged is on disk; what was not may be sent again under the same keys."""
-        try:
-            given = [Event(**event.model_dump()) for event in body.events]
-            return _json({"acknowledged": await service.add_events(given)})
-        except EventError as error:
-            raise HTTPException(422, str(error)) from error
 
-    @routes.post(
-        "/items",
-        response_model=messages.ItemAnswer,
-        status_code=201,
-        responses={**NO_KEY, 409: {"model": messages.Problem, "description": "The item is there already"}},
-        dependencies=[Depends(key)],
+@routes.get("/similar", response_model=messages.Answer[messages.Similar], responses=NOT_FOUND)
+async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
+    """The items that are most like an item, by content and behaviour."""
+    _check_known(recommender, item_id)
+    return _json({"version": recommender.version, "items": recommender.similar(item_id, k)})
+
+
+@routes.get("/items", response_model=messages.Answer[messages.Described])
+async def search(
+    recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
+) -> Response:
+    """The items whose title holds these words, most rated first."""
+    return _json({"version": recommender.version, "items": recommender.search(title, k)})
+
+
+@routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
+async def add_events(body: messages.EventsRequest, service: Serving) -> Response:
+    """Feedback. What is acknowledged is on disk; what was not may be sent again under the same keys."""
+    try:
+        return _json({"acknowledged": await service.add_events(body.events)})
+    except EventError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+@routes.post(
+    "/items",
+    response_model=messages.ItemAnswer,
+    status_code=201,
+    responses={**NO_KEY, **CONFLICT},
+    dependencies=[Depends(_key)],
+)
+async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
+    """A new item, recommended from now on without training: by its text and attributes."""
+    if body.item_id in recommender.catalogue.codes:
+        raise HTTPException(409, "the item is in the catalogue already")
+    try:
+        n_items = await service.add_item(body)
+    except ItemError as error:
+        raise HTTPException(422, str(error)) from error
+    return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
+
+
+@routes.get("/about", response_model=messages.About)
+async def about(service: Serving, recommender: Ready) -> Response:
+    """What serves, and what it can be asked for."""
+    catalogue = recommender.catalogue
+    return _json(
+        {
+            "version": recommender.version,
+            "n_items": len(catalogue),
+            "n_users": len(recommender.people),
+            "dimensions": [*catalogue.dimensions, "popularity", "stated"],
+            "categories": catalogue.categories,
+            "has_prices": catalogue.has_prices,
+            "reads_words": recommender.encode_text is not None,
+            "key_required": bool(service.settings.api_key),
+            "example_people": list(recommender.people)[: service.settings.examples],
+            "metrics": recommender.bundle.manifest["metrics"],
+        }
     )
-    async def add_item(body: messages.NewItem, service: Serving, recommender: Ready) -> Response:
-        """A new item, recommended from now on without training: by its text, attributes and picture."""
-        if body.item_id in recommender.catalogue.codes:
-            raise HTTPException(409, "the item is in the catalogue already")
-        try:
-            picture = None if body.picture is None else base64.b64decode(body.picture, validate=True)
-            fields = {**body.model_dump(), "genres": "|".join(body.genres), "picture": picture}
-            n_items = await service.add_item(Item(**fields))
-        except (MediaError, binascii.Error) as error:
-            raise HTTPException(422, "the picture cannot be read") from error
-        except (ItemError, EventError) as error:
-            raise HTTPException(422, str(error)) from error
-        return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
 
-    @routes.get("/about", response_model=messages.About)
-    async def about(recommender: Ready) -> Response:
-        """What serves, and what it can be asked for."""
-        catalogue = recommender.catalogue
-        return _json(
-            {
-                "version": recommender.version,
-                "n_items": len(catalogue),
-                "n_users": recommender.n_people,
-                "dimensions": [*catalogue.dimensions, "popularity", "stated"],
-                "categories": catalogue.categories,
-                "has_prices": catalogue.has_prices,
-                "hears_words": recommender.words is not None,
-                "key_required": bool(settings.api_key),
-                "example_people": recommender.people(settings.examples),
-                "metrics": recommender.bundle.manifest["metrics"],
-            }
-        )
 
-    @routes.get("/health", response_model=messages.State)
-    async def health() -> Response:
-        """Whether the process answers."""
-        return _json({"status": "alive", "version": None})
+@routes.get("/health", response_model=messages.State)
+async def health() -> Response:
+    """Whether the process answers."""
+    return _json({"status": "alive", "version": None})
 
-    @routes.get("/ready", response_model=messages.State)
-    async def ready(recommender: Ready) -> Response:
-        """Whether a model serves."""
-        return _json({"status": "ready", "version": recommender.version})
 
-    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def prometheus() -> Response:
-        """Counts and times, for Prometheus."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+@routes.get("/ready", response_model=messages.State)
+async def ready(recommender: Ready) -> Response:
+    """Whether a model serves."""
+    return _json({"status": "ready", "version": recommender.version})
 
-    @routes.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html")
 
-    return routes
+@routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def prometheus(service: Serving) -> Response:
+    """Counts and times, for Prometheus."""
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@routes.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(PAGE / "index.html")
 
 
 def _check_known(recommender: Recommender, item_id: str) -> None:

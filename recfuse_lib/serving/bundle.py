@@ -1,15 +1,15 @@
 """A bundle: one folder with everything that a service needs, written whole or not at all, and verified when loaded.
 
-    manifest.json     format, version, metrics, where it came from, size and sha256 of every other file
-    schema.json       dimensions and widths, history length, the catalogue's fields, inputs and outputs of the graphs
-    catalogue.jsonl   one item a line; the line's place is the item's code
-    users.json        one id a person; the place is the person's code
-    onnx/, saved_model/, litert/   the graphs
-    arrays/*.npy      vectors, parts of vectors, biases, counts, encodings, histories
-    index.faiss       the retrieval index
-    tokenizer.json    of the text encoder, where there is one
+    manifest.json        format, version, metrics, where it came from, size and sha256 of every other file
+    schema.json          dimensions and widths, history length, the ranker's weights, the catalogue's fields
+    catalogue.jsonl      one item a line; the line's position is the item's code
+    users.json           one id a person; the position is the person's code
+    weights.safetensors  all that training changed
+    arrays/*.npy         parts of the item vectors, encodings of the texts and their means, histories, counts
+    index.faiss          the retrieval index
+    text_encoder.onnx    and tokenizer.json, where there is a text encoder
 
-There is no pickle in it: NumPy's plain arrays, JSON, ONNX, TFLite, SavedModel and a faiss index.
+There is no pickle in it.
 
 Taught in notebook 18.
 """
@@ -28,14 +28,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import safetensors.numpy
 
 from recfuse_lib.pretrained.store import sha256, sync
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a bundle of an earlier kind can no longer be read."""
 
 BUILD_AGAIN = "build it again: python -m recfuse_lib.serving --rebuild"
 HOURS_OF_A_WRITER = 6
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class BundleError(RuntimeError):
@@ -44,11 +46,7 @@ class BundleError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle. `Bundle.load` makes one, `write_bundle` the folder.
-
-    Attributes:
-        folder: Where it lies.
-        manifest: What `manifest.json` holds.
+    """A verified bundle: where it lies, and what its manifest holds. `load` makes one, `write_bundle` the folder.
 
     Example:
         >>> store = Path(tempfile.mkdtemp())
@@ -57,12 +55,6 @@ class Bundle:
         >>> bundle = write_bundle(store, "v1", fill, metrics={"ndcg@10": 0.1}, provenance={"seed": 0})
         >>> bundle.array("counts")
         array([0, 1, 2])
-        >>> (store / "v1" / "arrays" / "counts.npy").write_bytes(b"other")
-        5
-        >>> Bundle.load(store / "v1")
-        Traceback (most recent call last):
-            ...
-        recfuse_lib.serving.bundle.BundleError: v1: arrays/counts.npy is not what was written; build it again: ...
     """
 
     folder: Path
@@ -70,11 +62,7 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Reads the manifest and holds every file against it.
-
-        Raises:
-            BundleError: There is no bundle, it is of another format, or a file is missing, altered or not its own.
-        """
+        """Reads the manifest and compares every file with it, or raises BundleError."""
         folder = Path(folder)
         manifest = _manifest(folder)
         there = {path.relative_to(folder).as_posix() for path in _files(folder)} - {"manifest.json"}
@@ -95,8 +83,7 @@ class Bundle:
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
         """What `schema.json` holds."""
-        content: dict[str, Any] = json.loads((self.folder / "schema.json").read_text("utf-8"))
-        return content
+        return dict(json.loads((self.folder / "schema.json").read_text("utf-8")))
 
     def catalogue(self) -> list[dict[str, Any]]:
         """One dictionary an item, in the order of the item codes."""
@@ -105,16 +92,20 @@ class Bundle:
 
     def users(self) -> list[str]:
         """Ids of the people that the model knows, in the order of their codes."""
-        ids: list[str] = json.loads((self.folder / "users.json").read_text("utf-8"))
-        return ids
+        return list(json.loads((self.folder / "users.json").read_text("utf-8")))
 
     def array(self, name: str) -> np.ndarray:
         """One of the arrays by its name without ending."""
         return np.asarray(np.load(self.folder / "arrays" / f"{name}.npy", allow_pickle=False))
 
-    def graph(self, name: str) -> Path | None:
-        """The ONNX file of a graph; None when the bundle has no such graph."""
-        return path if (path := self.folder / "onnx" / f"{name}.onnx").exists() else None
+    def weights(self) -> dict[str, np.ndarray]:
+        """All that training changed, by name; see `recfuse_lib.serving.training.weights`."""
+        return dict(safetensors.numpy.load_file(self.folder / "weights.safetensors"))
+
+    @property
+    def text_encoder(self) -> Path | None:
+        """The ONNX file of the text encoder, where there is one."""
+        return path if (path := self.folder / "text_encoder.onnx").exists() else None
 
 
 def write_bundle(
@@ -126,20 +117,16 @@ def write_bundle(
 ) -> Bundle:
     """Writes a bundle: into a hidden folder beside its place, through to the disk, then moved there as a whole.
 
-    Whatever happens before the move leaves nothing that a service would take for a bundle.
-
     Args:
-        store: The folder of all versions.
-        version: Letters, digits, ".", "-" and "_".
-        fill: Writes the files into the folder that it is given; `arrays/` and `onnx/` are there already.
-        metrics: What the model achieved, and on what.
-        provenance: Checksums of the data, version of the code, seeds.
+        store, version: The folder of all versions, and the bundle's name in it.
+        fill: Writes the files into the folder that it is given; `arrays/` is there already.
+        metrics, provenance: What the model achieved, and where it came from; JSON.
 
     Raises:
         BundleError: The version is there already, its name is none, or the disk is full.
     """
     store = Path(store)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", version):
+    if not VERSION.fullmatch(version):
         raise BundleError(f"version {version!r} is no folder name; use letters, digits, '.', '-' and '_'")
     if (target := store / version).exists():
         raise BundleError(f"{target} is there already; a version never changes: choose another name")
@@ -147,8 +134,7 @@ def write_bundle(
     _remove_abandoned(store)
     work = Path(tempfile.mkdtemp(prefix=f".{version}.", suffix=".partial", dir=store))
     try:
-        for name in ("arrays", "onnx"):
-            (work / name).mkdir()
+        (work / "arrays").mkdir()
         fill(work)
         content = {
             "format": FORMAT,
@@ -160,7 +146,7 @@ def write_bundle(
         }
         manifest = {**content, "digest": _digest(content)}
         (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for path in (*_files(work), *(path for path in work.rglob("*") if path.is_dir()), work):
+        for path in (*work.rglob("*"), work):
             sync(path)
         work.chmod(0o755)
         work.rename(target)
@@ -170,12 +156,6 @@ def write_bundle(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Bundle(target, content)
-
-
-def versions(store: Path | str) -> list[str]:
-    """The names of the bundles in a store, oldest first; what a killed writer left is none."""
-    found = [path for path in Path(store).glob("*/manifest.json") if not path.parent.name.startswith(".")]
-    return [path.parent.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -5,28 +5,60 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import faiss
+import keras
 import numpy as np
+import safetensors.numpy
 
 import recfuse_lib
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
-from recfuse_lib.encoders.text import TextEncoder
+from recfuse_lib.encoders.attributes import AttributeEncoder
+from recfuse_lib.encoders.centring import Centring
+from recfuse_lib.encoders.item_encodings import ItemEncodings
+from recfuse_lib.encoders.text import TextEncoder, encode_texts
+from recfuse_lib.models.item_tower import ENCODING_SCALE
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.pretrained import store
+from recfuse_lib.pretrained.store import sha256
 from recfuse_lib.serving import index
-from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
-from recfuse_lib.serving.combination import CANDIDATES, Combination
-from recfuse_lib.serving.content import Content
+from recfuse_lib.serving.bundle import Bundle, write_bundle
+from recfuse_lib.serving.ranker import CANDIDATES, RankerWeights
+from recfuse_lib.serving.text_encoder import export_text_encoder
 
-LARGEST_DIFFERENCE = 1e-3
-"""Between a graph's answer in ONNX Runtime and in Keras, relative to the largest number of the answer."""
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CatalogueEncodings:
+    """Centred encodings of a catalogue, and the means that were taken away: a new item's are treated alike.
+
+    Attributes:
+        encodings: As the item tower takes them.
+        means: Dimension -> mean over the seen items, float32 (width,).
+        seen: The items of the history, which alone had a say in the means, bool (I,).
+    """
+
+    encodings: ItemEncodings
+    means: Mapping[str, np.ndarray]
+    seen: np.ndarray
+
+    @classmethod
+    def of(cls, raw: ItemEncodings, seen: np.ndarray) -> Self:
+        """Centres encodings; at least two of the seen items must have each dimension."""
+        centred = raw.centred(seen)
+        fitted = {name: Centring().fit(matrix[seen & raw.present[name]]) for name, matrix in raw.matrices.items()}
+        return cls(centred, {name: one.mean for name, one in fitted.items() if one.mean is not None}, seen)
+
+    @classmethod
+    def of_dataset(cls, dataset: Dataset, seen: np.ndarray) -> Self:
+        """The text of every item by MiniLM, and its attributes."""
+        attributes, known = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
+        matrices = {"text": encode_texts(dataset.texts()), "attributes": attributes}
+        return cls.of(ItemEncodings.of(matrices, {"attributes": known}), seen)
 
 
 def export_bundle(
@@ -34,76 +66,58 @@ def export_bundle(
     version: str,
     model: JointModel,
     dataset: Dataset,
-    content: Content,
+    content: CatalogueEncodings,
     *,
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    combination: Combination = Combination(),  # noqa: B008
+    ranker: RankerWeights = RankerWeights(),  # noqa: B008
     text_encoder: TextEncoder | str | None = "minilm",
-    picture_encoder: Any = None,
 ) -> Bundle:
     """Writes everything that a service needs into one folder.
 
-    Every graph is answered by ONNX Runtime and by Keras first; a bundle whose graphs disagree is not written. An item
-    that nobody has met gets the popularity of the median item: the model has never seen one and would say 0, which is
-    more than most known items have.
+    An item that nobody has met gets the popularity of the median item: the model has never seen one and would say 0,
+    which is more than most known items have.
 
     Args:
-        store: The folder of all versions.
-        version: The name of the bundle.
-        model: Trained on `dataset` with `content`.
-        dataset: Its catalogue and interactions; ids become text.
-        content: The encodings that the model was trained with.
+        store, version: The folder of all versions, and the bundle's name in it.
+        model: Trained on `dataset`, whose ids become text, with `content`.
         metrics: What the model achieved, and on what.
-        provenance: Seeds and whatever else tells where the model came from; checksums of the data and of the code are
-            added here.
-        combination: The ranker's weights, from `recfuse_lib.serving.combination.choose`.
-        text_encoder: The text encoder that `content` was made with, itself or its name, or None for a bundle that
-            cannot hear words.
-        picture_encoder: The Keras model that made the dimension "image" of `content`, if it has one.
+        provenance: Where it came from, beside the checksums of data and code, which are added here.
+        ranker: From `recfuse_lib.serving.ranker.choose`.
+        text_encoder: What `content` was made with, itself or its name; None for a bundle that cannot read words.
 
     Raises:
-        BundleError: The version is there already, the disk is full, or a graph disagrees with Keras.
+        BundleError: The version is there already, the disk is full, or the text encoder disagrees with Keras.
     """
-    from recfuse_lib.serving import graphs
-
-    built = [graphs.item_tower(model), graphs.user_tower(model), graphs.ranker(model, combination)]
-    if picture_encoder is not None:
-        built.append(graphs.picture_encoder(picture_encoder))
     encoder = text_encoder
     if isinstance(encoder, str):
         encoder = TextEncoder.from_pretrained(encoder, progress=False)
 
     def fill(folder: Path) -> None:
-        for name, array in {**_model_arrays(model, content), **_history_arrays(dataset)}.items():
+        arrays = {**_model_arrays(model, content), **_history_arrays(dataset)}
+        for name, array in arrays.items():
             np.save(folder / "arrays" / f"{name}.npy", array, allow_pickle=False)
+        safetensors.numpy.save_file(weights(model), folder / "weights.safetensors")
+        # With [p_u, 1] the inner product is the score of retrieval.
+        vectors = np.c_[arrays["parts"].sum(axis=1), arrays["popularity"]]
+        faiss.write_index(index.build(vectors), str(folder / "index.faiss"))
+        if encoder is not None:
+            export_text_encoder(encoder, folder)
         rows = _catalogue(dataset)
         lines = [json.dumps(row, ensure_ascii=False) for row in rows]
         (folder / "catalogue.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "users.json").write_text(json.dumps([str(one) for one in dataset.user_ids]), encoding="utf-8")
-        index.write(index.build(retrieval_vectors(folder / "arrays")), folder / "index.faiss")
-        if encoder is not None:
-            encoder._tokenizer.save(str(folder / "tokenizer.json"))
-            export_text_encoder(encoder, folder / "onnx" / "text_encoder.onnx")
-        for graph in built:
-            export_graph(graph, folder / "onnx" / f"{graph.name}.onnx")
-        for graph in built[:2]:
-            with _quiet():
-                graph.export(str(folder / "saved_model" / graph.name / "1"), format="tf_saved_model", verbose=False)
-                (folder / "litert").mkdir(exist_ok=True)
-                graph.export(str(folder / "litert" / f"{graph.name}.tflite"), format="litert", verbose=False)
         schema = {
             "dimension": model.network.dimension,
             "history_length": model.history_length,
             "mean_rating": model.network.ranking.mean_rating,
+            "encoding_scale": ENCODING_SCALE,
             "candidates": CANDIDATES,
-            "combination": {"rating": combination.rating, "count": combination.count},
+            "ranker": dataclasses.asdict(ranker),
             "dimensions": content.encodings.widths,
+            "attributes": attribute_names(dataset, content.seen) if "attributes" in content.means else [],
             "max_tokens": encoder and encoder.max_tokens,
-            "n_items": dataset.n_items,
-            "n_users": dataset.n_users,
             "catalogue": sorted({name for row in rows for name in row}),
-            "graphs": {graph.name: _interface(graph) for graph in built},
         }
         (folder / "schema.json").write_text(json.dumps(schema, indent=1), encoding="utf-8")
 
@@ -111,77 +125,64 @@ def export_bundle(
     return write_bundle(store, version, fill, metrics, {**made, **provenance})
 
 
-def export_graph(graph: Any, path: Path) -> None:
-    """Writes a Keras model as ONNX and compares the answers of the two.
-
-    Args:
-        graph: A model of `recfuse_lib.serving.graphs`.
-        path: The file.
-
-    Raises:
-        BundleError: Their answers differ.
-    """
-    random = np.random.default_rng(0)
-    inputs = {
-        name: random.uniform(0.5, 1.5, _sizes(tensor)).astype(tensor.dtype) for name, tensor in graph.input.items()
-    }
-    expected = {name: np.asarray(value) for name, value in graph(inputs).items()}
-    with _quiet():
-        graph.export(str(path), format="onnx", verbose=False)
-    _compare_with_keras(path, inputs, expected)
+def weights(model: JointModel) -> dict[str, np.ndarray]:
+    """All that training changes, by name."""
+    arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in _variables(model).items()}
+    return {name: np.array(array, order="C") for name, array in arrays.items()}
 
 
-def export_text_encoder(encoder: TextEncoder, path: Path) -> None:
-    """Writes a text encoder as ONNX and compares its answers, to padded texts too, with Keras.
-
-    Args:
-        encoder: The encoder.
-        path: The file.
-
-    Raises:
-        BundleError: Their answers differ.
-    """
-    from recfuse_lib.serving.text_graph import text_graph
-
-    path.write_bytes(text_graph(encoder).SerializeToString())
-    tokens = np.random.default_rng(0).integers(0, encoder.backbone.vocabulary_size, (3, 9)).astype("int32")
-    attention = (np.arange(9) < [[9], [5], [1]]).astype("float32")
-    expected = np.asarray(encoder.forward(tokens, attention))
-    _compare_with_keras(path, {"token_ids": tokens, "attention": attention}, {"encoding": expected})
+def assign(model: JointModel, named: Mapping[str, np.ndarray]) -> None:
+    """Gives a model the weights that `weights` took from one of the same size."""
+    for name, variable in _variables(model).items():
+        variable.assign(named[name])
 
 
-def retrieval_vectors(arrays: Path) -> np.ndarray:
-    """[z_i, β_i] of every item, float32 (I, D + 1): with [p_u, 1] the inner product is the score of retrieval."""
-    vectors = np.load(arrays / "parts.npy").sum(axis=1)
-    return np.asarray(np.c_[vectors, np.load(arrays / "popularity.npy")], "float32")
+def attribute_names(dataset: Dataset, seen: np.ndarray) -> list[str]:
+    """What the numbers of the dimension "attributes" say, in the order of its columns."""
+    return list(AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).names)
 
 
 def data_checksum(dataset: Dataset) -> str:
     """The sha256 of the interactions and the catalogue, whatever file they came from."""
-    return store.sha256(*(table.to_csv(index=False) for table in (dataset.interactions, dataset.catalogue)))
+    return sha256(*(table.to_csv(index=False) for table in (dataset.interactions, dataset.catalogue)))
 
 
 def code_checksum() -> str:
     """The sha256 of the library's source files."""
     root = Path(recfuse_lib.__file__).parent
     named = ((path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.py")))
-    return store.sha256(*(part for pair in named for part in pair))
+    return sha256(*(part for pair in named for part in pair))
 
 
-def _model_arrays(model: JointModel, content: Content) -> dict[str, np.ndarray]:
-    from keras import ops
-
-    parts = np.stack(list(model.item_tower.parts().values()), axis=1)
-    weights = {
+def _variables(model: JointModel) -> dict[str, Any]:
+    items, users, ranking = model.item_tower, model.user_tower, model.network.ranking
+    named = {
+        "correction": items.correction,
+        "gate_bias": items.gate_bias,
+        "transform": users.transform,
+        "users": users.users,
+        "rating_weight": users.rating_weight,
+        "recency": users.recency,
         "popularity": model.network.popularity,
-        "item_bias": model.network.ranking.item_bias,
-        "user_bias": model.network.ranking.user_bias,
-        "persons": model.user_tower.users,
+        "user_bias": ranking.user_bias,
+        "item_bias": ranking.item_bias,
+        "hidden_kernel": ranking.first.kernel,
+        "hidden_bias": ranking.first.bias,
+        "last_kernel": ranking.last.kernel,
+        "last_bias": ranking.last.bias,
     }
-    arrays = {name: np.array(ops.convert_to_numpy(weight)) for name, weight in weights.items()}
-    met = ops.convert_to_numpy(model.item_tower.available) > 0
-    arrays["popularity"][~met] = np.median(arrays["popularity"][met])
-    arrays |= {"parts": parts, "available": met, "seen": content.seen}
+    for name, kernel, gate in zip(items.names, items.kernels, items.gate_kernels, strict=True):
+        named |= {f"kernel_{name}": kernel, f"gate_{name}": gate}
+    assert len(named) == len(model.network.trainable_weights)
+    return named
+
+
+def _model_arrays(model: JointModel, content: CatalogueEncodings) -> dict[str, np.ndarray]:
+    met = keras.ops.convert_to_numpy(model.item_tower.available) > 0
+    popularity = np.array(keras.ops.convert_to_numpy(model.network.popularity))
+    popularity[~met] = np.median(popularity[met])
+    parts = np.stack(list(model.item_tower.parts().values()), axis=1)
+    arrays = {"parts": parts, "popularity": popularity, "available": met, "seen": content.seen}
     arrays |= {f"mean_{name}": mean for name, mean in content.means.items()}
     if "text" in content.encodings.matrices:
         arrays["text"] = content.encodings.matrices["text"]
@@ -203,38 +204,3 @@ def _catalogue(dataset: Dataset) -> list[dict[str, Any]]:
     table = dataset.catalogue.assign(item_id=dataset.catalogue["item_id"].astype("str")).astype(object)
     rows = table.where(table.notna(), None).to_dict("records")
     return [{str(name): value for name, value in row.items() if value is not None} for row in rows]
-
-
-def _compare_with_keras(path: Path, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    answers = dict(zip(names, session.run(names, inputs), strict=True))
-    for name, value in expected.items():
-        error = np.abs(answers[name] - value).max() / np.abs(value).max()
-        if not error < LARGEST_DIFFERENCE:
-            raise BundleError(f"{path.stem}: {name} differs from Keras by {error:.2g}; the graph was not exported")
-
-
-def _interface(graph: Any) -> dict[str, dict[str, list[Any]]]:
-    return {
-        side: {name: [str(tensor.dtype), *tensor.shape] for name, tensor in getattr(graph, side).items()}
-        for side in ("input", "output")
-    }
-
-
-def _sizes(tensor: Any) -> list[int]:
-    return [3 if size is None else size for size in tensor.shape]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The converters tell their progress to the log and, past Python, to the standard error."""
-    log = logging.getLogger("tf2onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -5,7 +5,6 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import faiss
@@ -14,31 +13,19 @@ import numpy as np
 EXACT_BELOW = 100_000
 """Up to so many items, comparing with all of them takes a millisecond or two; beyond, cells are looked into."""
 
-CELLS_PER_ROOT = 4
-"""Number of cells over the square root of the number of items."""
-
-TRAINED_ON = 40
-"""Vectors a cell that the cells are learned from."""
+CELLS_PER_ROOT, TRAINED_ON = 4, 40
+"""Cells over the square root of the number of items, and vectors a cell that its centre is learned from."""
 
 
 def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 / 64) -> Any:
-    """An index over items.
+    """Builds a faiss index over items, float32 (I, D), one row an item code.
 
     Below `exact_below` items a search compares with all. Beyond, items are sorted into cells around centres found by
-    k-means, and a search compares with the cells whose centres are nearest.
-
-    Args:
-        vectors: float32 (I, D), one row an item code.
-        exact_below: Up to how many items the search is exact.
-        share: Share of the cells that a search looks into: more is slower and finds more.
-
-    Returns:
-        A faiss index.
+    k-means, and a search compares with the `share` of the cells whose centres are nearest.
 
     Example:
         >>> index = build(np.eye(4, dtype="float32"))
-        >>> codes, scores = search(index, np.array([0, 1, 2, 3], "float32"), k=2)
-        >>> codes, scores
+        >>> search(index, np.array([0, 1, 2, 3], "float32"), k=2)
         (array([3, 2]), array([3., 2.], dtype=float32))
         >>> search(index, np.array([0, 1, 2, 3], "float32"), 2, np.array([True, True, False, True]))[0]
         array([3, 1])
@@ -60,17 +47,7 @@ def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 
 
 
 def search(index: Any, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The k items with the largest inner product, largest first.
-
-    Args:
-        index: From `build` or `read`.
-        query: float32 (D,).
-        k: How many; fewer come back when fewer are allowed.
-        allowed: Which items may come back, bool (I,); all by default.
-
-    Returns:
-        Item codes and inner products, each (at most k,).
-    """
+    """Finds the k items with the largest inner product with a query (D,), among the allowed ones, bool (I,)."""
     parameters: Any = None
     if allowed is not None:
         bits = np.packbits(allowed, bitorder="little")
@@ -82,20 +59,3 @@ def search(index: Any, query: np.ndarray, k: int, allowed: np.ndarray | None = N
     scores, codes = index.search(query[None], min(k, index.ntotal), params=parameters)
     found = codes[0] >= 0
     return codes[0][found], scores[0][found]
-
-
-def extended(index: Any, vectors: np.ndarray) -> Any:
-    """A copy of an index with more items at its end; the index itself may be searched meanwhile."""
-    larger = faiss.clone_index(index)
-    larger.add(np.ascontiguousarray(vectors, "float32"))
-    return larger
-
-
-def write(index: Any, path: Path) -> None:
-    """Writes an index into a file."""
-    faiss.write_index(index, str(path))
-
-
-def read(path: Path) -> Any:
-    """Reads an index from a file."""
-    return faiss.read_index(str(path))

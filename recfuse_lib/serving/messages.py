@@ -1,31 +1,136 @@
-"""What goes over the wire: the bodies that the service takes and gives, with their limits and examples.
+"""What goes over the wire and into the event store, with limits and examples; the only place that lists its fields.
 
 Taught in notebook 18.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import base64
+import dataclasses
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+import pydantic.dataclasses
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from recfuse_lib.serving.events import LONGEST_ID, LONGEST_TEXT, STARS
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
 
-MOST_ITEMS, LONGEST_HISTORY, LONGEST_WISH = 100, 10_000, 1_000
-MOST_EVENTS = 1_000
+T = TypeVar("T")
+STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "liked": 5.0, "bought": 5.0}
+"""What a behaviour says, in stars. An event of kind "rated" brings its own."""
 
-Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*\S[^\x00]*$", examples=["862"])]
+KINDS = ("rated", *sorted(STARS))
+LONGEST_ID, LONGEST_TEXT, LONGEST_PICTURE = 200, 10_000, 800_000
+MOST_ITEMS, MOST_EVENTS, LONGEST_HISTORY, LONGEST_WISH = 100, 1_000, 10_000, 1_000
+ROLES = {
+    **dict.fromkeys(("title", "description"), TEXT),
+    **dict.fromkeys(("year", "runtime_minutes", "budget_usd", "price"), NUMBER),
+    "genres": CATEGORIES,
+    **dict.fromkeys(("mpaa", "brand"), CATEGORY),
+}
+"""Which fields of an item a model reads, and as what."""
+
+
+def _labels(given: Any) -> Any:
+    return [label for label in given.split("|") if label] if isinstance(given, str) else given
+
+
+def _picture(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return base64.b64decode(given, validate=True)
+    except ValueError:
+        raise ValueError("the picture cannot be read; send PNG or JPEG in base64") from None
+
+
+NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=NOT_BLANK, examples=["862"])]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
+Title = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=NOT_BLANK)]
+Labels = Annotated[
+    list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20), BeforeValidator(_labels)
+]
 Stars = Annotated[float, Field(ge=0.5, le=5, allow_inf_nan=False)]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="How many items")]
 Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Year = Annotated[int, Field(ge=1800, le=2100)]
+Picture = Annotated[
+    bytes,
+    Field(max_length=LONGEST_PICTURE),
+    BeforeValidator(_picture),
+    WithJsonSchema({"type": "string", "maxLength": LONGEST_PICTURE, "description": "PNG or JPEG in base64"}),
+]
+
+
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    """A field that is not known is an error, not a typing mistake that goes unnoticed."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [*examples]} if examples else None)
 
 
 class Body(BaseModel):
-    """A field that is not known is an error, not a typing mistake that goes unnoticed."""
+    model_config = _examples()
 
-    model_config = ConfigDict(extra="forbid")
+
+@pydantic.dataclasses.dataclass(frozen=True, config=_examples())
+class Event:
+    """One person did one thing with one item. The same key may be sent again: it is one event.
+
+    Raises:
+        pydantic.ValidationError: A field is missing or out of range, or a rating contradicts its kind.
+
+    Example:
+        >>> Event("k1", "ann", "alien", timestamp=10, kind="liked").rating
+        5.0
+    """
+
+    key: Id
+    user_id: Id
+    item_id: Id
+    timestamp: Annotated[int, Field(ge=0, le=2**40, description="Unix seconds")]
+    kind: Annotated[str, Field(json_schema_extra={"enum": [*KINDS]}, max_length=20)] = "rated"
+    rating: Annotated[Stars | None, Field(description="For kind “rated”; the others have theirs")] = None
+    exploration: Annotated[bool, Field(description="What the answer said of the item that was shown")] = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}")
+        stars = STARS.get(self.kind, self.rating)
+        if stars is None:
+            raise ValueError("an event of kind 'rated' needs a rating of 0.5 to 5 stars")
+        if self.rating not in (None, stars):
+            raise ValueError("only kind 'rated' has a rating of its own; leave it out")
+        object.__setattr__(self, "rating", stars)
+
+
+NEW_ITEM = {"item_id": "new-1", "title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]}
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=_examples(NEW_ITEM))
+class Item:
+    """One item of the catalogue; "Drama|Mystery" is understood as a list of genres.
+
+    Raises:
+        pydantic.ValidationError: A field is missing or out of range.
+    """
+
+    item_id: Id
+    title: Title
+    year: Year | None = None
+    genres: Labels = dataclasses.field(default_factory=list)
+    runtime_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    budget_usd: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    mpaa: Text | None = None
+    brand: Text | None = None
+    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
+    description: Text | None = None
+    picture: Picture | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The fields as a data set has them, genres as "Drama|Mystery"."""
+        return {**{name: getattr(self, name) for name in ITEM_FIELDS}, "genres": "|".join(self.genres)}
+
+
+ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item))
 
 
 class Past(Body):
@@ -55,14 +160,10 @@ class Constraints(Body):
 
 
 class RecommendRequest(Person):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"user_id": "352", "k": 5},
-                {"history": [{"item_id": "1214", "rating": 5}, {"item_id": "541"}], "wish": "slow and strange"},
-                {"wish": "a musical for children, before 1970", "constraints": {"categories": ["Musical"]}},
-            ]
-        }
+    model_config = _examples(
+        {"user_id": "352", "k": 5},
+        {"history": [{"item_id": "1214", "rating": 5}, {"item_id": "541"}], "wish": "slow and strange"},
+        {"wish": "a musical for children, before 1970", "constraints": {"categories": ["Musical"]}},
     )
     k: K = 10
     constraints: Constraints = Constraints()
@@ -71,57 +172,15 @@ class RecommendRequest(Person):
 
 
 class ExplainRequest(Person):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user_id": "352", "item_id": "1214"}]})
+    model_config = _examples({"user_id": "352", "item_id": "1214"})
     item_id: Id
-
-
-class NewEvent(Body):
-    """One person did one thing with one item. The same key may be sent again: it is one event."""
-
-    key: Id
-    user_id: Id
-    item_id: Id
-    timestamp: Annotated[int, Field(ge=0, le=2**40, description="Unix seconds")]
-    kind: Annotated[str, Field(json_schema_extra={"enum": ["rated", *sorted(STARS)]}, max_length=20)] = "rated"
-    rating: Annotated[Stars | None, Field(description="For kind “rated”")] = None
-    by_chance: Annotated[bool, Field(description="What the answer said of the item that was shown")] = False
 
 
 class EventsRequest(Body):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"events": [{"key": "k1", "user_id": "352", "item_id": "1214", "timestamp": 1, "kind": "liked"}]}
-            ]
-        }
+    model_config = _examples(
+        {"events": [{"key": "k1", "user_id": "352", "item_id": "1214", "timestamp": 1, "kind": "liked"}]}
     )
-    events: Annotated[list[NewEvent], Field(min_length=1, max_length=MOST_EVENTS)]
-
-
-class NewItem(Body):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"item_id": "new-1", "title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]}
-            ]
-        }
-    )
-    item_id: Id
-    title: Annotated[Text, Field(min_length=1, pattern=r"^[^\x00]*\S[^\x00]*$")]
-    year: Year | None = None
-    genres: Annotated[list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20)] = []
-    runtime_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    budget_usd: Annotated[int, Field(ge=1, le=10**12)] | None = None
-    mpaa: Text | None = None
-    brand: Text | None = None
-    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
-    description: Text | None = None
-    picture: (
-        Annotated[
-            str, Field(max_length=800_000, pattern=r"^[A-Za-z0-9+/]*={0,2}$", description="PNG or JPEG in base64")
-        ]
-        | None
-    ) = None
+    events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
 class Described(BaseModel):
@@ -137,12 +196,12 @@ class Recommended(Described):
     score: float
     predicted_rating: Annotated[float, Field(description="In stars")]
     shares: Annotated[dict[str, float], Field(description="Of each dimension in what speaks for the item")] = {}
-    because: Annotated[list[str], Field(description="Items of the history that lift it most")] = []
+    evidence_items: Annotated[list[str], Field(description="Items of the history that lift it most")] = []
     reason: str = ""
 
 
 class Listed(Recommended):
-    by_chance: Annotated[bool, Field(description="Drawn by chance, not chosen; send it back with the event")]
+    exploration: Annotated[bool, Field(description="Drawn by chance, not chosen; send it back with the event")]
 
 
 class RecommendAnswer(BaseModel):
@@ -164,14 +223,9 @@ class Similar(Described):
     similarity: float
 
 
-class SimilarAnswer(BaseModel):
+class Answer(BaseModel, Generic[T]):
     version: str
-    items: list[Similar]
-
-
-class SearchAnswer(BaseModel):
-    version: str
-    items: list[Described]
+    items: list[T]
 
 
 class EventsAnswer(BaseModel):
@@ -191,7 +245,7 @@ class About(BaseModel):
     dimensions: list[str]
     categories: list[str]
     has_prices: bool
-    hears_words: bool
+    reads_words: bool
     key_required: bool
     example_people: list[str]
     metrics: dict[str, Any]

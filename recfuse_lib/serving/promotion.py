@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -24,9 +23,10 @@ from typing import Any
 import filelock
 
 from recfuse_lib.pretrained.store import sync, write
+from recfuse_lib.serving.bundle import VERSION
 
+Figures = Mapping[str, Any]
 CURRENT, DECISIONS = "current", "decisions.jsonl"
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class PromotionError(RuntimeError):
@@ -35,15 +35,9 @@ class PromotionError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """One line of `decisions.jsonl`.
+    """One line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger was made), "roll-back" or "remove".
 
-    Attributes:
-        action: "promote", "refuse", "keep" (no challenger was made), "roll-back" or "remove".
-        version: The bundle that it is about.
-        champion: The champion before the decision, None where there was none.
-        reason: Why, in words.
-        figures: What it rests on.
-        timestamp: When, Unix seconds.
+    The champion is the one before the decision; the figures are what the decision rests on.
     """
 
     action: str
@@ -55,16 +49,12 @@ class Decision:
 
 
 def current(store: Path | str) -> str | None:
-    """The version of the champion; None before the first promotion.
-
-    Raises:
-        PromotionError: The file does not name a version.
-    """
+    """The version of the champion; None before the first promotion."""
     try:
         version = (Path(store) / CURRENT).read_text("utf-8").strip()
     except FileNotFoundError:
         return None
-    if not _VERSION.fullmatch(version):
+    if not VERSION.fullmatch(version):
         raise PromotionError(f"{Path(store) / CURRENT} holds {version!r}, which names no version; promote one again")
     return version
 
@@ -79,19 +69,10 @@ def decisions(store: Path | str) -> list[Decision]:
     return [Decision(**json.loads(line)) for line in content.split(b"\n")[:-1]]
 
 
-def promote(store: Path | str, version: str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
+def promote(store: Path | str, version: str, reason: str, figures: Figures | None = None) -> Decision:
     """Makes a bundle the champion: the decision is recorded, then one file is replaced.
 
     Killed at any moment, the old champion or the new one serves.
-
-    Args:
-        store: The bundle store.
-        version: A bundle in it.
-        reason: Why, in words.
-        figures: What the decision rests on; must be JSON.
-
-    Raises:
-        PromotionError: There is no such bundle.
 
     Example:
         >>> import pathlib, tempfile
@@ -104,77 +85,58 @@ def promote(store: Path | str, version: str, reason: str, figures: Mapping[str, 
         >>> [decision.action for decision in decisions(store)]
         ['promote', 'promote', 'roll-back']
     """
-    store = Path(store)
-    with _locked(store):
-        return _switch(store, "promote", version, reason, figures)
+    with _locked(store) as folder:
+        return _switch(folder, "promote", version, reason, figures)
 
 
 def roll_back(store: Path | str, reason: str = "asked for") -> Decision:
-    """Makes the bundle that served before the champion serve again; once more, the one before that.
-
-    Raises:
-        PromotionError: No bundle served before, or it is gone.
-    """
-    store = Path(store)
-    with _locked(store):
-        champion = current(store)
-        promotions = [one for one in decisions(store) if one.action == "promote" and one.version == champion]
+    """Makes the bundle that served before the champion serve again; once more, the one before that."""
+    with _locked(store) as folder:
+        champion = current(folder)
+        promotions = [one for one in decisions(folder) if one.action == "promote" and one.version == champion]
         before = promotions[-1].champion if promotions else None
         if before is None:
             raise PromotionError(f"nothing served before {champion}; there is nothing to roll back to")
-        return _switch(store, "roll-back", before, reason, None)
+        return _switch(folder, "roll-back", before, reason, None)
 
 
-def refuse(store: Path | str, version: str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
-    """Records that a bundle was not promoted, and removes it: the champion goes on.
-
-    Raises:
-        PromotionError: It is the champion, or there is no such bundle.
-    """
-    store = Path(store)
-    with _locked(store):
-        return _discard(store, "refuse", version, reason, figures)
-
-
-def keep(store: Path | str, reason: str, figures: Mapping[str, Any] | None = None) -> Decision:
-    """Records that the champion goes on and nothing was trained.
-
-    Raises:
-        PromotionError: There is no champion.
-    """
-    store = Path(store)
-    with _locked(store):
-        if (champion := current(store)) is None:
+def keep(store: Path | str, reason: str, figures: Figures | None = None) -> Decision:
+    """Records that the champion continues and nothing was trained."""
+    with _locked(store) as folder:
+        if (champion := current(folder)) is None:
             raise PromotionError(f"there is no champion in {store}; promote one first")
-        return _record(store, "keep", champion, reason, figures)
+        return _record(folder, "keep", champion, reason, figures)
 
 
-def remove(store: Path | str, version: str, reason: str) -> Decision:
-    """Deletes a bundle that is not the champion, and records why.
-
-    Raises:
-        PromotionError: It is the champion, or there is no such bundle.
-    """
-    store = Path(store)
-    with _locked(store):
-        return _discard(store, "remove", version, reason, None)
+def discard(
+    store: Path | str, version: str, reason: str, figures: Figures | None = None, action: str = "refuse"
+) -> Decision:
+    """Records why a bundle that is not the champion is refused (or, as `action`, "remove"), and deletes it."""
+    with _locked(store) as folder:
+        _check(folder, version)
+        if version == current(folder):
+            raise PromotionError(f"{version} is the champion; promote another one first")
+        decision = _record(folder, action, version, reason, figures)
+        # Renamed first: half a bundle under its own name would look like a whole one.
+        gone = (folder / version).rename(folder / f".gone-{version}")
+        sync(folder)
+        shutil.rmtree(gone)
+        return decision
 
 
 def versions(store: Path | str) -> list[str]:
     """The versions in a store, by name."""
-    return sorted(
-        folder.name for folder in Path(store).iterdir() if folder.is_dir() and _VERSION.fullmatch(folder.name)
-    )
+    return sorted(folder.name for folder in Path(store).iterdir() if folder.is_dir() and VERSION.fullmatch(folder.name))
 
 
-def _switch(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
+def _switch(store: Path, action: str, version: str, reason: str, figures: Figures | None) -> Decision:
     _check(store, version)
     decision = _record(store, action, version, reason, figures)
     write(store / CURRENT, f"{version}\n")
     return decision
 
 
-def _record(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
+def _record(store: Path, action: str, version: str, reason: str, figures: Figures | None) -> Decision:
     decision = Decision(action, version, current(store), reason, dict(figures or {}), int(time.time()))
     line = json.dumps(dataclasses.asdict(decision), ensure_ascii=False, allow_nan=False) + "\n"
     with (store / DECISIONS).open("ab+") as file:
@@ -189,27 +151,16 @@ def _record(store: Path, action: str, version: str, reason: str, figures: Mappin
 
 
 def _check(store: Path, version: str) -> None:
-    if not _VERSION.fullmatch(version) or not (store / version).is_dir():
+    if not VERSION.fullmatch(version) or not (store / version).is_dir():
         there = ", ".join(versions(store)) or "none"
         raise PromotionError(f"there is no bundle {version!r} in {store}; there are {there}")
 
 
-def _discard(store: Path, action: str, version: str, reason: str, figures: Mapping[str, Any] | None) -> Decision:
-    _check(store, version)
-    if version == current(store):
-        raise PromotionError(f"{version} is the champion; promote another one first")
-    decision = _record(store, action, version, reason, figures)
-    # Renamed first: half a bundle under its own name would look like a whole one.
-    gone = (store / version).rename(store / f".gone-{version}")
-    sync(store)
-    shutil.rmtree(gone)
-    return decision
-
-
 @contextlib.contextmanager
-def _locked(store: Path) -> Iterator[None]:
+def _locked(store: Path | str) -> Iterator[Path]:
+    store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(store / ".lock"):
         for left in store.glob(".gone-*"):
             shutil.rmtree(left)
-        yield
+        yield store

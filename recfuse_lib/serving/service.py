@@ -1,7 +1,7 @@
 """What runs behind the addresses: the bundle that serves, the people's newest events, and the items that came later.
 
-Everything that may take longer than a moment (a database, a text encoder, a new bundle) runs in a thread; requests go
-on meanwhile. A new champion is loaded beside the old one and takes its place between two requests.
+Everything that may take longer than a moment (a database, a text encoder, a new bundle) runs in a thread; requests
+continue meanwhile. A new champion is loaded beside the old one and takes over between two requests.
 
 Taught in notebook 18.
 """
@@ -12,20 +12,21 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
-import dataclasses
 import gc
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from recfuse_lib.serving.bundle import Bundle, BundleError
 from recfuse_lib.serving.catalogue import ItemError
-from recfuse_lib.serving.events import Event, EventStore, Item, StoreUnavailable
-from recfuse_lib.serving.metrics import Metrics
+from recfuse_lib.serving.events import EventStore, StoreUnavailable
+from recfuse_lib.serving.messages import Event, Item
+from recfuse_lib.serving.middleware import Metrics
 from recfuse_lib.serving.promotion import PromotionError, current
 from recfuse_lib.serving.recommender import History, Recommender
 from recfuse_lib.serving.settings import Settings
@@ -44,16 +45,12 @@ NO_EVENTS = "the event store is not available: the newest events do not count"
 log = logging.getLogger("recfuse.service")
 
 
-class _Calls:
-    """Calls of the event store that nobody waits for in vain.
+class CircuitBreaker:
+    """Calls of the event store that nobody waits for in vain; `failed` is told of every failure.
 
     A database that hangs holds every thread that calls it. So reading and writing have threads of their own, which
-    nothing else needs; a request waits a bounded time; and after a call that failed the others are refused at once,
+    nothing else needs; a request waits `seconds` at most; and after a call that failed the others are refused at once,
     until one call, made every few seconds, finds the store again.
-
-    Args:
-        seconds: The longest that a call is waited for.
-        failed: Is told of every failure that was waited for.
     """
 
     def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:
@@ -62,11 +59,7 @@ class _Calls:
         self._ask_again_at = 0.0
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns.
-
-        Raises:
-            StoreUnavailable: See there. A call that took too long may still do its work.
-        """
+        """What the function returns, or StoreUnavailable; a call that took too long may still do its work."""
         if (now := time.monotonic()) < self._ask_again_at:
             raise StoreUnavailable("the event store did not answer a moment ago; send the same again later")
         if self._ask_again_at:
@@ -89,15 +82,7 @@ class _Calls:
 
 
 class Service:
-    """The state of a running service.
-
-    Args:
-        settings: See `Settings`.
-        metrics: Where it counts.
-
-    Attributes:
-        recommender: What serves now; None before the first bundle.
-    """
+    """The state of a running service; `recommender` is what serves now, None before the first bundle."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
@@ -105,16 +90,16 @@ class Service:
         self.events = EventStore(settings.database)
         self._histories: collections.OrderedDict[str, tuple[Any, History]] = collections.OrderedDict()
         self._writes = 0
-        self._read = _Calls(READ_SECONDS, self._unavailable)
-        self._write = _Calls(WRITE_SECONDS, self._unavailable)
+        self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
+        self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self._items_known = False
         self._failed: str | None = None
         self._random = np.random.default_rng()
         self._changing = asyncio.Lock()
 
-    def chance(self) -> np.random.Generator | None:
-        """For an answer: what draws its last place, in the share of answers that the settings name; else None."""
-        return self._random if self._random.random() < self.settings.chance else None
+    def exploration(self) -> np.random.Generator | None:
+        """For an answer: what draws its last item, in the share of answers that the settings name; else None."""
+        return self._random if self._random.random() < self.settings.exploration else None
 
     async def run(self) -> None:
         """Loads the champion, then looks every so often whether there is another one; ends when it is cancelled."""
@@ -123,13 +108,13 @@ class Service:
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def refresh(self) -> None:
-        """Loads the champion when it is not the one that serves; the old one goes on where the new one is damaged."""
+        """Loads the champion when it is not the one that serves; where the new one is damaged, the old one stays."""
         try:
             version = current(self.settings.store)
             serving = self.recommender and self.recommender.version
             if version is not None and version not in (serving, self._failed):
                 self._failed = version
-                recommender = await asyncio.to_thread(_load, self.settings, version)
+                recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(self.settings.store / version)))
                 async with self._changing:
                     self._items_known = await self._add_known_items(recommender)
                     self.recommender = recommender
@@ -151,7 +136,7 @@ class Service:
         try:
             kept = await asyncio.to_thread(self.events.items)
             there = {item.item_id for item in kept}
-            missing = [_as_item(one) for one in recommender.catalogue.records if one["item_id"] not in there]
+            missing = [Item(**one) for one in recommender.catalogue.records if one["item_id"] not in there]
             await asyncio.to_thread(self.events.add_items, missing)
         except StoreUnavailable as error:
             self._unavailable(error)
@@ -159,7 +144,7 @@ class Service:
         for item in kept:
             if item.item_id not in recommender.catalogue.codes:
                 try:
-                    await asyncio.to_thread(recommender.add, [_as_record(item)])
+                    await asyncio.to_thread(recommender.add, [item.row()])
                 except (ItemError, ValueError) as error:
                     _say("item left out", reason=type(error).__name__)
         return True
@@ -167,18 +152,20 @@ class Service:
     async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
         """What is known of a person, then what came with the request; and what to say of it."""
         recommender = self._ready()
+        # A history without times comes after everything that is known, in its own order.
+        latest = [(item_id, rating, 2**62 + place) for place, (item_id, rating) in enumerate(given)]
         if user_id is None:
-            return recommender.history_of(None, _in_time(given)), []
+            return recommender.history_of(None, latest), []
         if not given and (kept := self._histories.get(user_id)) is not None and kept[0] is recommender.catalogue:
             self._histories.move_to_end(user_id)
             return kept[1], []
         notes, later, writes = [], [], self._writes
         try:
             events = await self._read(self.events.history, user_id)
-            later = [(event.item_id, float(event.rating or 0), event.timestamp) for event in events]
+            later = [(event.item_id, event.rating, event.timestamp) for event in events]
         except StoreUnavailable:
             notes = [NO_EVENTS]
-        history = recommender.history_of(user_id, [*later, *_in_time(given)])
+        history = recommender.history_of(user_id, [*later, *latest])
         if not given and not notes and writes == self._writes:
             self._histories[user_id] = (recommender.catalogue, history)
             if len(self._histories) > PEOPLE_REMEMBERED:
@@ -186,11 +173,7 @@ class Service:
         return history, notes
 
     async def add_events(self, events: Sequence[Event]) -> list[str]:
-        """Writes events; when this returns they are on disk, and the next answer knows them.
-
-        Raises:
-            StoreUnavailable, EventError: See `EventStore.add`.
-        """
+        """Writes events; when this returns they are on disk, and the next answer knows them; see `EventStore.add`."""
         try:
             keys: list[str] = await self._write(self.events.add, events)
         finally:
@@ -201,15 +184,10 @@ class Service:
         return keys
 
     async def add_item(self, item: Item) -> int:
-        """Adds an item to the store and to the catalogue; how many items there are now.
-
-        Raises:
-            ItemError: It is there already, or the model can read nothing of it.
-            StoreUnavailable: See there. The item is not recommended either.
-        """
+        """Adds an item to the store and to the catalogue, or to neither; how many items there are now."""
         recommender = self._ready()
         async with self._changing:
-            larger = await asyncio.to_thread(recommender.catalogue.extended, [_as_record(item)])
+            larger = await asyncio.to_thread(recommender.catalogue.extended, [item.row()])
             await self._write(self.events.add_items, [item])
             recommender.catalogue = larger
         self.metrics.items.inc()
@@ -231,34 +209,20 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def running(service: Service) -> Any:
+async def running(service: Service) -> AsyncIterator[None]:
     """The service with its bundle loaded, looking for a new champion until the block ends."""
+    # A request's matrices are small: a second thread would wait for the first, not help.
+    limits = threadpoolctl.threadpool_limits(1)
     await service.refresh()
     watching = asyncio.create_task(service.run())
     try:
         yield
     finally:
+        limits.restore_original_limits()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         service.close()
-
-
-def _load(settings: Settings, version: str) -> Recommender:
-    return Recommender(Bundle.load(settings.store / version))
-
-
-def _in_time(given: Sequence[tuple[str, float]]) -> list[tuple[str, float, int]]:
-    """A history without times comes after everything that is known, in its own order."""
-    return [(item_id, rating, 2**62 + place) for place, (item_id, rating) in enumerate(given)]
-
-
-def _as_item(record: dict[str, Any]) -> Item:
-    return Item(**{"genres": "", **record})
-
-
-def _as_record(item: Item) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(item).items() if value is not None}
 
 
 def _say(what: str, **more: Any) -> None:

@@ -1,37 +1,39 @@
-"""From a data set to a bundle: training from nothing, or onward from the weights of the champion.
+"""From a data set to a bundle: training from nothing, or on from the weights of the champion.
 
-Taught in notebook 19.
+    python -m recfuse_lib.serving.training      builds a first model to serve, of MovieLens
+
+Taught in notebooks 18 and 19.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
-import safetensors
-import safetensors.numpy
 
-from recfuse_lib.data import sequences
+from recfuse_lib.data import movielens, sequences, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
-from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
-from recfuse_lib.serving.combination import Combination
-from recfuse_lib.serving.content import Content
+from recfuse_lib.serving import promotion
+from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.events import EventStore
+from recfuse_lib.serving.export import CatalogueEncodings, assign, attribute_names, export_bundle
+from recfuse_lib.serving.ranker import RankerWeights, choose
+from recfuse_lib.serving.settings import Settings
 from recfuse_lib.training.pipelines import untuned
 
-WEIGHTS = "weights.safetensors"
 EPOCHS_FROM_NOTHING, EPOCHS_ONWARD = 8, 3
 LEARNING_RATE, BATCH_SIZE = 3e-3, 1024
 
-Encode = Callable[[Dataset, np.ndarray], Content]
+Encode = Callable[[Dataset, np.ndarray], CatalogueEncodings]
 """Encodes a catalogue, given which items have been met, bool (I,)."""
 
 
@@ -45,50 +47,37 @@ def build(
     epochs: int | None = None,
     since: int | None = None,
     replay: float | None = None,
-    dimension: int = 64,
-    encode: Encode = Content.of_dataset,
+    encode: Encode = CatalogueEncodings.of_dataset,
     text_encoder: str | None = "minilm",
-    combination: Combination | None = None,
+    ranker: RankerWeights | None = None,
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Trains a joint model and writes it as a bundle, weights included, so that the next one can start from it.
+    """Trains a joint model and writes it as a bundle, from which the next one can start.
 
     Whoever is in the data set is in the bundle, and nobody else: an erased person's id, history and vector are not
     carried over from `warm_from`.
 
     Args:
         dataset: What to learn from; all its items are in the bundle, met or not.
-        store: The bundle store.
-        version: Name of the bundle.
-        seed: Of the training. Sets the random numbers of Keras, NumPy and Python.
         warm_from: Where to start from; from nothing by default.
-        epochs: Passes; by default 8 from nothing and 3 onward. 0 keeps the weights of `warm_from`.
-        since: See `fit`.
-        replay: See `fit`.
-        dimension: D; `warm_from` decides where it is given.
-        encode: Encodes the catalogue.
-        text_encoder: See `recfuse_lib.serving.export.export_bundle`.
-        combination: The ranker's weights; by default those of `warm_from`, or retrieval's own order.
-        metrics: What is known of the model.
-        provenance: What else tells where it came from.
+        epochs: By default 8 from nothing and 3 onward. 0 keeps the weights of `warm_from`.
+        since, replay: See `fit`.
+        text_encoder, metrics, provenance: See `export_bundle`.
+        ranker: By default that of `warm_from`, or retrieval's own order.
 
     Raises:
-        BundleError: See `export_bundle`, or `warm_from` holds no weights.
-        ValueError: There is nothing to learn from.
+        BundleError: See `export_bundle`, or `warm_from` has other dimensions.
     """
-    from recfuse_lib.serving.export import export_bundle
-
     keras.utils.set_random_seed(seed)
     seen = met(dataset)
     content = encode(dataset, seen)
     if warm_from is None:
-        mean = float(dataset.interactions["value"].mean())
-        model = JointModel(dimension=dimension, mean_rating=mean)
+        model = JointModel(mean_rating=float(dataset.interactions["value"].mean()))
         epochs = EPOCHS_FROM_NOTHING if epochs is None else epochs
     else:
         model = restore(warm_from, dataset, content)
-        combination = combination or Combination(**warm_from.schema["combination"])
+        ranker = ranker or RankerWeights(**warm_from.schema["ranker"])
         epochs = EPOCHS_ONWARD if epochs is None else epochs
     if epochs and warm_from is None and since is None:  # long enough for XLA to pay
         model.fit(dataset.events(), content.encodings, seen, n_users=dataset.n_users, epochs=epochs)
@@ -106,31 +95,17 @@ def build(
         "trained_until": int(dataset.interactions["timestamp"].max()),
         **(provenance or {}),
     }
-    Path(store).mkdir(parents=True, exist_ok=True)
-    # Hidden and named like the work of `write_bundle`, which clears away what a killed process left.
-    work = Path(tempfile.mkdtemp(prefix=f".{version}.", suffix=".partial", dir=store))
-    try:
-        made = export_bundle(
-            work,
-            version,
-            model,
-            dataset,
-            content,
-            metrics=metrics or {},
-            provenance=origin,
-            combination=combination or Combination(),
-            text_encoder=text_encoder,
-        )
-        labels = attribute_names(dataset, seen)
-
-        def fill(folder: Path) -> None:
-            shutil.copytree(made.folder, folder, ignore=shutil.ignore_patterns("manifest.json"), dirs_exist_ok=True)
-            arrays = {name: np.ascontiguousarray(value) for name, value in weights(model).items()}
-            safetensors.numpy.save_file(arrays, folder / WEIGHTS, {"attributes": "\n".join(labels)})
-
-        return write_bundle(store, version, fill, made.manifest["metrics"], made.manifest["provenance"])
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    return export_bundle(
+        store,
+        version,
+        model,
+        dataset,
+        content,
+        metrics=metrics or {},
+        provenance=origin,
+        ranker=ranker or RankerWeights(),
+        text_encoder=text_encoder,
+    )
 
 
 def fit(
@@ -145,19 +120,15 @@ def fit(
     """Trains on all events, or on the newest ones and a share of the older ones.
 
     Every example has the person's history before it, whichever examples are chosen. A model that was trained before
-    goes on with the momenta of Adam at 0.
+    continues with the momenta of Adam at 0.
 
     Args:
         model: With the encodings of the items.
         events: Columns `user`, `item`, `rating`, `timestamp`.
-        epochs: Passes.
-        since: Unix seconds; events from here on are the new ones. By default all are.
+        since: Unix seconds; events from here on are the new ones, at least one. By default all are.
         replay: How many older events are repeated beside the new ones, as a multiple of their number; None is all.
             Without any, the model forgets.
         seed: Of the choice of older events, of the order and of what is dropped; sets Keras's random numbers.
-
-    Raises:
-        ValueError: No event is new.
     """
     events = in_order(events)
     new = np.ones(len(events), bool) if since is None else events["timestamp"].to_numpy() >= since
@@ -182,50 +153,36 @@ def fit(
         return model.network.fit(inputs, epochs=epochs, batch_size=BATCH_SIZE, verbose=0)
 
 
-def restore(bundle: Bundle, dataset: Dataset, content: Content) -> JointModel:
+def restore(bundle: Bundle, dataset: Dataset, content: CatalogueEncodings) -> JointModel:
     """The model of a bundle, resized to another data set: what both know keeps its weights.
 
     A new person starts as a stranger. A new item starts with its content alone and the popularity of the median item.
-    A new attribute has no say yet.
-
-    Args:
-        bundle: Made by `build`.
-        dataset: Its users and items are the rows of the model.
-        content: Of `dataset`.
-
-    Raises:
-        BundleError: The bundle holds no weights, or its dimensions are others than those of `content`.
+    A new attribute has no say yet. A bundle with other dimensions than `content` raises BundleError.
     """
-    path = bundle.folder / WEIGHTS
-    if not path.exists():
-        raise BundleError(f"{bundle.version} holds no {WEIGHTS} to start from; build from nothing, without warm_from")
-    schema, saved = bundle.schema, safetensors.numpy.load_file(path)
-    if list(schema["dimensions"]) != list(content.encodings.widths):
+    schema, saved, widths = bundle.schema, bundle.weights(), content.encodings.widths
+    if list(schema["dimensions"]) != list(widths):
         raise BundleError(
-            f"{bundle.version} knows {', '.join(schema['dimensions'])}, the catalogue has "
-            f"{', '.join(content.encodings.widths)}; encode the same dimensions, or build without warm_from"
+            f"{bundle.version} knows {', '.join(schema['dimensions'])}, the catalogue has {', '.join(widths)}; encode "
+            "the same dimensions, or build without warm_from"
         )
-    settings = {name: schema[name] for name in ("dimension", "history_length", "mean_rating")}
-    model = JointModel(**settings).build(dataset.n_users, dataset.n_items, content.encodings.widths)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        labels = file.metadata()["attributes"].split("\n")
-    users = _places(bundle.users(), [str(one) for one in dataset.user_ids])
-    items = _places([row["item_id"] for row in bundle.catalogue()], _item_ids(dataset))
-    attributes = _places(labels, attribute_names(dataset, content.seen))
+    shape = {name: schema[name] for name in ("dimension", "history_length", "mean_rating")}
+    model = JointModel(**shape).build(dataset.n_users, dataset.n_items, widths)
+    users = _positions(bundle.users(), [str(one) for one in dataset.user_ids])
+    users = np.append(np.where(users < 0, len(saved["users"]) - 1, users), len(saved["users"]) - 1)
+    items = _positions([row["item_id"] for row in bundle.catalogue()], _item_ids(dataset))
     met = bundle.array("available").astype(bool)
-    corrections = np.where(met[:, None], saved["correction"], np.float32(0))
     usual = np.median(saved["popularity"][met])
-    stranger = len(saved["users"]) - 1
     resized = {
         **saved,
-        "users": saved["users"][np.append(np.where(users < 0, stranger, users), stranger)],
-        "user_bias": saved["user_bias"][np.append(np.where(users < 0, stranger, users), stranger)],
-        "correction": _rows(corrections, items, 0.0),
+        "users": saved["users"][users],
+        "user_bias": saved["user_bias"][users],
+        "correction": _rows(np.where(met[:, None], saved["correction"], np.float32(0)), items, 0.0),
         "popularity": _rows(np.where(met, saved["popularity"], usual), items, usual),
         "item_bias": _rows(saved["item_bias"], items, 0.0),
     }
-    for name in ("kernel_attributes", "gate_attributes"):
-        if name in resized:
+    if "attributes" in widths:
+        attributes = _positions(schema["attributes"], attribute_names(dataset, content.seen))
+        for name in ("kernel_attributes", "gate_attributes"):
             resized[name] = _rows(saved[name], attributes, 0.0)
     assign(model, resized)
     model.item_tower.set_available(_rows(met, items, False))
@@ -243,56 +200,92 @@ def met_by(bundle: Bundle, dataset: Dataset) -> np.ndarray:
     return np.isin(_item_ids(dataset), known)
 
 
-def weights(model: JointModel) -> dict[str, np.ndarray]:
-    """All that training changes, by name."""
-    return {name: np.array(keras.ops.convert_to_numpy(weight)) for name, weight in _variables(model).items()}
+def build_first(
+    dataset: Dataset,
+    events: EventStore,
+    store: Path,
+    version: str,
+    encode: Encode = CatalogueEncodings.of_dataset,
+    text_encoder: str | None = "minilm",
+) -> Bundle:
+    """Trains once on the past of the validation fold, to choose the ranker, and once on everything; then promotes.
+
+    Whoever was erased from the event store since it took over the data set is in neither training, and older bundles,
+    which still know them, are removed.
+    """
+    erasures = events.erasures()
+    events.import_dataset(dataset)
+    everything = events.dataset(name=dataset.name)
+    fold = splits.warm(_without_whom_was_erased(dataset, everything)).validation
+    keras.utils.set_random_seed(0)
+    seen = np.bincount(fold.history["item"], minlength=fold.n_items) > 0
+    content = encode(dataset, seen)
+    model = JointModel(mean_rating=float(fold.history["rating"].mean()))
+    model.fit(fold.history, content.encodings, seen, n_users=fold.n_users, epochs=EPOCHS_FROM_NOTHING)
+    ranker, figures = choose(model, fold)
+    bundle = build(
+        everything,
+        store,
+        version,
+        encode=encode,
+        text_encoder=text_encoder,
+        ranker=ranker,
+        metrics={"fold": f"{dataset.name}, warm, validation", **figures},
+        provenance={"erasures": erasures},
+    )
+    promotion.promote(store, version, "the first", figures)
+    remove_older(store, erasures)
+    return bundle
 
 
-def assign(model: JointModel, named: Mapping[str, np.ndarray]) -> None:
-    """Gives a model the weights that `weights` took from one of the same size."""
-    for name, variable in _variables(model).items():
-        variable.assign(named[name])
+def remove_older(store: Path, erasures: int) -> None:
+    """Removes the bundles that have heard of fewer erasures than the champion: they may know who was erased."""
+    for version in promotion.versions(store):
+        try:
+            heard_of = int(Bundle.load(store / version).manifest["provenance"].get("erasures", 0))
+        except BundleError:
+            heard_of = -1  # nobody knows whom a damaged one holds
+        if heard_of < erasures:
+            promotion.discard(store, version, "it knows somebody who was erased", action="remove")
 
 
-def attribute_names(dataset: Dataset, seen: np.ndarray) -> tuple[str, ...]:
-    """What the numbers of the dimension "attributes" say, in the order of its columns."""
-    return AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).names
-
-
-def _variables(model: JointModel) -> dict[str, Any]:
-    items, users, ranking = model.item_tower, model.user_tower, model.network.ranking
-    named = {
-        "correction": items.correction,
-        "gate_bias": items.gate_bias,
-        "transform": users.transform,
-        "users": users.users,
-        "rating_weight": users.rating_weight,
-        "recency": users.recency,
-        "popularity": model.network.popularity,
-        "user_bias": ranking.user_bias,
-        "item_bias": ranking.item_bias,
-        "hidden_kernel": ranking.first.kernel,
-        "hidden_bias": ranking.first.bias,
-        "last_kernel": ranking.last.kernel,
-        "last_bias": ranking.last.bias,
-    }
-    for name, kernel, gate in zip(items.names, items.kernels, items.gate_kernels, strict=True):
-        named |= {f"kernel_{name}": kernel, f"gate_{name}": gate}
-    assert len(named) == len(model.network.trainable_weights)
-    return named
+def _without_whom_was_erased(dataset: Dataset, kept: Dataset) -> Dataset:
+    """The interactions of a data set of which the event store still has the pair of person and item."""
+    there, given = (
+        pd.MultiIndex.from_frame(one.interactions[["user_id", "item_id"]].astype(str)) for one in (kept, dataset)
+    )
+    return dataclasses.replace(dataset, interactions=dataset.interactions[given.isin(there)].reset_index(drop=True))
 
 
 def _item_ids(dataset: Dataset) -> list[str]:
     return [str(one) for one in dataset.catalogue["item_id"]]
 
 
-def _places(old: list[str] | tuple[str, ...], new: list[str] | tuple[str, ...]) -> np.ndarray:
+def _positions(old: Sequence[str], new: Sequence[str]) -> np.ndarray:
     """Where each new id was among the old ones, -1 for nowhere, (len(new),)."""
-    place = {one: number for number, one in enumerate(old)}
-    return np.array([place.get(one, -1) for one in new], "int64")
+    return pd.Index(old).get_indexer(pd.Index(new))
 
 
-def _rows(old: np.ndarray, places: np.ndarray, missing: Any) -> np.ndarray:
-    rows = old[places].copy()
-    rows[places < 0] = missing
+def _rows(old: np.ndarray, positions: np.ndarray, missing: Any) -> np.ndarray:
+    rows = old[positions].copy()
+    rows[positions < 0] = missing
     return np.asarray(rows)
+
+
+def main() -> int:
+    """Builds a first model of MovieLens where the settings of the service say."""
+    settings = Settings.of()
+    settings.store.mkdir(parents=True, exist_ok=True)
+    if settings.database.startswith("sqlite:///"):
+        Path(settings.database.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    print("training a first model on MovieLens: about two minutes on two free cores", flush=True)
+    version = time.strftime("movielens-%Y%m%dT%H%M%SZ", time.gmtime())
+    bundle = build_first(movielens.load(), EventStore(settings.database), settings.store, version)
+    seconds = time.monotonic() - begun
+    print(f"{bundle.version} is built and serves ({seconds:.0f} s): {bundle.manifest['metrics']}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

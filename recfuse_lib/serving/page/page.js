@@ -98,7 +98,7 @@ function show(answer) {
 function card(item) {
   const made = document.createElement("li");
   made.dataset.item = item.item_id;
-  made.classList.toggle("chance", item.by_chance);
+  made.classList.toggle("exploration", item.exploration);
   made.append(element("h3", titled(item) + (item.new ? " · new" : "")));
   const facts = [item.categories.join(", "), item.price === null ? "" : `price ${item.price}`, `${item.predicted_rating.toFixed(1)} stars expected`];
   made.append(element("p", facts.filter(Boolean).join(" · "), { class: "facts" }));
@@ -113,7 +113,7 @@ function card(item) {
     spoken.push(`${name} ${Math.round(100 * share)} %`);
   }
   bar.setAttribute("aria-label", `Shares: ${spoken.join(", ") || "none"}`);
-  made.append(bar, element("p", item.reason, { class: "because" }));
+  made.append(bar, element("p", item.reason, { class: "reason" }));
   const buttons = element("div", "", { class: "buttons" });
   for (const [kind, label] of [["liked", "Like"], ["dismissed", "Dismiss"]]) {
     const button = element("button", label, { type: "button", "aria-label": `${label} ${titled(item)}` });
@@ -128,7 +128,7 @@ async function feedback(item, kind, where) {
   if (!who()) invented = `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
   const event = {
     key: `${who()}:${item.item_id}:${kind}:${Date.now()}`.slice(-200),
-    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000), by_chance: item.by_chance,
+    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000), exploration: item.exploration,
   };
   const place = [...byId("list").children].indexOf(where);
   try {
@@ -149,7 +149,7 @@ async function start() {
     byId("people").replaceChildren(...about.example_people.map((id) => element("option", "", { value: id })));
     byId("category").append(...about.categories.map((name) => element("option", name, { value: name })));
     byId("key-box").hidden = !keyRequired;
-    byId("wish").disabled = !about.hears_words;
+    byId("wish").disabled = !about.reads_words;
     byId("legend").replaceChildren(...dimensions.map((name) => {
       const entry = element("span", "");
       entry.append(element("i", "", { class: name }), name);

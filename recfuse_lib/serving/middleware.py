@@ -1,4 +1,4 @@
-"""What stands before every request: how many, how large, how long it took; a line in the log without personal text.
+"""What stands around every request: how many, how large, how long it took; a log line and counts without personal text.
 
 Taught in notebook 18.
 """
@@ -12,11 +12,12 @@ import time
 import uuid
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 
-from recfuse_lib.serving.metrics import Metrics
 from recfuse_lib.serving.settings import Settings
 
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 CLIENTS = 10_000
 """So many clients are remembered; the one that was silent longest is forgotten."""
 
@@ -33,19 +34,39 @@ HEADERS = (
 log = logging.getLogger("recfuse.service")
 
 
+class Metrics:
+    """Counts for Prometheus; one registry a service, so that two in one process do not share them."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("recfuse_requests", "Requests answered", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "recfuse_request_seconds", "Time to the answer", ["route"], buckets=SECONDS, registry=registry
+        )
+        self.events = Counter("recfuse_events", "Events acknowledged", registry=registry)
+        self.items = Counter("recfuse_items_added", "Items added", registry=registry)
+        self.fallbacks = Counter("recfuse_fallbacks", "Answers that lacked something", ["reason"], registry=registry)
+        self.unavailable = Counter("recfuse_store_unavailable", "Failed calls of the event store", registry=registry)
+        self.swaps = Counter("recfuse_bundle_loads", "Bundles that began to serve", ["outcome"], registry=registry)
+        self.bundle = Gauge("recfuse_bundle", "1 for the bundle that serves", ["version"], registry=registry)
+
+    def serves(self, version: str) -> None:
+        """From now on this bundle serves."""
+        self.bundle.clear()
+        self.bundle.labels(version).set(1)
+        self.swaps.labels("loaded").inc()
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self.registry)
+
+
 class TooLarge(HTTPException):
     """A body that is larger than is read."""
 
-    def __init__(self, largest: int) -> None:
-        super().__init__(413, f"the body is larger than {largest:,} bytes")
-
 
 class Rates:
-    """A bucket of permissions for every client, filled steadily and emptied by requests.
-
-    Args:
-        rate: Permissions a second; 0 is any number.
-        burst: The most that a bucket holds.
+    """A bucket of permissions for every client, filled at `rate` a second up to `burst`; rate 0 is any number.
 
     Example:
         >>> rates = Rates(rate=1, burst=2)
@@ -70,19 +91,15 @@ class Rates:
         return 0.0 if allowed else (1 - left) / self._rate
 
 
-class Guard:
+class RequestMiddleware:
     """ASGI middleware: rates, sizes, times, one JSON line a request.
 
     The line has the route's template, the status, the time and sizes; no path, no query, no id, no word of a body.
-
-    Args:
-        app: The application.
-        settings: Limits.
-        metrics: Where requests are counted.
     """
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
         self._app, self._metrics, self._largest = app, metrics, settings.max_body
+        self._too_large = TooLarge(413, f"the body is larger than {settings.max_body:,} bytes")
         self._rates = Rates(settings.rate, settings.burst)
         self._logs = settings.log == "info"
 
@@ -108,7 +125,7 @@ class Guard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._largest:
-                raise TooLarge(self._largest)
+                raise self._too_large
             return message
 
         client = scope["client"][0] if scope.get("client") else ""
@@ -118,15 +135,17 @@ class Guard:
             if wait:
                 await _refuse(sending, 429, "too many requests; wait a little", (b"retry-after", b"%d" % (wait + 1)))
             elif declared.isdigit() and int(declared) > self._largest:
-                raise TooLarge(self._largest)
+                raise self._too_large
             else:
                 await self._app(scope, receiving, sending)
         except TooLarge as error:
             await _refuse(sending, 413, error.detail, (b"connection", b"close"))
         finally:
             seconds = time.perf_counter() - begun
+            # The route's template, never the path: a path may hold an id.
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.seen(route, status, seconds)
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
             if self._logs:
                 line = {
                     "time": round(time.time(), 3), "request": number, "method": scope["method"], "route": route,
