@@ -10,6 +10,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
+from recfuse_lib.models.contract import Recommender
 
 START = 0.1
 """Length of a vector before training, about."""
@@ -18,7 +19,7 @@ RIDGE = 1e-3
 """Penalty of the regression that folds histories in, as a share of the mean variance of what it reads."""
 
 
-class BPR:
+class BPR(Recommender):
     """Bayesian personalised ranking with matrix factorisation.
 
         min_{p,q,b} Σ_{(u,i) seen} w_ui E_j [−log σ(s(u,i) − s(u,j)) + λ/2 (‖p_u‖² + ‖q_i‖² + ‖q_j‖²)]
@@ -97,7 +98,7 @@ class BPR:
         total = np.asarray(weights.sum(axis=1), "float32")
         return np.asarray(weights @ self.items) / np.where(total > 0, total, 1)[:, None]
 
-    def score(self, queries: Queries) -> np.ndarray:
+    def _score(self, queries: Queries) -> np.ndarray:
         """Folds each query's history in and multiplies with the items' vectors, float32 (Q, n_items)."""
         return np.asarray(self._mean(self.weighting.matrix(queries)) @ self.folding @ self.items.T + self.biases)
 
