@@ -114,10 +114,10 @@ def sample_users(data: Dataset) -> dict[str, Fold]:
     The test of `warm`; the same people and targets, of whose history only the first five interactions are known; and
     the test of `cold`, split 0.
     """
-    warm = LESSON.some(splits.warm(data).test, PEOPLE)
+    warm = LESSON.sample_of_people(splits.warm(data).test, PEOPLE)
     first = splits.in_order(warm.history).groupby("user").head(FIRST)
     newcomers = dataclasses.replace(warm, queries=Queries.of(first, warm.queries.user, data.n_items))
-    return {"warm": warm, "newcomers": newcomers, "cold": LESSON.some(splits.cold(data, 0).test, PEOPLE)}
+    return {"warm": warm, "newcomers": newcomers, "cold": LESSON.sample_of_people(splits.cold(data, 0).test, PEOPLE)}
 
 
 def written(fold: Fold, writers: Iterable[str]) -> dict[str, list[str]]:
