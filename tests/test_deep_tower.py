@@ -1,5 +1,7 @@
 """The sequential model never looks ahead, reads order, ratings and times, and is what it says it is."""
 
+import copy
+
 import keras
 import numpy as np
 import pandas as pd
@@ -279,6 +281,13 @@ def test_one_seed_gives_one_model(walk: pd.DataFrame, encodings: ItemEncodings) 
     with eagerly():
         one, other = (trained_on(walk, encodings, epochs=1, batch_size=120, dropout=0.2) for _ in range(2))
     np.testing.assert_array_equal(one.score(queries), other.score(queries))
+
+
+def test_a_network_is_saved_with_its_settings(trained: SequentialModel, walk: pd.DataFrame, tmp_path) -> None:
+    trained.network.save(tmp_path / "sequential.keras")
+    again, queries = copy.copy(trained), Queries.of(walk, np.arange(5), 20)
+    again.network = keras.models.load_model(tmp_path / "sequential.keras")
+    np.testing.assert_array_equal(again.score(queries), trained.score(queries))
 
 
 def test_any_history_is_answered(trained: SequentialModel) -> None:

@@ -1,5 +1,6 @@
 """The first joint model: it learns, it saves, it explains itself exactly, and strangers are welcome."""
 
+import copy
 from pathlib import Path
 
 import keras
@@ -110,6 +111,14 @@ def test_saved_and_loaded_scores_are_bit_exact(trained: JointModel, tmp_path) ->
     loaded, asked_for = saved_and_loaded(trained, tmp_path), pd.DataFrame({"user": [3], "item": [4]})
     np.testing.assert_array_equal(loaded.score(query), trained.score(query))
     np.testing.assert_array_equal(loaded.predict(query, asked_for), trained.predict(query, asked_for))
+
+
+def test_a_network_is_saved_with_its_settings(trained: JointModel, tmp_path) -> None:
+    trained.network.save(tmp_path / "joint.keras")
+    again = copy.copy(trained)
+    again.network = keras.models.load_model(tmp_path / "joint.keras")
+    query = asked([0, 3], [5.0, 2.0], user=3)
+    np.testing.assert_array_equal(again.score(query), trained.score(query))
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,7 @@ class Ranking(keras.layers.Layer):
         return self.mean_rating + biases + self.last(self.first(features))[:, 0]
 
 
+@keras.saving.register_keras_serializable(package="recfuse")
 class JointNetwork(keras.Model):
     """What `JointModel` trains; see there. A subclass may compute another loss, or put a network before the tasks."""
 
@@ -69,7 +70,9 @@ class JointNetwork(keras.Model):
         modality_dropout: float = 0.1,
         user_dropout: float = 0.5,
     ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(name="joint")
+        self.settings = settings | {"widths": dict(widths)}
         self.n_users, self.n_items = n_users, n_items
         self.dimension, self.history_length = dimension, history_length
         self.item_tower = MultimodalTower(n_items, widths, dimension, item_dropout, modality_dropout)
@@ -81,6 +84,9 @@ class JointNetwork(keras.Model):
         self.retrieval_loss = keras.metrics.Mean(name="retrieval_loss")
         self.ranking_loss = keras.metrics.Mean(name="ranking_loss")
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(self.settings)
 
     @property
     def task_weight(self) -> float:

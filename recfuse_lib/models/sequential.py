@@ -77,6 +77,7 @@ def pair_scores(interests: Any, items: Any, vectors: Any, bias: Any) -> Any:
     return ops.sum(interests * ops.take(vectors, items, axis=0), axis=1) + ops.take(bias, items)
 
 
+@keras.saving.register_keras_serializable(package="recfuse")
 class SequentialNetwork(keras.Model):
     """What `SequentialModel` trains; see there. A subclass may read other inputs or compute another loss."""
 
@@ -91,7 +92,9 @@ class SequentialNetwork(keras.Model):
         negatives: int = 0,
         dropout: float = 0.1,
     ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(name="sequential")
+        self.settings = settings | {"widths": dict(widths)}
         self.n_items, self.dimension, self.length = n_items, dimension, history_length
         self.horizon, self.negatives = horizon, negatives
         self.random = keras.random.SeedGenerator()
@@ -103,6 +106,9 @@ class SequentialNetwork(keras.Model):
         self.draws = keras.random.SeedGenerator()
         self.popularity = self.add_weight(shape=(n_items,), initializer="zeros", name="popularity")
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(self.settings)
 
     def set_counts(self, counts: np.ndarray) -> None:
         """Takes over how often each item is a target, (I,): what negatives are drawn by, and where β begins."""
