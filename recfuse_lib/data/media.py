@@ -37,7 +37,6 @@ SUFFIXES = {
     "sound": (".flac", ".wav", ".ogg", ".mp3"),
     "clip": (".gif", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"),
 }
-CLIP_FORMATS = "gif,mov,mp4,matroska,webm,avi"
 SILENCE = 1e-4  # the loudest sample of a sound that counts as silent: −80 dB
 
 Array = npt.NDArray[np.float32]
@@ -157,7 +156,7 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
     pictures, starts, end, declared = [], [], 0.0, 0
     with (
         _decoding(path, "save it as GIF or MP4"),
-        av.open(str(path), options={"format_whitelist": CLIP_FORMATS}) as container,
+        av.open(str(path), options={"format_whitelist": "gif,mov,mp4,matroska,webm,avi"}) as container,
     ):
         for stream in container.streams.video[:1]:
             declared = stream.frames
