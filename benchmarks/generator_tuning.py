@@ -42,7 +42,7 @@ class GeneratorTuning(definitions("09_fine_tune_on_gpu").AnswerTuning):
         """What `fit` learns from: each message in the chat template, as `log_likelihood` reads it, and its answer.
 
         Returns:
-            `token_ids` and `padding_mask` (N, length); and, (N, longest answer), the `answer` tokens, the `place` of
+            `token_ids` and `padding_mask` (N, length); and, (N, longest answer), the `answer` tokens, the `position` of
             the state that predicts each, and its `weight`, 0 for padding.
         """
         before = [self.original._read(self.original.prompt_text(message)) for message in messages]
@@ -51,9 +51,9 @@ class GeneratorTuning(definitions("09_fine_tune_on_gpu").AnswerTuning):
         token_ids, padding_mask = padded([prompt + answer[:-1] for prompt, answer in zip(before, after, strict=True)])
         answer, weight = padded(after)
         start = np.array([len(prompt) - 1 for prompt in before], "int32")[:, None]
-        place = (start + np.arange(answer.shape[1], dtype="int32")) * weight
+        position = (start + np.arange(answer.shape[1], dtype="int32")) * weight
         read = {"token_ids": token_ids, "padding_mask": padding_mask}
-        return {**read, "answer": answer, "place": place, "weight": weight.astype("float32")}
+        return {**read, "answer": answer, "position": position, "weight": weight.astype("float32")}
 
     def tuned(self):
         """The language model as it is now; ask again after more training: its name says which weights it has."""

@@ -90,7 +90,7 @@ def test_without_a_template_the_answer_goes_on_from_the_message(tiny):
     assert batch["token_ids"].tolist() == [list(b"abc"), [0, 0, 0]]
     assert batch["padding_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["answer"].tolist() == [list(b"cd"), [ord("e"), 0]]
-    assert batch["place"].tolist() == [[1, 2], [0, 0]] and batch["weight"].tolist() == [[1, 1], [1, 0]]
+    assert batch["position"].tolist() == [[1, 2], [0, 0]] and batch["weight"].tolist() == [[1, 1], [1, 0]]
 
 
 def test_company_and_padding_change_nothing(taught):
@@ -107,7 +107,7 @@ def test_company_and_padding_change_nothing(taught):
 def test_only_the_answer_is_predicted(taught):
     """As many logits as the longest answer has tokens, not as many as the prompt has."""
     batch = taught[0].examples(MESSAGES, ANSWERS)
-    assert batch["answer"].shape == batch["place"].shape == (4, len("Yes"))
+    assert batch["answer"].shape == batch["position"].shape == (4, len("Yes"))
     assert batch["weight"].sum() == sum(map(len, ANSWERS))
     assert taught[0](batch).shape == (4, len("Yes"))
 
