@@ -46,16 +46,7 @@ class BundleError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle: where it lies, and what its manifest holds. `load` makes one, `write_bundle` the folder.
-
-    Example:
-        >>> store = Path(tempfile.mkdtemp())
-        >>> def fill(folder):
-        ...     np.save(folder / "arrays" / "counts.npy", np.arange(3))
-        >>> bundle = write_bundle(store, "v1", fill, metrics={"ndcg@10": 0.1}, provenance={"seed": 0})
-        >>> bundle.array("counts")
-        array([0, 1, 2])
-    """
+    """A verified bundle: where it lies, and what its manifest holds. `load` makes one, `write_bundle` the folder."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -99,7 +90,7 @@ class Bundle:
         return np.asarray(np.load(self.folder / "arrays" / f"{name}.npy", allow_pickle=False))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All that training changed, by name; see `recfuse_lib.serving.training.weights`."""
+        """All that training changed, by name; see `recfuse_lib.serving.export.weights`."""
         return dict(safetensors.numpy.load_file(self.folder / "weights.safetensors"))
 
     @property

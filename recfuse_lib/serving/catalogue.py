@@ -159,15 +159,7 @@ class Catalogue:
 class Scale:
     """Mean and spread of an inner product over all items, without going through them:
 
-        mean_i q·v_i = q·v̄,   var_i q·v_i = qᵀ C q,   C = cov(v)
-
-    Example:
-        >>> rows, query = np.random.default_rng(0).normal(size=(50, 3)), np.array([1.0, 2.0, 3.0])
-        >>> scale = Scale(rows)
-        >>> bool(np.allclose(scale.mean(query), (rows @ query).mean(), atol=1e-6))
-        True
-        >>> bool(np.allclose(scale.deviation(query), (rows @ query).std()))
-        True
+    mean_i q·v_i = q·v̄,   var_i q·v_i = qᵀ C q,   C = cov(v)
     """
 
     def __init__(self, rows: np.ndarray) -> None:

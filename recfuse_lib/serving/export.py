@@ -36,10 +36,7 @@ from recfuse_lib.serving.text_encoder import export_text_encoder
 class CatalogueEncodings:
     """Centred encodings of a catalogue, and the means that were taken away: a new item's are treated alike.
 
-    Attributes:
-        encodings: As the item tower takes them.
-        means: Dimension -> mean over the seen items, float32 (width,).
-        seen: The items of the history, which alone had a say in the means, bool (I,).
+    Only items that were `seen` in the history, bool (I,), had a say in the means, one a dimension.
     """
 
     encodings: ItemEncodings

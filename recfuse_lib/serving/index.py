@@ -23,13 +23,6 @@ def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 
     Below `exact_below` items a search compares with all. Beyond, items are sorted into cells around centres found by
     k-means, and a search compares with the `share` of the cells whose centres are nearest.
 
-    Example:
-        >>> index = build(np.eye(4, dtype="float32"))
-        >>> search(index, np.array([0, 1, 2, 3], "float32"), k=2)
-        (array([3, 2]), array([3., 2.], dtype=float32))
-        >>> search(index, np.array([0, 1, 2, 3], "float32"), 2, np.array([True, True, False, True]))[0]
-        array([3, 1])
-
     References:
         Jégou, Douze and Schmid (2011), Product Quantization for Nearest Neighbor Search, IEEE TPAMI (inverted file).
     """

@@ -77,10 +77,6 @@ class Event:
 
     Raises:
         pydantic.ValidationError: A field is missing or out of range, or a rating contradicts its kind.
-
-    Example:
-        >>> Event("k1", "ann", "alien", timestamp=10, kind="liked").rating
-        5.0
     """
 
     key: Id

@@ -73,17 +73,6 @@ def promote(store: Path | str, version: str, reason: str, figures: Figures | Non
     """Makes a bundle the champion: the decision is recorded, then one file is replaced.
 
     Killed at any moment, the old champion or the new one serves.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> store = pathlib.Path(tempfile.mkdtemp())
-        >>> for version in ("v1", "v2"):
-        ...     (store / version).mkdir()
-        ...     _ = promote(store, version, "an example")
-        >>> current(store), roll_back(store).version, current(store)
-        ('v2', 'v1', 'v1')
-        >>> [decision.action for decision in decisions(store)]
-        ['promote', 'promote', 'roll-back']
     """
     with _locked(store) as folder:
         return _switch(folder, "promote", version, reason, figures)

@@ -54,14 +54,7 @@ class ParsedQuery:
 
 
 class Recommender:
-    """Answers what `recfuse_lib.models.joint.JointModel` would, from a verified bundle.
-
-    Example:
-        >>> import subprocess, sys
-        >>> code = "import sys, recfuse_lib.serving.recommender; print({'keras', 'tensorflow'} & set(sys.modules))"
-        >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-        'set()\\n'
-    """
+    """Answers what `recfuse_lib.models.joint.JointModel` would, from a verified bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.version, self._towers = bundle, bundle.version, Towers(bundle)

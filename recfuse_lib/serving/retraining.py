@@ -48,10 +48,7 @@ BATCH = 512
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models on the same questions: a figure of each, and the interval of challenger minus champion over people.
-
-    The metric is "ndcg@10", or "percentile" where only events by chance are asked for.
-    """
+    """Two models on the same questions: a figure of each, and the interval of challenger minus champion over people."""
 
     metric: str
     difference: Interval
@@ -133,12 +130,7 @@ def challenge(
     figures: Mapping[str, Any] | None = None,
     explored: pd.DataFrame | None = None,
 ) -> Decision:
-    """Compares a bundle with the champion (see `compare`) and promotes it when it is better, otherwise removes it.
-
-    Args:
-        store, version: The bundle store, and the challenger in it.
-        figures: What else belongs to the decision.
-    """
+    """Compares a bundle with the champion (see `compare`) and promotes it when it is better, otherwise removes it."""
     store = Path(store)
     if (champion := promotion.current(store)) is None:
         raise PromotionError(f"there is no champion in {store}; promote one first")
@@ -179,13 +171,8 @@ def retrain(
     challenger where it is better, otherwise the champion's own weights in a new bundle without that person. Older
     bundles, which still know them, are removed. An erasure is not put to a test.
 
-    Args:
-        store: The bundle store. Without a champion, the first one is built and promoted.
-        version: Name of the new bundle; by default the time.
-
-    Raises:
-        StoreUnavailable, DataError: The events cannot be read, or there are none.
-        BundleError: The champion is damaged, or the new bundle cannot be written.
+    Without a champion, the first one is built and promoted. The new bundle's `version` is by default the time. Raises
+    StoreUnavailable, DataError and BundleError, where events or bundles cannot be read or written.
     """
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)

@@ -23,14 +23,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseModel):
-    """One attribute a variable: RECFUSE_STORE is `store`, and so on; `docs/serving.md` says what each does.
-
-    Example:
-        >>> Settings.of({"RECFUSE_HOST": "0.0.0.0"})
-        Traceback (most recent call last):
-            ...
-        recfuse_lib.serving.settings.SettingsError: others can reach 0.0.0.0 and send events: set RECFUSE_API_KEY ...
-    """
+    """One attribute a variable: RECFUSE_STORE is `store`, and so on; `docs/serving.md` says what each does."""
 
     model_config = ConfigDict(frozen=True)
 

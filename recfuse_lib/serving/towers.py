@@ -13,13 +13,7 @@ from recfuse_lib.serving.bundle import Bundle
 
 
 class Towers:
-    """Both towers and the ranking task of a bundle; tests compare all of it with Keras.
-
-    Attributes:
-        weights: Name -> array; see `recfuse_lib.serving.training.weights`.
-        dimensions: Dimension -> width of its encodings.
-        history_length: L, how many past interactions count.
-    """
+    """Both towers and the ranking task of a bundle; tests compare all of it with Keras."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.weights, schema = bundle.weights(), bundle.schema
