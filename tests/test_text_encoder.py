@@ -137,7 +137,7 @@ def test_encodings_are_kept_and_found_again(empty_cache, encoder, monkeypatch):
     np.testing.assert_allclose(first, encoder.encode(texts), atol=1e-6)
     monkeypatch.setattr(TextEncoder, "from_pretrained", None)
     assert np.array_equal(encode_texts(texts), first)
-    assert [len(path.name) for path in (empty_cache / "encodings").iterdir()] == [64]
+    assert [path.suffix for path in (empty_cache / "encodings").iterdir()] == [".kept"]
 
 
 def test_another_text_order_or_weight_is_another_entry(monkeypatch):
@@ -149,7 +149,7 @@ def test_another_text_order_or_weight_is_another_entry(monkeypatch):
 def test_a_damaged_entry_is_written_again(empty_cache, damage):
     encodings = np.arange(6, dtype=np.float32).reshape(2, 3)
     store.keep("key", encodings)
-    path = empty_cache / "encodings" / "key"
+    path = empty_cache / "encodings" / "key.kept"
     content = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
@@ -157,7 +157,7 @@ def test_a_damaged_entry_is_written_again(empty_cache, damage):
         path.write_bytes(content[:-1] + b"?")
     elif damage == "another key's":
         store.keep("other", encodings)
-        (empty_cache / "encodings" / "other").replace(path)
+        (empty_cache / "encodings" / "other.kept").replace(path)
     else:
         path.write_bytes(b"no entry")
     with pytest.warns(UserWarning, match="is damaged"):

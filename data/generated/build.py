@@ -51,7 +51,7 @@ def run(lesson: str) -> None:
 
 def kept(kind: str) -> dict[str, np.ndarray]:
     """Key → what the cache holds of a kind."""
-    return {file.name: store.fetch(file.name, kind) for file in sorted((store.cache_dir() / kind).iterdir())}
+    return {file.stem: store.fetch(file.stem, kind) for file in sorted((store.cache_dir() / kind).iterdir())}
 
 
 def collect() -> dict[str, bytes]:

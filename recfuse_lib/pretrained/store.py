@@ -139,7 +139,7 @@ def fetch(key: str, kind: str = "encodings") -> np.ndarray | None:
         key: From `content_key`.
         kind: What the array holds, the name of its folder.
     """
-    path = cache_dir() / kind / key
+    path = cache_dir() / kind / f"{key}.kept"
     try:
         checksum, _, content = path.read_bytes().partition(b"\n")
     except OSError:
@@ -154,7 +154,7 @@ def keep(key: str, array: np.ndarray | str, kind: str = "encodings") -> None:
     """Keeps an array under its key; a cache that cannot be written is warned of once, and nothing is kept."""
     content = io.BytesIO()
     np.save(content, np.asarray(array))
-    path = cache_dir() / kind / key
+    path = cache_dir() / kind / f"{key}.kept"
     try:
         write(path, sha256(key, content.getvalue()).encode() + b"\n" + content.getvalue())
     except OSError as error:
