@@ -194,10 +194,10 @@ def test_the_command_explains_and_stops(
 
     monkeypatch.setattr(fitting, "fit", full)
     assert main(["fit", str(log)]) == 1
-    assert "No space left on device; make room, and the same command goes on" in capsys.readouterr().err
+    assert "No space left on device; make room, and the same command continues" in capsys.readouterr().err
     monkeypatch.setattr(fitting, "fit", stopped)
     assert main(["fit", str(log)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["fit", str(log), "--budget", "soon"])
     assert "invalid float value: 'soon'" in capsys.readouterr().err
@@ -227,7 +227,7 @@ def test_ctrl_c_in_every_phase_leaves_nothing_half_written(tmp_path: Path) -> No
             process.stdout.read()
             told = process.stderr.read()
         assert process.returncode in (0, 130), told
-        assert process.returncode == 0 or "stopped; the same command goes on" in told
+        assert process.returncode == 0 or "stopped; the same command continues" in told
         assert not list(tmp_path.glob(".model.unfinished/*.partial"))
         assert not out.exists() or (out / report.MARK).exists()
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0

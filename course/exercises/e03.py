@@ -52,7 +52,7 @@ def with_temperature(answer: Callable[[Any, float], Any]) -> str | None:
     "03.2",
     start="np.logaddexp.reduce(..., axis=1, keepdims=True) is a log-sum-exp; subtract it, then keep n_tags columns.",
     right="A clause is compared with itself alone, so long ones and rare words are not punished, and what no tag "
-    "stands for goes to the rivals.",
+    "stands for goes to the alternatives.",
 )
 def tag_scores_of(answer: Callable[[Any, int], Any]) -> str | None:
     told = np.log([[0.4, 0.1, 0.2, 0.5, 0.05], [0.02, 0.3, 0.01, 0.1, 0.2]])
@@ -62,12 +62,12 @@ def tag_scores_of(answer: Callable[[Any, int], Any]) -> str | None:
     if not np.array_equal(given, told):
         return "Your function changes the log-likelihoods that it was given; work on a copy."
     if found.shape == told.shape:
-        return "The rivals have columns too. They belong into the sum, but only the first n_tags are returned."
+        return "The alternatives have columns too. They belong into the sum, but only the first n_tags are returned."
     if found.shape != (2, 3):
         return f"The result has shape {found.shape}; expected (C, T), here (2, 3)."
     expected = _against_all(told, 3)
     if np.allclose(found, _against_all(told[:, :3], 3)):
-        return "The rivals have no say: the sum must run over all columns, or chatter is taken for some tag."
+        return "The alternatives have no say: the sum must run over all columns, or chatter is taken for some tag."
     if np.allclose(found, told[:, :3] - np.logaddexp.reduce(told, axis=0)[:3]):
         return "You compare clauses with each other. Compare the tags of one clause: sum over axis 1."
     if np.allclose(found, told[:, :3] - told.mean(axis=1, keepdims=True)):
@@ -81,7 +81,7 @@ def tag_scores_of(answer: Callable[[Any, int], Any]) -> str | None:
     if np.allclose(found, -expected):
         return "The sign is turned round: the likeliest tag should have the highest score."
     if np.allclose(found, (told - np.logaddexp.reduce(told, axis=1, keepdims=True))[:, -3:]):
-        return "Those are the last columns; the tags come first, the rivals after them."
+        return "Those are the last columns; the tags come first, the alternatives after them."
     if not np.allclose(found, expected):
         return f"For one small case the first row should be {expected[0].round(3).tolist()}."
     mixed = np.vstack([told, told - 1000])
@@ -99,7 +99,11 @@ def tag_scores_of(answer: Callable[[Any, int], Any]) -> str | None:
             "A clause that is less likely under every tag alike should keep its scores; near -1000 yours differ. "
             "A small constant inside the logarithm drowns them; take the largest of each row away instead."
         )
-    return None if np.allclose(found, _against_all(mixed, 2)) else "With two tags and three rivals the scores differ."
+    return (
+        None
+        if np.allclose(found, _against_all(mixed, 2))
+        else "With two tags and three alternatives the scores differ."
+    )
 
 
 @exercise(

@@ -65,7 +65,7 @@ def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
 @exercise(
     "05.3",
     start="Equation 4, in-batch: B × B scores, each column less its log Q; the right answers are on the diagonal.",
-    right="Each target is held against all targets of the batch, and being popular is not held against it.",
+    right="Each target competes with all targets of the batch, and an item does not suffer for being popular.",
 )
 def in_batch(answer: Callable[..., Any]) -> str | None:
     generator = np.random.default_rng(1)

@@ -11,7 +11,7 @@ from course.checks import exercise
 @exercise(
     "06.1",
     start="Ten looks among how many products? Each look is as likely as the next to be the right one.",
-    right="k looks among N products succeed with probability k / N; every recall has to be held against it.",
+    right="k looks among N products succeed with probability k / N; every recall has to be compared with it.",
 )
 def by_chance(answer: float) -> str | None:
     if np.isclose(answer, 1 / 300):

@@ -55,7 +55,7 @@ def receive(answer: Callable[[dict[str, Any], list[tuple[str, Any]]], list[str]]
     stored = {"a": 1}
     acknowledged = answer(stored, [("a", 1), ("b", 2), ("b", 2)])
     if acknowledged == ["b"] or acknowledged == ["b", "b"]:
-        return "An event that is there already is acknowledged too, or its sender goes on sending for ever."
+        return "An event that is there already is acknowledged too, or its sender keeps sending for ever."
     if acknowledged != ["a", "b", "b"]:
         return f"Every key given is acknowledged, in its order: a, b, b; you returned {acknowledged!r}."
     if stored != {"a": 1, "b": 2}:
@@ -91,7 +91,7 @@ def chance_level(answer: Callable[..., float]) -> str | None:
     if any(sorted([*one, *two]) != list(range(40)) for one, two in calls):
         return "Each event is dealt exactly once: shuffle them, do not draw with replacement."
     if len({tuple(two) for _, two in calls}) < 20:
-        return "The deals are all alike; shuffle anew each time."
+        return "The deals are all alike; shuffle again each time."
     if not 195 <= len(calls) <= 205:
         return f"There should be 200 deals; you made {len(calls)}."
     figures = np.array([np.mean(two) - np.mean(one) for one, two in calls[-200:]])

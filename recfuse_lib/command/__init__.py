@@ -39,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        print("\nrecfuse: stopped; the same command goes on with what is finished", file=sys.stderr)
+        print("\nrecfuse: stopped; the same command continues from what is finished", file=sys.stderr)
         return 130
     except (DataError, PretrainedError, OSError) as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        way_out = "; make room, and the same command goes on with what is finished" if full else ""
+        way_out = "; make room, and the same command continues from what is finished" if full else ""
         print(f"recfuse: {error}{way_out}", file=sys.stderr)
         return 1
     return 0

@@ -55,7 +55,7 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
 
     Raises:
         DataError: The data cannot be used; the message says why.
-        OSError: The folder cannot be written. What is finished is kept, and the next run goes on with it.
+        OSError: The folder cannot be written. What is finished is kept, and the next run continues from it.
     """
     out = out.absolute()
     if out.exists() and not (out / report.MARK).exists() and (out.is_file() or any(out.iterdir())):
@@ -117,7 +117,7 @@ def _fused_model(
     """Learns the gates, scores the test once, fits the dimensions to everything, and writes the model.
 
     Returns:
-        NDCG@10 of each query, every dimension's share of what speaks for the recommended items, and what was left out.
+        NDCG@10 of each query, every dimension's share of what supports the recommended items, and what was left out.
     """
     quiet_import("keras")
     from recfuse_lib.models import saved
@@ -175,7 +175,7 @@ def _fused_model(
 
 
 def _shares(model: Any, fold: Fold) -> dict[str, float]:
-    """How much of what speaks for the ten recommended items each dimension says, as shares of 1.
+    """How much of what supports the ten recommended items each dimension says, as shares of 1.
 
     What a dimension says of an item is g·z where it is above zero: z is 0 for the average item.
     """

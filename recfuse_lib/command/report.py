@@ -119,7 +119,7 @@ def _draw_shares(found: Mapping[str, Any], folder: Path) -> None:
     shares = pd.Series(found["shares"]).sort_values()
     figure, axes = _axes(len(shares))
     axes.barh(shares.index, 100 * shares, color=COLOURS["blue"])
-    axes.set(xlabel="share of what speaks for the recommended items (%)", ylabel="dimension")
+    axes.set(xlabel="share of what supports the recommended items (%)", ylabel="dimension")
     figure.savefig(folder / "shares.png")
 
 

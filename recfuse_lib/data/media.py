@@ -103,7 +103,7 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
     """
     from PIL import Image, ImageOps
 
-    with _decoding(path, "get the file anew or save it as PNG"), Image.open(path) as opened:
+    with _decoding(path, "get the file again or save it as PNG"), Image.open(path) as opened:
         opened.load()
         picture: Any = ImageOps.exif_transpose(opened)
     if (mode := picture.mode) in ("I", "F"):
@@ -131,9 +131,9 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
     if (channels := samples.shape[1]) > 2:
         raise MediaError(f"{path}: has {channels} channels; 1 and 2 are read: mix it down first")
     if len(samples) < wanted or _is_cut_wav(Path(path)):
-        raise MediaError(f"{path}: is truncated: it ends before the length that it names; get the file anew")
+        raise MediaError(f"{path}: is truncated: it ends before the length that it names; get the file again")
     if not np.isfinite(samples).all():
-        raise MediaError(f"{path}: has samples that are no numbers; save it anew")
+        raise MediaError(f"{path}: has samples that are no numbers; save it again")
     mono, length = samples.mean(axis=1), round(rate * seconds)
     if original != rate:
         ratio = Fraction(rate, original)
@@ -166,9 +166,9 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
                 starts.append(end if frame.time is None else float(frame.time))
                 end = starts[-1] + float((frame.duration or 1) * (frame.time_base or 1))
     if not pictures:
-        raise MediaError(f"{path}: has no frames; get the file anew or leave it out")
+        raise MediaError(f"{path}: has no frames; get the file again or leave it out")
     if len(pictures) < declared or _is_cut_gif(Path(path)):
-        raise MediaError(f"{path}: is truncated: {len(pictures)} frames could be read; get the file anew")
+        raise MediaError(f"{path}: is truncated: {len(pictures)} frames could be read; get the file again")
     middles = starts[0] + (np.arange(frames) + 0.5) * (end - starts[0]) / frames
     shown = np.maximum(np.searchsorted(starts, middles, side="right") - 1, 0)
     return _with_content(np.stack([pictures[index] for index in shown]), path)
@@ -224,7 +224,7 @@ def _decoding(path: str | Path, way_out: str) -> Iterator[None]:
     if not path.is_file():
         raise MediaError(f"{path}: file is missing; restore it or leave it out")
     if not path.stat().st_size:
-        raise MediaError(f"{path}: is empty (0 bytes); get the file anew")
+        raise MediaError(f"{path}: is empty (0 bytes); get the file again")
     try:
         yield
     except Exception as error:  # What decoders raise on a damaged file is not a closed list.

@@ -52,7 +52,7 @@ class UserVector:
 
 
 def shares(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[dict[str, float]]:
-    """The share of each dimension in what speaks for an item; what speaks against it has none."""
+    """The share of each dimension in what supports an item; what argues against it has none."""
     parts = (catalogue.parts[codes] - catalogue.mean_parts) @ user.query[:-1]
     popularity = catalogue.vectors[codes, -1] - catalogue.scale.average[-1]
     names = [*catalogue.dimensions, "popularity"]

@@ -191,7 +191,7 @@ class Described(BaseModel):
 class Recommended(Described):
     score: float
     predicted_rating: Annotated[float, Field(description="In stars")]
-    shares: Annotated[dict[str, float], Field(description="Of each dimension in what speaks for the item")] = {}
+    shares: Annotated[dict[str, float], Field(description="Of each dimension in what supports the item")] = {}
     evidence_items: Annotated[list[str], Field(description="Items of the history that lift it most")] = []
     reason: str = ""
 
