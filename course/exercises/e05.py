@@ -10,13 +10,13 @@ from course.checks import exercise
 
 @exercise(
     "05.1",
-    start="Without the mask, how many pairs (t, j) of 5 places are there, and how many of them have j ≤ t?",
+    start="Without the mask, how many pairs (t, j) of 5 positions are there, and how many of them have j ≤ t?",
     right="Of 25 pairs 15 have j ≤ t: the lower triangle with its diagonal.",
 )
 def visible_pairs(answer: int) -> str | None:
     hints = {
         25: "That is all pairs, the future among them.",
-        10: "Those are the pairs with j < t. A place also sees its own event: that one has happened.",
+        10: "Those are the pairs with j < t. A position also sees its own event: that one has happened.",
         5: "That is the diagonal alone.",
     }
     if answer in hints:
@@ -38,7 +38,7 @@ def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
     exact = powers / powers.sum(1, keepdims=True)
     found = np.asarray(answer(query, key))
     if found.shape != (5, 5):
-        return f"The result has shape {found.shape}; five places look at five places."
+        return f"The result has shape {found.shape}; five positions look at five positions."
     if np.allclose(found, np.where(allowed, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), 0)):
         return (
             "The mask comes after the softmax: the rows no longer sum to one, and the future has had its say in them."
@@ -49,17 +49,17 @@ def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
             return "A logit of 0 is no mask: exp(0) = 1 is a weight like any other. Use minus infinity."
         if not np.tril(np.abs(found), -1).max() > 1e-6:
             return "You see the future and hide the past: the condition is j ≤ t."
-        return "There is weight above the diagonal: place t sees what comes after it."
+        return "There is weight above the diagonal: position t sees what comes after it."
     if np.allclose(found, _softmax(np.where(allowed, query @ key.T, -np.inf))):
         return "The logits lack the division by √d, here by 2."
     if np.allclose(found.sum(0), 1) and not np.allclose(found.sum(1), 1):
-        return "The softmax runs over the places t; it must run over j, along each row."
+        return "The softmax runs over the positions t; it must run over j, along each row."
     if not np.isfinite(found).all():
         return "There is a NaN: a row in which everything is minus infinity has no softmax. The diagonal must stay."
     huge = np.asarray(answer(query * 1e3, key * 1e3))
     if not np.isfinite(huge).all():
         return "Right for small numbers, but it overflows for large ones: subtract each row's maximum first."
-    return None if np.allclose(found, exact) else "Compute row 0 by hand: it has one place to look at, with weight one."
+    return None if np.allclose(found, exact) else "Compute row 0 by hand: it sees one position, with weight one."
 
 
 @exercise(
@@ -91,7 +91,7 @@ def in_batch(answer: Callable[..., Any]) -> str | None:
 
 @exercise(
     "05.4",
-    start="Call the model twice, on two histories that agree up to place t and differ after it; compare up to t.",
+    start="Call the model twice, on two histories that agree up to position t and differ after it; compare up to t.",
     right="It names the leaky model and clears the honest ones, whatever their outputs look like.",
 )
 def leak_test(answer: Callable[..., bool]) -> str | None:
@@ -115,16 +115,16 @@ def leak_test(answer: Callable[..., bool]) -> str | None:
             honest,
             "A running sum only looks back, but your test accuses it. Compare what lies before the change only.",
         ),
-        (itself, "A place may see its own event; only what comes after it is forbidden."),
+        (itself, "A position may see its own event; only what comes after it is forbidden."),
     ):
         if answer(model, 8):
             return hint
     for model, hint in (
-        (peeks, "A model that sees one place ahead passes your test. Compare also the place just before the change."),
+        (peeks, "A model that sees one position ahead passes your test. Compare also the one just before the change."),
         (mean_of_all, "A model that averages the whole history passes your test."),
         (
             far,
-            "A model whose first places see the last one passes your test. Change all that comes after, also the last.",
+            "A model whose first positions see the last passes your test. Change all that comes after, also the last.",
         ),
     ):
         if not answer(model, 8):

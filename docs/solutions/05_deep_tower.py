@@ -85,7 +85,7 @@ def forbids_itself(model, length):
     return bool(not np.allclose(model(x), model(changed))) and bool(np.allclose(model(x)[0], x[0] ** 2))
 
 
-def one_place_short(model, length):
+def one_position_short(model, length):
     x = np.random.default_rng(0).normal(size=(length, 3))
     changed = x.copy()
     changed[length // 2 :] += 1.0
@@ -113,7 +113,7 @@ wrong = {
         (mask_with_zero, "no mask"),
         (past_hidden, "hide the past"),
         (unscaled, "√d"),
-        (over_columns, "over the places t"),
+        (over_columns, "over the positions t"),
         (overflowing, "overflows"),
         (lambda query, key: softmax(logits_of(query, key)), "above the diagonal"),
         (lambda query, key: query @ key.T[:, :2], "shape"),
@@ -130,8 +130,8 @@ wrong = {
     "05.4": [
         (compares_everything, "running sum"),
         (forbids_itself, "own event"),
-        (one_place_short, "one place ahead"),
-        (changes_the_middle, "first places"),
-        (lambda model, length: False, "one place ahead"),
+        (one_position_short, "one position ahead"),
+        (changes_the_middle, "first positions"),
+        (lambda model, length: False, "one position ahead"),
     ],
 }
