@@ -141,7 +141,7 @@ def _explain(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _in_a_package(frame.filename)]
     line = f" at the line `{own[-1].line}`" if own and own[-1].line else ""
-    return f"your answer raised {text}{line}. Call it yourself on a small example and mend that first."
+    return f"your answer raised {text}{line}. Call it yourself on a small example and fix that first."
 
 
 def _in_a_package(filename: str) -> bool:

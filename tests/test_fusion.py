@@ -263,6 +263,25 @@ def test_any_recommender_becomes_a_dimension_by_being_listed(trained):
     assert "director" not in begun_with({**DIMENSIONS, "director": director}, fold.items, fold.history).names
 
 
+def test_items_that_a_history_does_not_know_move_neither_centre_nor_scale():
+    dataset = world()
+    history = dataset.events()[lambda events: events["item"] < 40]
+    known, text = np.unique(history["item"]), dataset.encodings["text"].copy()
+    text[40:] = 9 * text[0]
+    catalogue = dataset.catalogue.assign(
+        genres=dataset.catalogue["genres"].where(np.arange(60) < 40, "Comedy"),
+        year=dataset.catalogue["year"].where(np.arange(60) < 40, 1900),
+    )
+    other = dataclasses.replace(dataset.items, catalogue=catalogue).encoded(text=text)
+    for view in (
+        content.content,
+        *(lambda *given, name=name: content.encoding(*given, name) for name in ("text", "labels")),
+    ):
+        before, after = (view(items, history) for items in (dataset.items, other))
+        np.testing.assert_allclose(after[known], before[known], atol=1e-6)
+        assert not np.allclose(after[40:], before[40:], atol=0.1)
+
+
 def test_an_item_without_a_picture_is_like_nothing():
     dataset = world()
     pictures = np.random.default_rng(0).normal(size=(dataset.n_items, 5)).astype("float32")
