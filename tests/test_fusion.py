@@ -282,6 +282,15 @@ def test_items_that_a_history_does_not_know_move_neither_centre_nor_scale():
         assert not np.allclose(after[40:], before[40:], atol=0.1)
 
 
+def test_what_a_round_hides_is_new_there_and_not_unpopular():
+    dataset = world()
+    events = splits.in_order(dataset.events())
+    fold, new = holdouts.hold_out_items(events, dataset.items, seed=0)
+    examples = FusedModel(task_weight=0)._choices(fold, new, np.random.default_rng(0))
+    real = examples["offset"] > -1e8
+    assert (examples["item"][real][:, 1:] == [0, 1]).all() and real.any()
+
+
 def test_an_item_without_a_picture_is_like_nothing():
     dataset = world()
     pictures = np.random.default_rng(0).normal(size=(dataset.n_items, 5)).astype("float32")
