@@ -107,6 +107,7 @@ CODE = (
     "recfuse_lib/models/ease.py",
     "recfuse_lib/models/item_knn.py",
     "recfuse_lib/data/weighting.py",
+    "recfuse_lib/data/items.py",
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/attributes.py",
     "recfuse_lib/encoders/centring.py",

@@ -16,14 +16,15 @@ from recfuse_lib.models.ease import EASE
 
 COMMAND = "python benchmarks/peers.py && python benchmarks/fused_model.py"
 CODE = (
-    *(f"recfuse_lib/data/{name}.py" for name in ("positives", "roles", "schema", "splits", "weighting")),
+    *(f"recfuse_lib/data/{name}.py" for name in ("items", "positives", "roles", "schema", "splits", "weighting")),
     "recfuse_lib/evaluation/metrics.py",
     *("benchmarks/bpr.py", "benchmarks/sasrec.py"),
-    *(f"recfuse_lib/models/{name}.py" for name in ("ease", "ials", "item_knn", "popularity")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("contract", "ease", "ials", "item_knn", "popularity")),
 )
 FUSION = (
     "recfuse_lib/encoders/attributes.py",
-    *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "dimensions", "fused", "gates", "holdouts")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "content", "dimensions")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("fused", "gates", "holdouts")),
 )
 STARS = ("notebooks/04_collaborative_filtering.ipynb", "recfuse_lib/models/ratings.py")
 
