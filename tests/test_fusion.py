@@ -26,7 +26,9 @@ from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
 from recfuse_lib.models.ease import EASE, inverse
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.gates import EvidenceGate
+from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.popularity import Popularity
+from recfuse_lib.models.sequential import SequentialModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -261,6 +263,23 @@ def test_any_recommender_becomes_a_dimension_by_being_listed(trained):
     candidates = np.tile([5, 3, 9], (6, 1))
     np.testing.assert_array_equal(more.score(some, candidates), more.score(some)[:, [5, 3, 9]])
     assert "director" not in begun_with({**DIMENSIONS, "director": director}, fold.items, fold.history).names
+
+
+def test_trained_towers_are_dimensions_too():
+    dataset = world()
+    events = splits.in_order(dataset.events())
+    towers = {
+        "joint": Dimension(JointModel(dimension=8), ("text",)),
+        "sequential": Dimension(SequentialModel(dimension=8, history_length=8), ("text", "times")),
+    }
+    with eagerly():
+        model = FusedModel({**DIMENSIONS, **towers}, task_weight=0).fit_dimensions(events, dataset.items)
+    some = Queries.of(events, np.arange(5), dataset.n_items)
+    z = model.standardised(some)
+    assert model.names[-2:] == ["joint", "sequential"] and np.isfinite(z).all()
+    for name, of_tower in zip(model.names[-2:], z[-2:], strict=True):
+        np.testing.assert_allclose(np.argsort(of_tower), np.argsort(model.towers[name].score(some)))
+    assert not hasattr(towers["joint"].model, "network"), "what is listed stays as it was"
 
 
 def test_items_that_a_history_does_not_know_move_neither_centre_nor_scale():
