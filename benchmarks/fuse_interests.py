@@ -99,6 +99,7 @@ CODE = (
     "recfuse_lib/models/content.py",
     "recfuse_lib/models/contract.py",
     "recfuse_lib/models/dimensions.py",
+    "recfuse_lib/models/fitted_gate.py",
     "recfuse_lib/models/gates.py",
     "recfuse_lib/models/fused.py",
     "recfuse_lib/models/holdouts.py",

@@ -24,7 +24,7 @@ CODE = (
 FUSION = (
     "recfuse_lib/encoders/attributes.py",
     *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "content", "dimensions")),
-    *(f"recfuse_lib/models/{name}.py" for name in ("fused", "gates", "holdouts")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("fitted_gate", "fused", "gates", "holdouts")),
 )
 STARS = ("notebooks/04_collaborative_filtering.ipynb", "recfuse_lib/models/ratings.py")
 

@@ -1,6 +1,8 @@
 """Fusing dimensions by evidence: what each knows, what the gate may do, and what a leak would look like."""
 
 import dataclasses
+import pickle
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -80,12 +82,12 @@ def fewer(*without):
 
 def begun(*arguments, **settings):
     """A model after one pass: enough where nothing is asked of its quality."""
-    with eagerly(), mock.patch.object(fused, "EPOCHS", 1):
+    with eagerly(), mock.patch.object(gates, "EPOCHS", 1):
         return learned(*arguments, **settings)
 
 
 def begun_with(dimensions, items, history):
-    with eagerly(), mock.patch.object(fused, "EPOCHS", 1):
+    with eagerly(), mock.patch.object(gates, "EPOCHS", 1):
         return FusedModel(dimensions, task_weight=0, hidden=0).fit(history, items)
 
 
@@ -127,7 +129,7 @@ def test_parts_and_level_add_up_to_the_score_without_the_network(trained):
     _, fold, _ = trained
     model = begun(fold.items, fold.history, hidden=0, task_weight=0.0)
     some = fold.queries[:7]
-    level = model.item_evidence @ keras.ops.convert_to_numpy(model.gate.level)
+    level = model.item_evidence @ model.gate.level
     np.testing.assert_allclose(sum(model.parts(some).values()) + level, model.score(some), atol=1e-3)
 
 
@@ -138,6 +140,41 @@ def test_scores_are_the_gate_s_own(trained):
     item = np.repeat(model.item_evidence[None], 5, axis=0)
     whole = model.gate(model.standardised(some).transpose(1, 2, 0), model.evidence(some), item)
     np.testing.assert_allclose(model.score(some), keras.ops.convert_to_numpy(whole), atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_a_fitted_gate_is_the_layer(hidden):
+    keras.utils.set_random_seed(0)
+    layer, random = EvidenceGate(6, hidden), np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign(random.normal(size=weight.shape))
+    given = [random.normal(size=shape).astype("float32") for shape in ((4, 9, 6), (4, 4), (4, 9, 3))]
+    fitted = layer.fitted()
+    np.testing.assert_allclose(fitted(*given), keras.ops.convert_to_numpy(layer(*given)), atol=1e-5)
+    np.testing.assert_allclose(fitted.gates(*given[1:]), keras.ops.convert_to_numpy(layer.gates(*given[1:])), atol=1e-6)
+
+
+def test_scoring_needs_neither_keras_nor_tensorflow(trained, tmp_path):
+    _, fold, model = trained
+    saved.save(model, tmp_path / "fused.npz")
+    with (tmp_path / "world.pickle").open("wb") as file:
+        pickle.dump((fold.items, fold.queries[:5]), file)
+    code = f"""
+import pickle, sys, numpy as np
+from pathlib import Path
+from recfuse_lib.models import saved
+items, queries = pickle.loads(Path(r"{tmp_path}/world.pickle").read_bytes())
+model = saved.load(r"{tmp_path}/fused.npz", items)
+asked = __import__("pandas").DataFrame({{"user": queries.user, "item": 3, "timestamp": 10**9}})
+np.savez(r"{tmp_path}/answers.npz", scores=model.score(queries), stars=model.predict(queries, asked))
+print(sorted({{"keras", "tensorflow"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    answers, asked = np.load(tmp_path / "answers.npz"), pd.DataFrame({"user": fold.queries.user[:5], "item": 3})
+    np.testing.assert_array_equal(answers["scores"], model.score(fold.queries[:5]))
+    stars = model.predict(fold.queries[:5], asked.assign(timestamp=10**9))
+    np.testing.assert_array_equal(answers["stars"], stars)
 
 
 def test_the_second_stage_changes_nothing_but_the_leaders(trained, monkeypatch):

@@ -17,26 +17,23 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 import threadpoolctl
-from keras import ops
 
 from recfuse_lib.data import splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.models import holdouts, ratings
+from recfuse_lib.models import fitted_gate, holdouts, ratings
 from recfuse_lib.models.closed_form import DAY, last_moment
 from recfuse_lib.models.contract import Recommender, rows_of
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
-from recfuse_lib.models.gates import EvidenceGate, listwise_loss
-from recfuse_lib.training.pipelines import untuned
+from recfuse_lib.models.fitted_gate import FittedGate
 
 LEADING = 400
 """Items that get m, of those that somebody rated and of those that nobody did."""
 RATING_PARTS, COLD_ROUNDS = 4, 2
-EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
+BATCH = 64
 THREADS = 2
 ONE_THREAD = {"limits": 1, "user_api": "blas"}
 """The products here are small: shared out over all cores they take more processor time in waiting than in work."""
@@ -47,28 +44,30 @@ class FusedModel(Recommender):
 
         L = ℓ_idx + λ · ℓ_item        (8)
 
-    ℓ_idx is `listwise_loss` over a query's candidates, ℓ_item the squared error of the predicted stars
+    Keras trains the gates (`gates.train`); scoring reads arrays and needs none of it.
+
+    ℓ_idx is `gates.listwise_loss` over a query's candidates, ℓ_item the squared error of the predicted stars
     r̂ + gate(like-minded, taste and mood, s(u, i)). The second reads the score of the first, so both train its gate.
 
     Args:
         dimensions: By name; those that history and items say nothing about are not used.
-        hidden: See `EvidenceGate`.
-        gate: Makes the layer of the score from the number of dimensions and `hidden`.
+        hidden: See `gates.EvidenceGate`.
+        gate: Makes the layer of the score from the number of dimensions and `hidden`; by default `gates.EvidenceGate`.
         task_weight: λ; 0 leaves the stars out, and `predict` cannot be asked.
         seed: Of the drawn candidates, the hidden items and the network.
 
     Attributes:
         names: The dimensions that are used, in the order of the gates.
         towers: Name → the fitted dimension.
-        gate: The trained layer of the score.
-        rating_gate: The trained `EvidenceGate` of the stars.
+        gate: The trained gate of the score, as arrays; another layer than `gates.EvidenceGate` as it is.
+        rating_gate: The trained gate of the stars, or None.
     """
 
     def __init__(
         self,
         dimensions: Mapping[str, Dimension] = DIMENSIONS,
         hidden: int = 32,
-        gate: Callable[[int, int], Any] = EvidenceGate,
+        gate: Callable[[int, int], Any] | None = None,
         task_weight: float = 10.0,
         seed: int = 0,
     ) -> None:
@@ -127,42 +126,13 @@ class FusedModel(Recommender):
         Returns:
             Keras's `History`, which is also kept as `training`.
         """
-        keras.utils.set_random_seed(self.seed)
-        targets = {name: examples[name] for name in ("choice", "stars") if name in examples}
-        inputs = {name: values for name, values in examples.items() if name not in targets}
-        network = self._network(inputs, inputs["scores"].shape[-1])
-        steps = EPOCHS * -(-len(targets["choice"]) // BATCH)
-        rate = keras.optimizers.schedules.PolynomialDecay(LEARNING_RATE, steps, LEARNING_RATE / 50)
-        losses, weights = {"choice": listwise_loss, "stars": "mse"}, {"choice": 1.0, "stars": self.task_weight}
-        # Keras leaves XLA off on a CPU, where it costs this network more than it saves, compiling aside.
-        network.compile(
-            keras.optimizers.Adam(rate),
-            loss={name: losses[name] for name in targets},
-            loss_weights={name: weights[name] for name in targets},
+        from recfuse_lib.models import gates
+
+        made = gates.train(
+            examples, self.new_gate or gates.EvidenceGate, self.hidden, self.task_weight, self.seed, verbose
         )
-        with untuned():
-            self.training = network.fit(inputs, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+        self.gate, self.rating_gate, self.training = made
         return self.training
-
-    def _network(self, examples: Mapping[str, np.ndarray], n_dimensions: int) -> keras.Model:
-        """One Keras model of both tasks over the examples' arrays; makes the gates."""
-        inputs = {name: keras.Input(values.shape[1:], name=name) for name, values in examples.items()}
-        self.gate = self.new_gate(n_dimensions, self.hidden)
-        logits = self.gate(inputs["scores"], inputs["user"], inputs["item"]) + inputs["offset"]
-        outputs = {"choice": keras.layers.Identity(name="choice")(logits)}
-        if "rated" in inputs:
-            self.rating_gate = rating_gate(self.hidden)
-            away = self._away({name: ops.reshape(x, (-1, 1, x.shape[-1])) for name, x in inputs.items() if x.ndim == 3})
-            stars_given = inputs["expected"] + ops.reshape(away, (-1, inputs["expected"].shape[1]))
-            outputs["stars"] = keras.layers.Identity(name="stars")(stars_given)
-        return keras.Model(inputs, outputs)
-
-    def _away(self, inputs: Mapping[str, Any]) -> Any:
-        """What the rating gate adds to the expected stars, (N, 1), from arrays (N, 1, ·)."""
-        choice = self.gate(inputs["rated"], inputs["rated_user"][:, 0], inputs["rated_item"])
-        # The score of the first task is about ten times as wide as a view in stars.
-        views = ops.concatenate([inputs["views"], ops.expand_dims(choice, -1) / 10], axis=-1)
-        return self.rating_gate(views, inputs["habit"][:, 0], inputs["standing"])
 
     def _score(self, queries: Queries) -> np.ndarray:
         # m is added for the items that lead without it, among those that somebody rated and among those that nobody
@@ -179,24 +149,21 @@ class FusedModel(Recommender):
 
     def fuse(self, z: np.ndarray, queries: Queries) -> np.ndarray:
         """Compute s of every item, float32 (Q, I), from what `standardised` gives for the queries."""
-        user = self.evidence(queries)
-        if not isinstance(self.gate, EvidenceGate):
+        user, gate = self.evidence(queries), self.gate
+        if not isinstance(gate, FittedGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
-            fused = self.gate(*map(ops.convert_to_tensor, (z.transpose(1, 2, 0), user, item)))
-            return np.asarray(ops.convert_to_numpy(fused))
-        gate = self.gate
-        weights = gate.bias, gate.of_user, gate.of_item, gate.level
-        bias, of_user, of_item, level = map(ops.convert_to_numpy, weights)
-        by_user, by_item = bias + user @ of_user, np.ascontiguousarray((self.item_evidence @ of_item).T)
+            return np.asarray(_numpy(gate(z.transpose(1, 2, 0), user, item)), "float32")
+        by_user = gate.bias + user @ gate.of_user
+        by_item = np.ascontiguousarray((self.item_evidence @ gate.of_item).T)
         scores = np.empty(z.shape[1:], "float32")
         for row in range(len(queries)):
             scores[row] = np.einsum("di,di->i", by_user[row][:, None] + by_item, z[:, row])
-        scores += self.item_evidence @ level
+        scores += self.item_evidence @ gate.level
         for group in (np.flatnonzero(self.count), np.flatnonzero(self.count == 0)) if self.hidden else ():
             leading = group[_largest(scores[:, group], LEADING)]
             rows = np.arange(len(queries))[:, None]
             inputs = z[:, rows, leading].transpose(1, 2, 0), user, self.item_evidence[leading]
-            more = ops.convert_to_numpy(gate.network(*map(ops.convert_to_tensor, inputs)))
+            more = gate.beyond(*inputs)
             led = scores[rows, leading] + more
             if len(group) > LEADING:
                 scores[:, group] += more.min(axis=1, keepdims=True)
@@ -206,7 +173,7 @@ class FusedModel(Recommender):
     def parts(self, queries: Queries) -> dict[str, np.ndarray]:
         """What each dimension adds, g_d z_d, (Q, n_items) a dimension; the rest of s is popularity's level and m."""
         item = np.repeat(self.item_evidence[None], len(queries), axis=0)
-        gates = ops.convert_to_numpy(self.gate.gates(*map(ops.convert_to_tensor, (self.evidence(queries), item))))
+        gates = self.gate.gates(self.evidence(queries), item)
         return {
             name: gates[..., d] * of_d
             for d, (name, of_d) in enumerate(zip(self.names, self.standardised(queries), strict=True))
@@ -223,8 +190,8 @@ class FusedModel(Recommender):
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
             inputs = self._rated(queries, asked)
         expected = inputs.pop("expected")
-        away = self._away({name: ops.convert_to_tensor(values[:, None]) for name, values in inputs.items()})
-        return np.asarray(np.clip(expected + ops.convert_to_numpy(away)[:, 0], 0.5, 5.0))
+        away = fitted_gate.away(self.gate, self.rating_gate, {name: x[:, None] for name, x in inputs.items()}, np)
+        return np.asarray(np.clip(expected + away[:, 0], 0.5, 5.0))
 
     def fit_dimensions(self, events: pd.DataFrame, items: Items) -> FusedModel:
         """Fit every dimension on a history in order; the gates stay as they are."""
@@ -325,9 +292,10 @@ class FusedModel(Recommender):
         return {name: values.astype("float32") for name, values in found.items()}
 
 
-def rating_gate(hidden: int) -> EvidenceGate:
-    """The untrained gate of the stars: two views and the fused score, by what is known of the person and the item."""
-    return EvidenceGate(3, hidden, user_evidence=3, item_evidence=4)
+def _numpy(tensor: Any) -> np.ndarray:
+    from keras import ops
+
+    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def _standardise(scores: np.ndarray) -> None:

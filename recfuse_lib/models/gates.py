@@ -5,12 +5,18 @@ Taught in notebook 07.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from recfuse_lib.models.fitted_gate import FittedGate, away
+from recfuse_lib.training.pipelines import untuned
+
 L2 = 1e-3
+EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -82,6 +88,11 @@ class EvidenceGate(keras.layers.Layer):
         gated = ops.sum(self.gates(user, item) * scores, axis=-1) + ops.matmul(item, self.level)
         return gated + self.network(scores, user, item)
 
+    def fitted(self) -> FittedGate:
+        """Return what was learned, as arrays."""
+        bias, of_user, of_item, level, *network = (np.asarray(ops.convert_to_numpy(one)) for one in self.weights)
+        return FittedGate(bias, of_user, of_item, level, tuple(network))
+
     def get_config(self) -> dict[str, Any]:
         own = ("dimensions", "hidden", "user_evidence", "item_evidence")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
@@ -107,3 +118,52 @@ def listwise_loss(targets: Any, logits: Any) -> Any:
     count = ops.sum(targets, axis=-1)
     log_share = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
     return -ops.sum(targets * log_share, axis=-1) / ops.maximum(count, 1.0) * ops.sqrt(ops.minimum(count, 10.0))
+
+
+def train(
+    examples: Mapping[str, np.ndarray],
+    new_gate: Callable[[int, int], Any],
+    hidden: int,
+    task_weight: float,
+    seed: int,
+    verbose: int = 0,
+) -> tuple[Any, FittedGate | None, keras.callbacks.History]:
+    """Train a gate of the score and, where there are stars, one of these, together.
+
+    Args:
+        examples: As `FusedModel.examples` gives them.
+        new_gate: Makes the layer of the score from the number of dimensions and `hidden`.
+        hidden: See `EvidenceGate`.
+        task_weight: λ.
+        seed: Of the network.
+        verbose: As Keras's `fit`.
+
+    Returns:
+        The gate of the score (an `EvidenceGate` as arrays, another layer as it is), that of the stars, Keras's history.
+    """
+    keras.utils.set_random_seed(seed)
+    targets = {name: examples[name] for name in ("choice", "stars") if name in examples}
+    arrays = {name: values for name, values in examples.items() if name not in targets}
+    inputs = {name: keras.Input(values.shape[1:], name=name) for name, values in arrays.items()}
+    gate, rating_gate = new_gate(arrays["scores"].shape[-1], hidden), None
+    logits = gate(inputs["scores"], inputs["user"], inputs["item"]) + inputs["offset"]
+    outputs = {"choice": keras.layers.Identity(name="choice")(logits)}
+    if "rated" in inputs:
+        rating_gate = EvidenceGate(3, hidden, user_evidence=3, item_evidence=4)
+        alone = {name: ops.reshape(x, (-1, 1, x.shape[-1])) for name, x in inputs.items() if x.ndim == 3}
+        more = ops.reshape(away(gate, rating_gate, alone, ops), (-1, inputs["expected"].shape[1]))
+        outputs["stars"] = keras.layers.Identity(name="stars")(inputs["expected"] + more)
+    network = keras.Model(inputs, outputs)
+    steps = EPOCHS * -(-len(targets["choice"]) // BATCH)
+    rate = keras.optimizers.schedules.PolynomialDecay(LEARNING_RATE, steps, LEARNING_RATE / 50)
+    losses, weights = {"choice": listwise_loss, "stars": "mse"}, {"choice": 1.0, "stars": task_weight}
+    # Keras leaves XLA off on a CPU, where it costs this network more than it saves, compiling aside.
+    network.compile(
+        keras.optimizers.Adam(rate),
+        loss={name: losses[name] for name in targets},
+        loss_weights={name: weights[name] for name in targets},
+    )
+    with untuned():
+        history = network.fit(arrays, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+    fitted = gate.fitted() if isinstance(gate, EvidenceGate) else gate
+    return fitted, rating_gate and rating_gate.fitted(), history

@@ -9,17 +9,15 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
-from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
-from recfuse_lib.models.fused import FusedModel, rating_gate
-from recfuse_lib.models.gates import EvidenceGate
+from recfuse_lib.models.fitted_gate import FittedGate
+from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.pretrained import store
 
 SETTINGS = ("hidden", "task_weight", "seed")
@@ -32,9 +30,10 @@ def save(model: FusedModel, path: Path | str) -> None:
     Raises:
         ValueError: The model fuses by another layer than `EvidenceGate`.
     """
-    if not isinstance(model.gate, EvidenceGate):
+    if not isinstance(model.gate, FittedGate):
         raise ValueError(f"a model that fuses by {type(model.gate).__name__} cannot be saved, only by EvidenceGate")
-    weights = {f"{name}/{k}": w for name, gate in _gates(model).items() for k, w in enumerate(gate.get_weights())}
+    gates = {"gate": model.gate} | ({"rating_gate": model.rating_gate} if model.rating_gate else {})
+    weights = {f"{name}/{k}": w for name, one in gates.items() for k, w in enumerate((*one[:4], *one.network))}
     settings = {name: getattr(model, name) for name in SETTINGS}
     settings |= {"dimensions": model.names, "checksum": _checksum(model.items)}
     arrays = {f"history/{column}": model.events[column].to_numpy() for column in COLUMNS} | weights
@@ -66,15 +65,16 @@ def load(path: Path | str, items: Items, dimensions: Mapping[str, Dimension] = D
         raise DataError(f"{path} learned from another catalogue or other encodings than those given")
     model = FusedModel({name: dimensions[name] for name in names}, **settings)
     model.fit_dimensions(events, items)
-    model.gate, model.rating_gate = EvidenceGate(len(names), model.hidden), rating_gate(model.hidden)
-    model.score(Queries.of(events.iloc[:0], np.array([0]), items.n_items))  # builds what the first call builds
-    for name, gate in _gates(model).items():
-        gate.set_weights([saved[f"{name}/{k}"] for k in range(len(gate.get_weights()))])
+    model.gate, model.rating_gate = (_gate(name, saved) for name in ("gate", "rating_gate"))
     return model
 
 
-def _gates(model: FusedModel) -> dict[str, Any]:
-    return {"gate": model.gate} | ({"rating_gate": model.rating_gate} if model.task_weight else {})
+def _gate(name: str, saved: Mapping[str, np.ndarray]) -> FittedGate | None:
+    arrays = [saved[key] for key in sorted(saved) if key.startswith(f"{name}/")]
+    if not arrays:
+        return None
+    bias, of_user, of_item, level, *network = arrays
+    return FittedGate(bias, of_user, of_item, level, tuple(network))
 
 
 def _checksum(items: Items) -> str:

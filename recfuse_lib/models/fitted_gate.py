@@ -1,0 +1,64 @@
+"""A trained gate as arrays: scoring needs NumPy alone.
+
+Taught in notebook 07.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import erf
+
+
+class FittedGate(NamedTuple):
+    """What a `gates.EvidenceGate` has learned; see there for the formula.
+
+    Attributes:
+        bias: a, (D,).
+        of_user: U, (width of f_u, D).
+        of_item: V, (width of f_i, D).
+        level: v, (width of f_i,).
+        network: Kernel and bias of m's hidden layer, then of its output; empty where there is no m.
+    """
+
+    bias: np.ndarray
+    of_user: np.ndarray
+    of_item: np.ndarray
+    level: np.ndarray
+    network: tuple[np.ndarray, ...] = ()
+
+    def gates(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Compute g, (B, S, D), from f_u, (B, ·), and f_i, (B, S, ·)."""
+        return np.asarray(self.bias + (user @ self.of_user)[:, None] + item @ self.of_item)
+
+    def beyond(self, scores: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Compute m, (B, S), from z, (B, S, D), and the evidence; zeros where there is no network."""
+        if not self.network:
+            return np.zeros(scores.shape[:2], "float32")
+        kernel, bias, outer, last = self.network
+        everywhere = np.broadcast_to(user[:, None], (*scores.shape[:2], user.shape[1]))
+        inner = np.concatenate([scores, everywhere, item], -1) @ kernel + bias
+        inner *= (1 + erf(inner / np.float32(np.sqrt(2)))) / 2  # GELU
+        return np.asarray((inner @ outer)[..., 0] + last)
+
+    def __call__(self, scores: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Compute s, (B, S)."""
+        gated = (self.gates(user, item) * scores).sum(axis=-1) + item @ self.level
+        return np.asarray(gated + self.beyond(scores, user, item))
+
+
+def away(gate: Any, rating_gate: Any, inputs: Mapping[str, Any], xp: Any) -> Any:
+    """Compute what the rating gate adds to the expected stars, (N, 1), from arrays (N, 1, ·).
+
+    Args:
+        gate: The gate of the score.
+        rating_gate: The gate of the stars: two views and the fused score.
+        inputs: "rated" z and the evidence for it, the "views", and the evidence for these.
+        xp: `numpy`, or `keras.ops` in training.
+    """
+    choice = gate(inputs["rated"], inputs["rated_user"][:, 0], inputs["rated_item"])
+    # The score of the first task is about ten times as wide as a view in stars.
+    views = xp.concatenate([inputs["views"], xp.expand_dims(choice, -1) / 10], axis=-1)
+    return rating_gate(views, inputs["habit"][:, 0], inputs["standing"])
