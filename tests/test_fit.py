@@ -116,6 +116,42 @@ def test_what_is_finished_is_not_made_again(runs: tuple[Path, list[Said], dict[s
 
 
 @pytest.mark.slow
+def test_what_was_fitted_recommends(
+    runs: tuple[Path, list[Said], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = runs[0]
+    log = purchases()
+    assert main(["recommend", str(out), "--user", "c05", "-k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    bought = set(log.loc[log["customer"] == "c05", "product"])
+    items = [line.split(" (")[1].split(")")[0] for line in lines]
+    assert len(items) == 3 and not bought & set(items) and all("%" in line for line in lines)
+    assert sum(int(item[1:]) % 4 == 1 for item in items) >= 2, "people of this kind buy these"
+    assert main(["recommend", str(out), "--liked", "p2", "P6", "-k", "4"]) == 0
+    items = [line.split(" (")[1].split(")")[0] for line in capsys.readouterr().out.splitlines()]
+    assert not {"p2", "p6"} & set(items) and sum(int(item[1:]) % 4 == 2 for item in items) >= 3
+    assert main(["recommend", str(out), "--user", "c05", "--liked", "p2", "-k", "999"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == N_ITEMS - len(bought | {"p2"})
+
+
+@pytest.mark.slow
+def test_who_cannot_be_recommended_to_is_told_why(
+    runs: tuple[Path, list[Said], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, says in (
+        (["--user", "zoe"], "no person of the data is called 'zoe'; for somebody new, give --liked"),
+        (["--liked", "p99"], "no item of the data is called 'p99'; did you mean 'p9'"),
+    ):
+        assert main(["recommend", str(runs[0]), *arguments]) == 1
+        assert says in capsys.readouterr().err
+    assert main(["recommend", str(tmp_path), "--user", "c05"]) == 1
+    assert "holds no model.npz; name a folder that `recfuse fit` wrote" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["recommend", str(runs[0])])
+    assert "say for whom" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_older_model(
     runs: tuple[Path, list[Said], dict[str, Any]], shop: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,11 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_data_arguments(fitting)
     fitting.add_argument("--out", type=Path, default=Path("model"), help="folder of the model and its report: model/")
     fitting.add_argument("--budget", type=float, default=15.0, metavar="MINUTES", help="by default 15")
+    answering = commands.add_parser("recommend", help="recommend to a person with what fit wrote")
+    answering.add_argument("model", type=Path, help="the folder that fit wrote")
+    answering.add_argument("--user", metavar="ID", help="a person of the data")
+    answering.add_argument("--liked", nargs="+", default=[], metavar="ITEM", help="ids or titles that the person likes")
+    answering.add_argument("-k", type=int, default=10, help="how many items; by default 10")
     options = vars(parser.parse_args(arguments))
+    if options["command"] == "recommend" and not (options["user"] or options["liked"]):
+        answering.error("say for whom: --user ID, or --liked with what somebody new likes")
     command, out, minutes = options.pop("command"), options.pop("out", None), options.pop("budget", None)
-    for name in ("columns", "roles"):
+    for name in {"columns", "roles"} & set(options):
         options[name] = options[name] and dict(options[name])
     try:
+        if command == "recommend":
+            from recfuse_lib.command.recommend import recommend
+
+            recommend(options["model"], options["user"], options["liked"], options["k"], say=print)
+            return 0
         dataset = _dataset(options)
         if command == "fit":
             from recfuse_lib.command.fit import fit

@@ -5,6 +5,7 @@ Taught in notebook 21.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -96,7 +97,7 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
         store.replace_folder(made, out)
     shutil.rmtree(work.folder)
     say(report.verdict(found))
-    say(f"the model and its report are in {out} (open report.html)")
+    say(f"the model and its report are in {out} (open report.html; recfuse recommend {out.name} --user …)")
     return found
 
 
@@ -171,6 +172,7 @@ def _fused_model(
         np.save(made / "text.npy", text)
     dataset.interactions.to_parquet(made / "interactions.parquet")
     dataset.catalogue.to_parquet(made / "catalogue.parquet")
+    store.write(made / "roles.json", json.dumps(dict(dataset.roles)))
     return scores, shares, notes
 
 
