@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recfuse_lib.command import baselines, main, report
 from recfuse_lib.command import fit as fitting
-from recfuse_lib.command import main, peers, report
 from recfuse_lib.command.fit import fit
 from recfuse_lib.command.work import Work
 from recfuse_lib.data.faults import DataError
@@ -187,8 +187,8 @@ def test_what_was_kept_for_other_data_is_not_used(shop: Dataset, tmp_path: Path)
 
 def test_a_small_budget_tries_every_peer_once(shop: Dataset, tmp_path: Path) -> None:
     work = Work.of(tmp_path / "model", shop, 0, Said())
-    trials, skipped = peers.tune(fitting.splits.warm(shop), work)
-    assert [trial["peer"] for trial in trials] == ["popularity", "item-kNN", "EASE"] and skipped == []
+    trials, skipped = baselines.tune(fitting.splits.warm(shop), work)
+    assert [trial["baseline"] for trial in trials] == ["popularity", "item-kNN", "EASE"] and skipped == []
 
 
 def test_a_peer_without_memory_is_left_out_with_the_reason(
@@ -197,8 +197,8 @@ def test_a_peer_without_memory_is_left_out_with_the_reason(
     free = fitting.psutil.virtual_memory()._replace(available=100_000)
     monkeypatch.setattr(fitting.psutil, "virtual_memory", lambda: free)
     work = Work.of(tmp_path / "model", shop, 0, Said())
-    trials, (skipped,) = peers.tune(fitting.splits.warm(shop), work)
-    assert [trial["peer"] for trial in trials] == ["popularity", "EASE"]
+    trials, (skipped,) = baselines.tune(fitting.splits.warm(shop), work)
+    assert [trial["baseline"] for trial in trials] == ["popularity", "EASE"]
     assert skipped.startswith("item-kNN was left out: item-kNN over 40 items needs 0.0 GB")
 
 

@@ -1,4 +1,4 @@
-"""From one's own files to a fitted recommender and a report: tune peers, fit, compare, and stop and go on at will.
+"""From one's own files to a fitted recommender and a report: tune baselines, fit, compare, and stop and go on at will.
 
 Taught in notebook 21.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from recfuse_lib.command import peers, report
+from recfuse_lib.command import baselines, report
 from recfuse_lib.command.work import Say, Work
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
@@ -41,7 +41,7 @@ SHOWN = 200
 def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> dict[str, Any]:
     """Fits a recommender to a data set, and says whether it is worth it.
 
-    Each person's last likes are held out (at random where no times are known). Simple peers are tuned on the likes
+    Each person's last likes are held out (at random where no times are known). Simple baselines are tuned on the likes
     before those, the fused model learns its gates, and each is scored once on what was held out. The model in `out`
     then knows all interactions.
 
@@ -68,10 +68,10 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
     work = Work.of(out, dataset, minutes, say)
     order = "each person's last likes" if dataset.has_times else "likes drawn at random, since no times are known,"
     say(f"{order} are held out: {split.test.targets.nnz:,} of {len(split.test.queries):,} people")
-    trials, skipped = peers.tune(split, work)
+    trials, skipped = baselines.tune(split, work)
     text = _encoded(dataset, work)
-    tried = dict.fromkeys(trial["peer"] for trial in trials)
-    scores = {name: peers.tested(name, trials, split, work) for name in tried}
+    tried = dict.fromkeys(trial["baseline"] for trial in trials)
+    scores = {name: baselines.tested(name, trials, split, work) for name in tried}
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         made = Path(scratch) / "made"
         made.mkdir()

@@ -26,11 +26,11 @@ SAMPLES = 2_000
 
 
 def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
-    """The strongest peer on what was held out, and how far the fused model is ahead of it, paired."""
-    peers = {name: np.array(scores) for name, scores in found["scores"].items() if name != FUSED}
-    best = max(peers, key=lambda name: peers[name].mean())
+    """The strongest baseline on what was held out, and how far the fused model is ahead of it, paired."""
+    baselines = {name: np.array(scores) for name, scores in found["scores"].items() if name != FUSED}
+    best = max(baselines, key=lambda name: baselines[name].mean())
     ours = np.array(found["scores"][FUSED])
-    return best, paired_bootstrap(ours, peers[best], np.array(found["people"]), samples=SAMPLES)
+    return best, paired_bootstrap(ours, baselines[best], np.array(found["people"]), samples=SAMPLES)
 
 
 def verdict(found: Mapping[str, Any]) -> str:
@@ -46,9 +46,9 @@ def verdict(found: Mapping[str, Any]) -> str:
     )
     name, share = max(found["shares"].items(), key=lambda one: one[1])
     return (
-        f"{judgement}: its NDCG@10 is {ours:.4f}, that of the best tuned peer, {best}, is {theirs:.4f}, a "
+        f"{judgement}: its NDCG@10 is {ours:.4f}, that of the best tuned baseline, {best}, is {theirs:.4f}, a "
         f"difference of {lead.mean:+.4f} (95 % interval {lead.low:+.4f} to {lead.high:+.4f}), and the dimension that "
-        f"speaks loudest for what is recommended is “{name}” ({100 * share:.0f} % of what all say)."
+        f"supports most of what is recommended is “{name}” ({100 * share:.0f} % of what all say)."
     )
 
 
@@ -77,7 +77,7 @@ def _markdown(found: Mapping[str, Any]) -> str:
     data, people = found["data set"], np.array(found["people"])
     rows = []
     for name, scores in sorted(found["scores"].items(), key=lambda one: -np.mean(one[1])):
-        own = [trial for trial in found["trials"] if trial["peer"] == name]
+        own = [trial for trial in found["trials"] if trial["baseline"] == name]
         settings = max(own, key=lambda trial: trial["ndcg"])["settings"] if own else {}
         interval = bootstrap(np.array(scores), people, samples=SAMPLES)
         tried = f"{len(own)} setting{'s' if len(own) > 1 else ''}" if own else "none: its settings are fixed"

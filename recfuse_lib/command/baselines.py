@@ -24,19 +24,19 @@ from recfuse_lib.models.popularity import Popularity
 
 SEED = 0
 TRIALS = 12
-"""Settings that each peer is tried with, where the time allows."""
+"""Settings that each baseline is tried with, where the time allows."""
 
 TUNING_SHARE = 0.35
-"""Of the budget, for the peers; each is tried with one setting at least."""
+"""Of the budget, for the baselines; each is tried with one setting at least."""
 
 Settings = dict[str, Any]
 
 
 def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
-    """Tries the peers on validation, in turn, until each had `TRIALS` or their share of the budget is used.
+    """Tries the baselines on validation, in turn, until each had `TRIALS` or their share of the budget is used.
 
     Returns:
-        The trials (`peer`, `settings`, `ndcg`, `seconds`), and what was left out and why.
+        The trials (`baseline`, `settings`, `ndcg`, `seconds`), and what was left out and why.
     """
     trials: list[dict[str, Any]] = work.kept("trials") or []
     until = work.left * (1 - TUNING_SHARE)
@@ -45,7 +45,7 @@ def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
     fitted: dict[str, Any] = {}
     for turn, name in itertools.product(range(TRIALS), list(waiting)):
         settings = waiting[name][turn] if turn < len(waiting.get(name, ())) else None
-        done = [trial["settings"] for trial in trials if trial["peer"] == name]
+        done = [trial["settings"] for trial in trials if trial["baseline"] == name]
         if settings is None or settings in done or (turn and work.left < until):
             continue
         begun = time.monotonic()
@@ -56,7 +56,7 @@ def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
             del waiting[name]
             continue
         ndcg = evaluate(model, split.validation).summary()["ndcg@10"]
-        trials.append({"peer": name, "settings": settings, "ndcg": ndcg, "seconds": time.monotonic() - begun})
+        trials.append({"baseline": name, "settings": settings, "ndcg": ndcg, "seconds": time.monotonic() - begun})
         work.keep("trials", trials)
         work.tell(f"tuning {name} {turn + 1}/{len(waiting[name])}: NDCG@10 {ndcg:.4f}")
     return trials, skipped
@@ -66,7 +66,7 @@ def tested(name: str, trials: list[dict[str, Any]], split: Split, work: Work) ->
     """Returns NDCG@10 of each query of the test for the setting that is best on validation."""
 
     def score() -> list[float]:
-        best = max((trial for trial in trials if trial["peer"] == name), key=lambda trial: trial["ndcg"])
+        best = max((trial for trial in trials if trial["baseline"] == name), key=lambda trial: trial["ndcg"])
         model = _fitted(name, best["settings"], split.test, {})
         ndcg = evaluate(model, split.test).per_query["ndcg"].tolist()
         work.tell(f"{name} on what was held out: NDCG@10 {np.mean(ndcg):.4f}")
@@ -77,7 +77,7 @@ def tested(name: str, trials: list[dict[str, Any]], split: Split, work: Work) ->
 
 
 def _grids(has_times: bool) -> dict[str, list[Settings]]:
-    """Peer → the settings that it is tried with, in a random order that is always the same."""
+    """Baseline → the settings that it is tried with, in a random order that is always the same."""
     recent = [(3.0, 0.0), (10.0, 0.2), (30.0, 0.2)] if has_times else []
     weightings: list[Settings] = [
         {"low_rating": low, "half_life": half_life, "floor": floor}
@@ -100,7 +100,7 @@ def _grids(has_times: bool) -> dict[str, list[Settings]]:
 
 
 def _fitted(name: str, settings: Settings, fold: Fold, fitted: dict[str, Any]) -> Any:
-    """A peer that knows a fold's history; what differs in the weights of a question alone is fitted once."""
+    """A baseline that knows a fold's history; what differs in the weights of a question alone is fitted once."""
     own = {key: value for key, value in settings.items() if key not in ("half_life", "floor")}
     key = json.dumps([name, own, len(fold.history)])
     if name == "popularity":
