@@ -1,6 +1,6 @@
-"""Is a text about a person true? What it claims is found by rules and compared with the person's history.
+"""Checks whether a text about a person is true: rules find what it claims, and the person's history is the evidence.
 
-The rules read words, not meaning: `tests/test_faithfulness.py` says how far they carry.
+The rules read words, not meaning: `tests/test_faithfulness.py` measures how reliable they are.
 
 Taught in notebook 03.
 """
@@ -18,10 +18,10 @@ from recfuse_lib.stated.vocabulary import DECADES, WORDS, Vocabulary, first_year
 SUPPORTED, CONTRADICTED, UNSUPPORTED = "supported", "contradicted", "unsupported"
 FIRST_YEAR, LAST_YEAR = 1800, 2100
 HIDDEN = "▮"
-"""Stands for each character of a title or a claim, so that no cue is read inside it."""
+"""Replaces each character of a title or a claim, so that no cue is read inside it."""
 
 REACH = 3
-"""Words that may stand between a negation and the verb that it turns."""
+"""Most words that may stand between a negation and the verb that it negates."""
 
 _SMALL, _NO_TITLE = frozenset(WORDS["small"]), frozenset(WORDS["no title"])
 _QUOTED = re.compile(
@@ -52,14 +52,8 @@ _OTHER_SUBJECT = re.compile(r",|\b(?:who|and|that|they|he|she|person|viewer|user
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """Something that a text says of a person's taste.
-
-    Attributes:
-        kind: "genre", "brand", "years" or "title".
-        value: What it is about: a name; for years the first and the last; for a title its normal form.
-        liked: Whether it is said to be liked, otherwise disliked.
-        words: How the text says it.
-        items: The codes of the items that bear a title.
+    """What a text says, in `words`, of a person's taste. `kind` is "genre", "brand", "years" or "title"; `value` a
+    name, the first and last year, or a title's normal form; `items` are the codes with that title.
     """
 
     kind: str
@@ -97,7 +91,7 @@ class Faithfulness:
 
     @property
     def score(self) -> float:
-        """Share of the claims that are supported; NaN for a text that claims nothing, which is to be counted apart."""
+        """Share of the claims that are supported; NaN for a text that claims nothing: report those separately."""
         return self.count(SUPPORTED) / len(self.verdicts) if self.verdicts else float("nan")
 
     def __str__(self) -> str:
@@ -107,13 +101,8 @@ class Faithfulness:
 def judge(found: Sequence[Claim], history: RatingHistory) -> Faithfulness:
     """Compares claims with a history, one by one: "horror of the 1980s" is two claims.
 
-    With the loose rules of `histories.GroupStats`: a genre, brand or range of years is liked when at least two of its
-    items are, unless its mean lies more than a quarter star below the person's own (and below `POSITIVE`); it is
-    disliked when at least two were rated and the mean does lie so low. A title is liked from `POSITIVE` on, and
-    disliked below that when it lies half a star under the person's mean.
-
-    A claim is *supported* when this holds, *contradicted* when the opposite claim would be supported instead, and
-    *unsupported* otherwise: nothing rated, too little, in between, or a title that is not in the history or nowhere.
+    A claim is *supported* when the loose rules of `GroupStats` (for a title, `RatingHistory.opinion`) agree with it,
+    *contradicted* when they support the opposite, and *unsupported* otherwise.
 
     Example:
         >>> comedy = frozenset({("genre", "Comedy")})
@@ -142,13 +131,13 @@ def _judged(claim: Claim, history: RatingHistory) -> Verdict:
 
 
 def claims(text: str, vocabulary: Vocabulary) -> list[Claim]:
-    """Finds the claims of a text, in its order, each once.
+    """Finds the distinct claims of a text, in its order.
 
-    Titles come first, so that no word of theirs counts: those in quotes (a capitalised quotation that is no title of
-    the catalogue is a claim too: of a title that does not exist), then those that stand verbatim and capitalised, the
-    longest first. One word is a title only in mid-sentence, apart from other capitalised words, and when it is no word
-    of the vocabulary. Then come years and decades, the words of the vocabulary, and capitalised names of two words or
-    more that nothing in the catalogue bears.
+    Titles are found first, so that their words count as nothing else: those in quotes (a capitalised quotation that is
+    not in the catalogue claims a title that does not exist), then verbatim capitalised ones, the longest first. A
+    single word is a title only in mid-sentence, away from other capitalised words, and outside the vocabulary. Years
+    and decades follow, the words of the vocabulary, and capitalised names of two words or more that are unknown to the
+    catalogue.
 
     Example:
         >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy"], ("genre", "Horror"): ["Horror", "scary"]})
@@ -267,16 +256,7 @@ def _names(text: str, vocabulary: Vocabulary) -> Iterator[Span]:
 
 
 def _polarity(text: str, spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """Whether each claim is about something liked (True) or disliked.
-
-    A sentence begins as liking. A verb sets the mood, a negation shortly before turns it; "but", "while" and the like
-    begin again, "but not" turns what went before; "except" holds to the end of the clause, "rather than" to the comma.
-    A verdict that follows its subject ("horror is not for them") is carried back to it.
-
-    Args:
-        text: The text, with `HIDDEN` for each character of a claim.
-        spans: First and last position of each claim, in order.
-    """
+    """Whether the claim at each span (first, last) is liked: cues such as "but not" set or reverse the mood."""
     moods: list[bool] = []
     mood, before_instead, negated = True, True, -1
     is_first, is_instead, prefers, last_kind = True, False, False, ""

@@ -1,6 +1,6 @@
-"""Interest profiles: what is known of a person in two or three sentences, with and without a language model.
+"""Writes interest profiles, two or three sentences about a person, with and without a language model.
 
-A template says the facts as they are. A language model may say them more freely (`grounded_prompt`), and
+A template states the facts. A language model may rephrase them (`grounded_prompt`), and
 `recfuse_lib.stated.faithfulness` counts what it made up.
 
 Taught in notebook 03.
@@ -37,13 +37,7 @@ Group = tuple[str, str | tuple[int, int]]
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a history of so many ratings supports: names as they stand in a text, the most telling first.
-
-    Attributes:
-        liked, disliked: Genres (on the market: categories).
-        decades: First years of liked decades.
-        liked_titles, disliked_titles: Examples.
-    """
+    """What a history of `rated` items supports, the most telling first; `decades` are first years."""
 
     user: int
     rated: int
@@ -55,27 +49,23 @@ class Facts:
     disliked_titles: tuple[str, ...] = ()
 
     def likes_something(self) -> bool:
-        """Whether anything is known to be liked."""
+        """Tells whether anything is known to be liked."""
         return bool(self.liked or self.decades or self.brands or self.liked_titles)
 
 
 def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
     """Finds what each history supports.
 
-    A genre (a brand, a decade) is *liked* when at least two of its items are, when its mean rating is not below the
-    person's own, and when it is more frequent among the liked items than in the catalogue. The last comes in units of
-    chance, with l liked items, of which l_g in the genre, and the genre's share π_g of the catalogue:
+    A genre (brand, decade) is *liked* when at least two of its items are, its mean rating is not below the person's
+    own, and it is more frequent among the l liked items, l_g of them in the genre, than its share π_g of the catalogue:
 
         z_g = (l_g − l·π_g) / √(l·π_g·(1 − π_g)) > 0
 
-    The largest z are named. The plain quotient of the shares would always name the rarest genre. The catalogue is the
-    reference, not the other people: what is said of one does not depend on what another did.
+    The largest z are named; the plain quotient of the shares would always name the rarest genre. The catalogue is the
+    reference, so that what is said of one person does not depend on others.
 
-    It is *disliked* when at least three of its items were rated, half a star or more below the person's own mean, and
-    below `POSITIVE`; the largest lag·√(number of items) is named first.
-
-    Raises:
-        ValueError: The queries are about another catalogue.
+    It is *disliked* when at least three of its items were rated, on average half a star or more below the person's own
+    mean and below `POSITIVE`; the largest lag·√(number of items) is named first.
 
     Example:
         >>> from recfuse_lib.data import movielens, splits
@@ -132,10 +122,10 @@ def _facts(history: RatingHistory, shares: dict[Group, float], titles: list[str]
 def clearest(
     history: RatingHistory, opinion: int, most: int, titles: Sequence[str], groups: set[Group] | None = None
 ) -> list[int]:
-    """Finds positions in the history of what was liked (1) or disliked (−1).
+    """Finds the positions in the history of the clearest liked (1) or disliked (−1) items.
 
-    The clearest ratings come first, then those of the groups that are named, then the newest. A title that two items
-    share, one of them rated otherwise, would be no clear example and is passed over.
+    Extreme ratings come first, then items of the named groups, then the newest. A title that two items share is skipped
+    when their ratings disagree.
     """
     opinions: dict[str, set[int]] = {}
     for item, rating in zip(history.items, history.ratings, strict=True):
@@ -149,7 +139,7 @@ def clearest(
 
 
 def template(known: Facts) -> str:
-    """Says the facts in one to three plain sentences, in the words of the catalogue, without a language model.
+    """States the facts in one to three plain sentences, without a language model.
 
     Example:
         >>> template(Facts(7, 12, liked=("Horror", "Sci-Fi"), decades=(1980,), liked_titles=("Alien",)))
@@ -184,7 +174,7 @@ def _quoted(titles: Sequence[str]) -> list[str]:
 
 
 def grounded_prompt(known: Facts) -> str:
-    """Asks a language model to say the facts in other words: one line, with the titles in quotes.
+    """Asks a language model to rephrase the facts, in one line.
 
     Example:
         >>> grounded_prompt(Facts(7, 12, liked=("Horror", "Sci-Fi"), liked_titles=("Alien",)))
@@ -208,19 +198,10 @@ def grounded_prompt(known: Facts) -> str:
 def profiles(
     dataset: Dataset, queries: Queries, model: LanguageModel | None = None, prompts: Sequence[str] | None = None
 ) -> list[str]:
-    """Writes a profile for each query.
+    """Writes a profile of at most three sentences for each query, by `template` where the model says nothing.
 
-    Args:
-        dataset, queries: Whose catalogue, and the histories.
-        model: Writes the texts; without one they come from `template`.
-        prompts: What the model is asked, one a query, "" where it is not asked; by default `grounded_prompt` wherever
-            something is known to be liked: the model's answer begins with `ANSWER`, so elsewhere it would invent.
-
-    Returns:
-        One text a query, at most three sentences. Where the model is not asked or answers nothing, the template speaks.
-
-    Raises:
-        ValueError: The queries are about another catalogue.
+    An empty prompt skips the model. The default is `grounded_prompt` where something is known to be liked: the answer
+    begins with `ANSWER`, so elsewhere the model would invent.
     """
     known = facts(dataset, queries)
     texts = [template(person) for person in known]
@@ -240,7 +221,7 @@ def profiles(
 
 
 def _whole_sentences(text: str) -> str:
-    """The first sentences, without the one that the limit of tokens broke off; a full stop in a title ends nothing."""
+    """The first sentences, without the one that the token limit cut off; a full stop in a title ends nothing."""
     ends = [
         match.end()
         for match in re.finditer(r'"[^"]*"|[.!?]+[)’”]?(?=\s|$)', text)

@@ -1,7 +1,7 @@
-"""A wish typed in words: what of it is a hard constraint, what is left for the encoder, and which items answer it.
+"""Understands a wish in words: its hard constraints, the text left for the encoder, and the items that answer it.
 
-Patterns find years, prices, exclusions and "like" with a known title. Everything else stays text. A genre that is
-merely named stays text too: the encoder knows what it means, and is not sure, as a person is not.
+Patterns find years, prices, exclusions and "like" with a known title. A genre that is merely named stays text: the
+encoder treats it as a matter of degree, as a person does.
 
 Taught in notebook 03.
 """
@@ -22,16 +22,16 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated.vocabulary import DECADES, WORDS, first_year, normal, title_index, with_plural
 
 MAX_CHARACTERS = 1_000
-"""What comes after them is not read; the text encoder would cut it off anyway."""
+"""The rest is not read; the text encoder would cut it off anyway."""
 
 LIKE_WEIGHT = 0.5
-"""The share of the liked titles where a wish also says something else: as much as the words."""
+"""Weight of the liked titles where a wish also says something else: the same as of the words."""
 
 _COMPARISONS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, ">": operator.gt, "≥": operator.ge}
 
 
 def _pattern(phrase: str, number: str = "") -> re.Pattern[str]:
-    """A phrase of the grammar in `words.json`: braces name another phrase, a space is any white space."""
+    """Compiles a phrase of the grammar in `words.json`: braces name another phrase, a space is any white space."""
     parts = {**WORDS["grammar"], "decades": "|".join(DECADES), "tens": "|".join(WORDS["tens"])}
     parts |= {"low": f"(?P<low>{number})", "high": f"(?P<high>{number})"}
     while names := set(re.findall(r"\{([a-z][a-z ]*)\}", phrase)):
@@ -51,9 +51,8 @@ _NEXT, _EITHER, _JOINED = _pattern("{next}"), _pattern("{either}"), _pattern("{j
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """One condition that every answer must meet: a comparison (= < ≤ > ≥) of the "year" or the "price" with a number.
-
-    Or "without" a "genre", or a "word" in the item's text, which may have alternatives: "black|dark".
+    """A condition that every answer must meet: "year" or "price" compared (= < ≤ > ≥) with a number, or "without" a
+    "genre" or a "word" of the item's text, which may have alternatives: "black|dark".
     """
 
     field: str
@@ -67,7 +66,7 @@ class Constraint:
         return f"{self.field} {self.comparison} {self.value:g}"
 
     def holds(self, dataset: Dataset) -> np.ndarray:
-        """Finds the items that meet it, bool (I,). An item whose year or price is not known does not."""
+        """Finds the items that meet it, bool (I,); one whose year or price is not known does not."""
         if not isinstance(self.value, str):
             met = _COMPARISONS[self.comparison](dataset.catalogue[self.field], self.value)
             return np.asarray(met.fillna(False), bool)
@@ -80,13 +79,8 @@ class Constraint:
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What was understood of a wish.
-
-    Attributes:
-        text: The wish as it was typed, spaces tidied.
-        rest: The words that the encoder reads; "" when the constraints say it all.
-        like, titles: Item codes of the titles that the answer shall resemble, and these titles.
-        notes: What could not be used, and why.
+    """A wish as it was understood: `rest` is what the encoder reads, "" when the constraints say it all; `like` and
+    `titles` are the items that the answer should resemble; `notes` say what could not be used, and why.
     """
 
     text: str
@@ -105,13 +99,12 @@ class Wish:
 
 
 def parse(text: str, dataset: Dataset) -> Wish:
-    """Finds the constraints in a wish.
+    """Finds the constraints in a wish; patterns search the text, and nothing in it is obeyed as an instruction.
 
     Years ("from the 90s", "before 1980") and prices ("under 40") are understood where the catalogue has them. "not" and
-    "without" exclude a genre where the next words name one. Another word keeps out the items whose text has it, and
-    that is all that can be promised: "nothing sad" keeps out what calls itself sad. "like" or "similar to" a title of
-    the catalogue asks for its neighbours. "old" and "cheap" are not guessed at. Nothing in the text is obeyed: it is
-    searched by patterns and encoded.
+    "without" exclude a genre where the next words name one; any other word excludes the items whose text contains it,
+    so "nothing sad" excludes only what calls itself sad. "like" or "similar to" a title asks for its neighbours. "old"
+    and "cheap" are not interpreted.
 
     Example:
         >>> import pandas as pd
@@ -138,14 +131,14 @@ def parse(text: str, dataset: Dataset) -> Wish:
 
 
 def _tidied(rest: str) -> str:
-    """Without the commas and joining words that stand alone once something was taken out."""
+    """Drops the commas and joining words that are left alone once something was taken out."""
     rest = re.sub(r"\b(an?|the|some)\s+,", r"\1", rest, flags=re.I)
     rest = re.sub(r"\s*([,;.])(?:\s*[,;.])+", r"\1", " ".join(rest.split())).replace(" ,", ",")
     return re.sub(r"^(?:\W|\b(?:but|and|or|only)\b)+|(?:\W|\b(?:but|and|or)\b)+$", "", rest, flags=re.I)
 
 
 def _numbers(rest: str, field: str, dataset: Dataset, found: list[Constraint], notes: list[str]) -> str:
-    """The text without its years or prices, which go to `found`, or to `notes` when the catalogue has none."""
+    """Takes out the years or prices, into `found`, or into `notes` when the catalogue has none."""
     is_known = field in dataset.catalogue and bool(dataset.catalogue[field].notna().any())
     left = rest
     for comparison, pattern in _NUMBERS[field]:
@@ -179,7 +172,7 @@ def _sum(words: str) -> list[float]:
 
 
 def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
-    """The text without "like <title>", the codes of the titles, and the titles. The longest title wins."""
+    """Takes out "like <title>", the longest title first; returns the rest, item codes and titles."""
     titles = dataset.titles()
     index, longest = title_index(tuple(titles))
     like: list[int] = []
@@ -226,13 +219,13 @@ def _title_at(
 
 
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Where the next thing may begin; the end of the text when nothing joins it."""
+    """Where the next phrase may begin; the end of the text when nothing joins it."""
     match = pattern.match(text, start)
     return match.end() if match else len(text)
 
 
 def _exclusions(rest: str, dataset: Dataset, found: list[Constraint]) -> str:
-    """The text without what must not be; genres and words go to `found`."""
+    """Takes out the exclusions, genres and words, into `found`."""
     names = {}
     for genre in sorted({name for names in dataset.labels() for name in names}):
         others = WORDS["genres"].get(genre, {})
@@ -270,13 +263,10 @@ class WishSearch:
         s(w, i) = ½ · z(e_w · e_i) + ½ · z(mean over l in L of e_l · e_i)
 
     e_w encodes the words of the wish that no pattern took, e_i the item, L are the liked titles, z standardises over
-    the allowed items. Where a wish has only the one part or the other, s is that part. An item that fails a constraint,
-    and a title that the answer shall resemble, get −inf.
+    the allowed items. A wish with only one of the parts is scored by it, unstandardised. What is not allowed gets −inf.
 
-    Args:
-        dataset: The catalogue.
-        encodings: Unit vectors of its items, usually centred, (I, D).
-        encode: Texts to unit vectors of the same space, (N, D). A wish is no item, so it is not centred.
+    `encodings` are unit vectors of the items, usually centred, (I, D); `encode` maps texts to unit vectors of the same
+    space, (N, D), not centred, since a wish is not an item.
 
     Example:
         >>> import pandas as pd
@@ -294,7 +284,7 @@ class WishSearch:
         self.dataset, self.encodings, self.encode = dataset, encodings, encode
 
     def allowed(self, wish: Wish) -> np.ndarray:
-        """Finds the items that satisfy every constraint and are not themselves a liked title, bool (I,)."""
+        """Finds the items that meet every constraint and are not themselves a liked title, bool (I,)."""
         allowed = np.ones(self.dataset.n_items, bool)
         allowed[list(wish.like)] = False
         for constraint in wish.constraints:
@@ -302,7 +292,7 @@ class WishSearch:
         return allowed
 
     def score(self, wish: Wish) -> np.ndarray:
-        """Computes s, float64 (I,); 0 for all items that are allowed when a wish has constraints and no more."""
+        """Computes s, float64 (I,); 0 for every allowed item when a wish has constraints only."""
         allowed = self.allowed(wish)
         scores = np.zeros(self.dataset.n_items)
         if wish.rest:
@@ -316,16 +306,10 @@ class WishSearch:
 
 
 def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> np.ndarray:
-    """Mixes what a person says with what is known of them:  s = w · z(s_wish) + (1 − w) · z(s_user).
+    """Combines a wish with a history:  s = w · z(s_wish) + (1 − w) · z(s_user),  float64 (I,), −inf where either is.
 
-    z standardises over the items that both allow, because the two come in units of their own.
-
-    Args:
-        wish_scores, user_scores: −inf where an item is not allowed, such as one already seen, (I,).
-        weight: w in 0–1; 1 orders by the wish alone, 0 by the history among what the wish allows.
-
-    Returns:
-        float64 (I,), −inf where either is.
+    z standardises over the items that both allow, since the scores have different units. The weight w is in 0–1: 1
+    orders by the wish alone, 0 by the history among what the wish allows.
 
     Example:
         >>> combine(np.array([0.1, 0.3, -np.inf]), np.array([4.0, 2.0, 9.0]), weight=0.75)
@@ -340,7 +324,6 @@ def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> 
 
 
 def _standardised(scores: np.ndarray) -> np.ndarray:
-    """Scores with mean 0 and variance 1; zeros when all are alike."""
     deviations = scores - scores.mean()
     spread = deviations.std()
     # Equal scores differ by rounding from their own mean, which must not be blown up to variance 1.

@@ -1,4 +1,4 @@
-"""The words by which a text can speak of genres, brands and titles: a closed list, so that claims can be checked.
+"""The words by which a text can name genres, brands and titles: a closed list, so that claims can be checked.
 
 Taught in notebook 03.
 """
@@ -19,7 +19,7 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated.histories import catalogue_groups, shown_title
 
 WORDS = json.loads(Path(__file__).with_name("words.json").read_text("utf-8"))
-"""Lists of English words; of each genre its other `names`, words that `imply` it, and names that only exclude it."""
+"""Lists of English words; of each genre its other `names`, `implied` words, and names for exclusion alone."""
 
 DECADES: list[str] = WORDS["decades"]
 Concept = tuple[str, str]
@@ -28,13 +28,8 @@ Concept = tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """What a claim can be about.
-
-    Attributes:
-        words: Normal form of a word or phrase → what it names; "romcom" names two genres.
-        pattern: Finds the words in a text.
-        titles, longest: See `title_index`.
-        as_shown: Titles exactly as `shown_title` writes them.
+    """What a claim can be about: `words` map a normal form to what it names ("romcom" names two genres); `titles` and
+    `longest` are from `title_index`, `as_shown` from `shown_title`.
 
     Example:
         >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy", "funny"]})
@@ -50,7 +45,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
-        """Collects the words of a catalogue: its genres and brands with their synonyms, and all titles."""
+        """Collects the genres and brands of a catalogue with their synonyms, and all titles."""
         names: dict[Concept, list[str]] = {}
         for kind, name in sorted(set().union(*catalogue_groups(dataset))):
             others = WORDS["genres"].get(name, {}) if kind == "genre" else {}
@@ -59,7 +54,7 @@ class Vocabulary:
 
     @classmethod
     def of_words(cls, names: Mapping[Concept, Sequence[str]], titles: Sequence[str] = ()) -> Self:
-        """Collects what can be named, with the plurals of the words that do, and titles, one an item code."""
+        """Collects concepts with their words and the plurals, and titles, one an item code."""
         words: dict[str, dict[Concept, None]] = {}
         phrases: set[str] = set()
         for concept, spellings in names.items():
@@ -72,7 +67,7 @@ class Vocabulary:
 
 
 def normal(words: str) -> str:
-    """Drops case, punctuation, and "and" or "&"; signs alone stay as they are.
+    """Drops case, punctuation, and "and" or "&"; a text of signs alone is unchanged.
 
     >>> normal("Dumb & Dumber"), normal("dumb and dumber"), normal("WALL·E"), normal("$")
     ('dumb dumber', 'dumb dumber', 'wall e', '$')
@@ -105,10 +100,10 @@ def _finder(phrases: set[str]) -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=4)
 def title_index(titles: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Returns normal form of a title → item codes, and how many words the longest has.
+    """Maps the normal form of each title to item codes; also returns the number of words of the longest.
 
-    A title is known by all its names: with the article in front or left out, what stands before a colon and, from three
-    words on, what stands after it or a dash (unless another title is called so), and the names in brackets.
+    A title is known by all its names: with or without the article, before a colon, from three words on after a colon or
+    a dash (unless another title is called so), and the names in brackets.
     """
     proper: dict[str, list[int]] = {}
     lesser: dict[str, list[int]] = {}
