@@ -1,4 +1,4 @@
-"""The command ``recfuse``: one's own data, from files to what is understood of them, and to a recommender.
+"""The command ``recfuse``: reads one's own data, fits a recommender to it, and recommends.
 
 Taught in notebook 01.
 """
@@ -80,7 +80,6 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _dataset(options: dict[str, Any]) -> Dataset:
-    """The data set of files, or of a name."""
     from recfuse_lib.data import movielens, public_formats, read  # pandas takes a second; --help should not
 
     asked = options.pop("interactions")

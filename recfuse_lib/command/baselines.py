@@ -1,4 +1,4 @@
-"""The simple models that a fused one is compared with: tuned on validation, each scored once on the test.
+"""The baselines that the fused model is compared with: tuned on validation, each scored once on the test.
 
 Taught in notebook 21.
 """
@@ -24,7 +24,7 @@ from recfuse_lib.models.popularity import Popularity
 
 SEED = 0
 TRIALS = 12
-"""Settings that each baseline is tried with, where the time allows."""
+"""Most settings that each baseline is tried with."""
 
 TUNING_SHARE = 0.35
 """Of the budget, for the baselines; each is tried with one setting at least."""
@@ -33,10 +33,9 @@ Settings = dict[str, Any]
 
 
 def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
-    """Tries the baselines on validation, in turn, until each had `TRIALS` or their share of the budget is used.
+    """Tries the baselines in turn on validation, until each had `TRIALS` or their share of the budget is used.
 
-    Returns:
-        The trials (`baseline`, `settings`, `ndcg`, `seconds`), and what was left out and why.
+    Returns the trials (`baseline`, `settings`, `ndcg`, `seconds`), and what was left out and why.
     """
     trials: list[dict[str, Any]] = work.kept("trials") or []
     until = work.left * (1 - TUNING_SHARE)
@@ -63,7 +62,7 @@ def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def tested(name: str, trials: list[dict[str, Any]], split: Split, work: Work) -> list[float]:
-    """Returns NDCG@10 of each query of the test for the setting that is best on validation."""
+    """Computes NDCG@10 of each test query with the setting that is best on validation."""
 
     def score() -> list[float]:
         best = max((trial for trial in trials if trial["baseline"] == name), key=lambda trial: trial["ndcg"])
@@ -77,7 +76,7 @@ def tested(name: str, trials: list[dict[str, Any]], split: Split, work: Work) ->
 
 
 def _grids(has_times: bool) -> dict[str, list[Settings]]:
-    """Baseline → the settings that it is tried with, in a random order that is always the same."""
+    """The settings of each baseline, in a reproducible random order."""
     recent = [(3.0, 0.0), (10.0, 0.2), (30.0, 0.2)] if has_times else []
     weightings: list[Settings] = [
         {"low_rating": low, "half_life": half_life, "floor": floor}
@@ -100,7 +99,7 @@ def _grids(has_times: bool) -> dict[str, list[Settings]]:
 
 
 def _fitted(name: str, settings: Settings, fold: Fold, fitted: dict[str, Any]) -> Any:
-    """A baseline that knows a fold's history; what differs in the weights of a question alone is fitted once."""
+    """A baseline fitted to a fold; settings that differ only in the weights of a query share one fit."""
     own = {key: value for key, value in settings.items() if key not in ("half_life", "floor")}
     key = json.dumps([name, own, len(fold.history)])
     if name == "popularity":

@@ -1,4 +1,5 @@
-"""From one's own files to a fitted recommender and a report: tune baselines, fit, compare, and stop and go on at will.
+"""Fits a recommender to one's own files and reports on it: tunes baselines, fits, compares, and resumes when
+interrupted.
 
 Taught in notebook 21.
 """
@@ -28,35 +29,33 @@ from recfuse_lib.teaching.environment import quiet_import
 
 SEED = 0
 ASKED = {"validation": 1_000, "test": 5_000}
-"""People who are asked at most, drawn at random."""
+"""Most people who are evaluated, drawn at random."""
 
 BYTES_OF_AN_INVERSE = 14
 ROUNDS, ROUNDS_OF_STARS = 6, 8
-"""Fits of all dimensions that the gates take, evaluation included, for the order and, further, for the stars."""
+"""Fits of all dimensions that learning the gates takes, evaluation included: for the order, and more for the stars."""
 
 SHOWN = 200
-"""People whose recommendations say which dimension carries the model."""
+"""People whose recommendations show which dimension contributes most."""
 
 
 def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> dict[str, Any]:
     """Fits a recommender to a data set, and says whether it is worth it.
 
-    Each person's last likes are held out (at random where no times are known). Simple baselines are tuned on the likes
-    before those, the fused model learns its gates, and each is scored once on what was held out. The model in `out`
-    then knows all interactions.
+    Each person's last likes are held out (random ones where no times are known). Baselines are tuned on the likes
+    before those, the fused model learns its gates, and each is scored once on what was held out. The model that is
+    written then knows all interactions.
 
     Args:
-        dataset: The data.
-        out: The folder that gets the model, `report.md`, `report.html` and their figures; it is replaced whole.
+        out: The folder of the model, `report.md`, `report.html` and their figures; it is replaced as a whole.
         minutes: The budget. What does not fit is left out, and the report says so.
         say: Gets each line of progress.
 
-    Returns:
-        What the report says, as numbers.
+    Returns what the report says, as numbers.
 
     Raises:
-        DataError: The data cannot be used; the message says why.
-        OSError: The folder cannot be written. What is finished is kept, and the next run continues from it.
+        DataError: The data cannot be used.
+        OSError: The folder cannot be written; the next run continues from what is finished.
     """
     out = out.absolute()
     if out.exists() and not (out / report.MARK).exists() and (out.is_file() or any(out.iterdir())):
@@ -102,7 +101,6 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
 
 
 def _encoded(dataset: Dataset, work: Work) -> np.ndarray | None:
-    """Encodings of the items' texts, where there are texts."""
     if not dataset.columns(TEXT):
         return None
     quiet_import("keras")
@@ -115,11 +113,7 @@ def _encoded(dataset: Dataset, work: Work) -> np.ndarray | None:
 def _fused_model(
     dataset: Dataset, text: np.ndarray | None, split: Split, work: Work, made: Path
 ) -> tuple[list[float], dict[str, float], list[str]]:
-    """Learns the gates, scores the test once, fits the dimensions to everything, and writes the model.
-
-    Returns:
-        NDCG@10 of each query, every dimension's share of what supports the recommended items, and what was left out.
-    """
+    """Fits and writes the fused model; returns the test's NDCG@10 a query, `_shares`, and what was left out."""
     quiet_import("keras")
     from recfuse_lib.models import saved
     from recfuse_lib.models.dimensions import DIMENSIONS
@@ -177,10 +171,7 @@ def _fused_model(
 
 
 def _shares(model: Any, fold: Fold) -> dict[str, float]:
-    """How much of what supports the ten recommended items each dimension says, as shares of 1.
-
-    What a dimension says of an item is g·z where it is above zero: z is 0 for the average item.
-    """
+    """Share of each dimension in the positive g·z of ten items each: z is 0 for the average item."""
     queries = fold.queries[:SHOWN]
     said = dict.fromkeys(model.names, 0.0)
     for start in range(0, len(queries), 20):

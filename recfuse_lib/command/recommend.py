@@ -1,4 +1,4 @@
-"""`recfuse recommend`: ten items for a person of the data, or for somebody who names what they like.
+"""`recfuse recommend`: the best items for a person of the data, or for somebody new who names what they like.
 
 Taught in notebook 01.
 """
@@ -22,17 +22,15 @@ REASONS = 3
 
 
 def recommend(folder: Path, user: str | None, liked: Sequence[str], k: int, say: Callable[[str], None]) -> None:
-    """Says the best items that the person does not have, a line each, with the dimensions that support it most.
+    """Says the k best items that the person does not have, a line each, with the dimensions that support it most.
 
     Args:
         folder: What `recfuse fit` wrote.
-        user: Somebody of the data; None for somebody new.
-        liked: Ids or titles of what the person likes besides.
-        k: How many items.
-        say: Gets each line.
+        user: An id of the data; None for somebody new.
+        liked: Ids or titles of more items that the person likes.
 
     Raises:
-        DataError: The folder is no model, or person or items are not in its data.
+        DataError: The folder is not a model, or its data lack the person or an item.
     """
     for name in ("model.npz", "catalogue.parquet", "interactions.parquet", "roles.json"):
         if not (folder / name).exists():
@@ -62,7 +60,7 @@ def recommend(folder: Path, user: str | None, liked: Sequence[str], k: int, say:
 
 
 def _item(name: str, ids: list[str], titles: list[str]) -> int:
-    """The code of an item by its id, or by a title that only one item has."""
+    """Code of an item by its id, or by a title that only one item has."""
     same = [code for code, title in enumerate(titles) if title.casefold() == natural_title(name).casefold()]
     return same[0] if name not in ids and len(same) == 1 else _position(name, ids, "item", "give its id", titles)
 

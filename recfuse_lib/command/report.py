@@ -1,4 +1,4 @@
-"""The report of a fitted recommender: Markdown and HTML, with figures, and the verdict in one sentence.
+"""Writes the report of a fitted recommender as Markdown and HTML, with figures and the verdict in one sentence.
 
 Taught in notebook 21.
 """
@@ -20,13 +20,13 @@ from recfuse_lib.teaching.figures import COLOURS, use_style
 
 FUSED = "fused model"
 MARK = "results.json"
-"""The file that tells a folder of ours from anybody else's."""
+"""Marks a folder that `fit` wrote, which it may replace."""
 
 SAMPLES = 2_000
 
 
 def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
-    """The strongest baseline on what was held out, and how far the fused model is ahead of it, paired."""
+    """Returns the strongest baseline on the test, and the fused model's lead over it, paired."""
     baselines = {name: np.array(scores) for name, scores in found["scores"].items() if name != FUSED}
     best = max(baselines, key=lambda name: baselines[name].mean())
     ours = np.array(found["scores"][FUSED])
@@ -34,7 +34,7 @@ def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """One sentence: was fusion worth it, and which dimension carried it."""
+    """Says in one sentence whether fusion was worth it, and which dimension contributes most."""
     best, lead = leads(found)
     ours, theirs = (float(np.mean(found["scores"][model])) for model in (FUSED, best))
     judgement = (
@@ -53,7 +53,7 @@ def verdict(found: Mapping[str, Any]) -> str:
 
 
 def write_report(found: Mapping[str, Any], folder: Path) -> None:
-    """Writes `report.md`, `report.html`, its figures and `results.json` into a folder, from what `fit` found."""
+    """Writes `report.md`, `report.html`, the figures and `results.json` into a folder, from what `fit` found."""
     import mistune
 
     _draw_scores(found, folder)

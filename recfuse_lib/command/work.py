@@ -1,4 +1,4 @@
-"""What is finished of a run, kept on disk, so that one that was stopped continues where it was.
+"""Keeps the finished parts of a run on disk, so that an interrupted one continues where it was.
 
 Taught in notebook 21.
 """
@@ -23,13 +23,7 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass
 class Work:
-    """The finished parts of a run, by name.
-
-    Attributes:
-        folder: Where they are kept.
-        deadline: When the budget ends, as `time.monotonic` has it.
-        say: Gets each line of progress.
-    """
+    """The finished parts of a run, in a folder by name; `deadline` is when the budget ends, by `time.monotonic`."""
 
     folder: Path
     deadline: float
@@ -37,7 +31,7 @@ class Work:
 
     @classmethod
     def of(cls, out: Path, dataset: Dataset, minutes: float, say: Say) -> Work:
-        """Opens the work for a data set; what was kept for other data is thrown away."""
+        """Opens the work for a data set; what was kept for other data is deleted."""
         work = cls(out.with_name(f".{out.name}.unfinished"), time.monotonic() + 60 * minutes, say)
         tables = (
             pd.util.hash_pandas_object(table.astype("str"), index=False).to_numpy()
@@ -53,7 +47,7 @@ class Work:
 
     @property
     def left(self) -> float:
-        """Seconds of the budget that are left."""
+        """Seconds left of the budget."""
         return self.deadline - time.monotonic()
 
     def kept(self, name: str) -> Any:
@@ -66,7 +60,7 @@ class Work:
         store.write(self.folder / f"{name}.json", json.dumps(value))
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Returns what is kept under a name, or else makes and keeps it now."""
+        """Returns what is kept under a name; otherwise makes and keeps it."""
         value = self.kept(name)
         if value is None:
             value = make()

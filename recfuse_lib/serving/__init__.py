@@ -1,4 +1,4 @@
-"""From a trained model to a service that answers, and from the service's events back to a better model.
+"""Serves a trained model, and learns from the service's events.
 
 Taught in notebooks 18 and 19.
 """

@@ -17,7 +17,7 @@ from recfuse_lib.serving.settings import Settings, SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.serving", description=__doc__)
     parser.add_argument("--rebuild", action="store_true", help="train the model again and let it serve")
     asked = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The recommender over HTTP.
+"""Serves the recommender over HTTP.
 
     uvicorn --factory recfuse_lib.serving.app:create_app
 
@@ -45,7 +45,7 @@ routes = APIRouter()
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application, as uvicorn runs it; by default with the settings of the environment."""
+    """Creates the application for uvicorn; the environment gives the settings by default."""
     settings = settings or Settings.of()
     metrics = Metrics()
 
@@ -115,7 +115,7 @@ async def _understood(
 
 @routes.post("/recommend", response_model=messages.RecommendAnswer)
 async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
-    """The best items for a person, a history, a wish, or any of them together."""
+    """Returns the best items for a person, a history, a wish, or any combination."""
     # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
     service: Service = request.app.state.service
     recommender = await _recommender(service)
@@ -131,7 +131,7 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
 
 @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
 async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
-    """Why an item stands where it stands: every past item's part in it, by dimension."""
+    """Explains an item's score: what each past item contributes, by dimension."""
     _check_known(recommender, body.item_id)
     history, parsed, _ = await _understood(service, recommender, body)
     answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
@@ -140,7 +140,7 @@ async def explain(body: messages.ExplainRequest, service: Serving, recommender: 
 
 @routes.get("/similar", response_model=messages.Answer[messages.Similar], responses=NOT_FOUND)
 async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
-    """The items that are most like an item, by content and behaviour."""
+    """Returns the items that are most similar to an item, by content and behaviour."""
     _check_known(recommender, item_id)
     return _json({"version": recommender.version, "items": recommender.similar(item_id, k)})
 
@@ -149,13 +149,13 @@ async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) 
 async def search(
     recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
 ) -> Response:
-    """The items whose title holds these words, most rated first."""
+    """Returns the items whose title contains all of these words, most rated first."""
     return _json({"version": recommender.version, "items": recommender.search(title, k)})
 
 
 @routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
 async def add_events(body: messages.EventsRequest, service: Serving) -> Response:
-    """Feedback. What is acknowledged is on disk; what was not may be sent again under the same keys."""
+    """Stores feedback. Acknowledged events are on disk; the others may be sent again under the same keys."""
     try:
         return _json({"acknowledged": await service.add_events(body.events)})
     except EventError as error:
@@ -170,7 +170,7 @@ async def add_events(body: messages.EventsRequest, service: Serving) -> Response
     dependencies=[Depends(_key)],
 )
 async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
-    """A new item, recommended from now on without training: by its text and attributes."""
+    """Adds an item, recommended from now on by its text and attributes, without training."""
     if body.item_id in recommender.catalogue.codes:
         raise HTTPException(409, "the item is in the catalogue already")
     try:
@@ -182,7 +182,7 @@ async def add_item(body: messages.Item, service: Serving, recommender: Ready) ->
 
 @routes.get("/about", response_model=messages.About)
 async def about(service: Serving, recommender: Ready) -> Response:
-    """What serves, and what it can be asked for."""
+    """Describes the model that serves, and what can be asked of it."""
     catalogue = recommender.catalogue
     return _json(
         {
@@ -202,19 +202,19 @@ async def about(service: Serving, recommender: Ready) -> Response:
 
 @routes.get("/health", response_model=messages.State)
 async def health() -> Response:
-    """Whether the process answers."""
+    """Answers as long as the process does."""
     return _json({"status": "alive", "version": None})
 
 
 @routes.get("/ready", response_model=messages.State)
 async def ready(recommender: Ready) -> Response:
-    """Whether a model serves."""
+    """Answers whether a model serves; 503 until then."""
     return _json({"status": "ready", "version": recommender.version})
 
 
 @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def prometheus(service: Serving) -> Response:
-    """Counts and times, for Prometheus."""
+    """Returns counts and times for Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -229,19 +229,19 @@ def _check_known(recommender: Recommender, item_id: str) -> None:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
-    """Checked by tests against the models above, not again at every request."""
+    """Tests check the content against the models above; checking it at every request would be slow."""
     return Response(ENCODE(content).encode(), status, media_type="application/json")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    """What is wrong, and where, without a word of what was sent."""
+    """Says what is wrong and where, without repeating what was sent."""
     assert isinstance(error, RequestValidationError)
     problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}{_way_out(one)}" for one in error.errors()[:5]]
     return _json({"detail": "; ".join(problems)}, 422)
 
 
 def _way_out(problem: Mapping[str, Any]) -> str:
-    """What to do about an id that was sent as a number: `007` and `7` are two people."""
+    """A hint about an id that was sent as a number: `007` and `7` are two people."""
     given, field = problem.get("input"), str(problem["loc"][-1])
     is_number = field.endswith("_id") and isinstance(given, int) and not isinstance(given, bool)
     return f'; ids are text: quote it, as "{given}"' if is_number else ""

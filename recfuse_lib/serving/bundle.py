@@ -1,15 +1,14 @@
-"""A bundle: one folder with everything that a service needs, written whole or not at all, and verified when loaded.
+"""A bundle: one folder with all that a service needs, written whole or not at all, verified when loaded, without
+pickle.
 
-    manifest.json        format, version, metrics, where it came from, size and sha256 of every other file
+    manifest.json        format, version, metrics, provenance, size and sha256 of every other file
     schema.json          dimensions and widths, history length, the ranker's weights, the catalogue's fields
-    catalogue.jsonl      one item a line; the line's position is the item's code
-    users.json           one id a person; the position is the person's code
+    catalogue.jsonl      one item a line, in the order of item codes
+    users.json           one id a person, in the order of person codes
     weights.safetensors  all that training changed
     arrays/*.npy         parts of the item vectors, encodings of the texts and their means, histories, counts
     index.faiss          the retrieval index
     text_encoder.onnx    and tokenizer.json, where there is a text encoder
-
-There is no pickle in it.
 
 Taught in notebook 18.
 """
@@ -33,7 +32,7 @@ import safetensors.numpy
 from recfuse_lib.pretrained.store import sha256, sync
 
 FORMAT = 2
-"""Raised when a bundle of an earlier kind can no longer be read."""
+"""Incremented when earlier bundles can no longer be read."""
 
 BUILD_AGAIN = "build it again: python -m recfuse_lib.serving --rebuild"
 HOURS_OF_A_WRITER = 6
@@ -46,14 +45,14 @@ class BundleError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle: where it lies, and what its manifest holds. `load` makes one, `write_bundle` the folder."""
+    """A verified bundle: its folder and manifest."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """Reads the manifest and compares every file with it, or raises BundleError."""
+        """Loads the manifest and compares every file with it; raises BundleError where one differs."""
         folder = Path(folder)
         manifest = _manifest(folder)
         there = {path.relative_to(folder).as_posix() for path in _files(folder)} - {"manifest.json"}
@@ -68,34 +67,34 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """The name of the bundle in its store."""
+        """Name of the bundle in its store."""
         return str(self.manifest["version"])
 
     @functools.cached_property
     def schema(self) -> dict[str, Any]:
-        """What `schema.json` holds."""
+        """Content of `schema.json`."""
         return dict(json.loads((self.folder / "schema.json").read_text("utf-8")))
 
     def catalogue(self) -> list[dict[str, Any]]:
-        """One dictionary an item, in the order of the item codes."""
+        """Loads one dictionary an item, in the order of the item codes."""
         with (self.folder / "catalogue.jsonl").open(encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
     def users(self) -> list[str]:
-        """Ids of the people that the model knows, in the order of their codes."""
+        """Loads the ids of the people that the model knows, in the order of their codes."""
         return list(json.loads((self.folder / "users.json").read_text("utf-8")))
 
     def array(self, name: str) -> np.ndarray:
-        """One of the arrays by its name without ending."""
+        """Loads an array by its name without ending."""
         return np.asarray(np.load(self.folder / "arrays" / f"{name}.npy", allow_pickle=False))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """All that training changed, by name; see `recfuse_lib.serving.export.weights`."""
+        """Loads all that training changed, by name; see `recfuse_lib.serving.export.weights`."""
         return dict(safetensors.numpy.load_file(self.folder / "weights.safetensors"))
 
     @property
     def text_encoder(self) -> Path | None:
-        """The ONNX file of the text encoder, where there is one."""
+        """ONNX file of the text encoder, where there is one."""
         return path if (path := self.folder / "text_encoder.onnx").exists() else None
 
 
@@ -106,15 +105,12 @@ def write_bundle(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Bundle:
-    """Writes a bundle: into a hidden folder beside its place, through to the disk, then moved there as a whole.
+    """Writes a bundle into a hidden folder, flushes it to disk, then renames the folder to `store / version`.
 
-    Args:
-        store, version: The folder of all versions, and the bundle's name in it.
-        fill: Writes the files into the folder that it is given; `arrays/` is there already.
-        metrics, provenance: What the model achieved, and where it came from; JSON.
+    `fill` writes the files into the folder that it is given, where `arrays/` exists. Metrics and provenance are JSON.
 
     Raises:
-        BundleError: The version is there already, its name is none, or the disk is full.
+        BundleError: The version exists, its name is invalid, or the disk is full.
     """
     store = Path(store)
     if not VERSION.fullmatch(version):
@@ -182,7 +178,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _remove_abandoned(store: Path) -> None:
-    """What a killed writer left, once nobody can still be at it."""
+    """Removes what a killed writer left, once it is too old for a writer that is still at work."""
     for path in store.glob(".*.partial"):
         if time.time() - path.stat().st_mtime > 3600 * HOURS_OF_A_WRITER:
             shutil.rmtree(path, ignore_errors=True)

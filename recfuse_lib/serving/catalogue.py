@@ -1,4 +1,4 @@
-"""The items as a service holds them: vectors and their parts, what a constraint asks about, and room for new ones.
+"""The items that a service knows: vectors and their parts, the fields that constraints ask for, and new items.
 
 Taught in notebook 18.
 """
@@ -30,13 +30,13 @@ class ItemError(ValueError):
 
 
 class Catalogue:
-    """All items of a bundle and those that came after it.
+    """All items of a bundle and those that came after it; immutable: `extended` returns a larger one.
 
-    A new item's vector is what the item tower makes of its text and attributes, with no correction by behaviour; it is
-    as popular as the median item. A catalogue does not change: `extended` makes another one.
+    The item tower makes a new item's vector of its text and attributes, without a correction by behaviour; the item is
+    as popular as the median one.
 
     Attributes:
-        ids, records: Item ids and what is known of each; the position is the item's code.
+        ids, records: Item ids and what is known of each, by item code.
         titles, shown: With the article in front, and what an answer says of each item.
         parts: What each dimension and behaviour add to z_i, float32 (I, dimensions + 1, D).
         vectors: z_i and, last, β_i, float32 (I, D + 1).
@@ -69,7 +69,6 @@ class Catalogue:
         return bool(np.isfinite(self._numbers["price"]).any())
 
     def _describe(self) -> None:
-        """What answers say, and what constraints and wishes ask about."""
         self.ids = [record["item_id"] for record in self.records]
         self.codes = {item_id: code for code, item_id in enumerate(self.ids)}
         self.titles = [natural_title(record["title"]) for record in self.records]
@@ -89,7 +88,7 @@ class Catalogue:
         self.dataset = _items_alone(frame.assign(**{name: pd.array(one, "Float64") for name, one in numbers.items()}))
 
     def allowed(self, constraints: Mapping[str, Any]) -> np.ndarray:
-        """Which items meet all constraints, as `recfuse_lib.serving.messages.Constraints` names them, bool (I,)."""
+        """Finds the items that meet the constraints, named as in `serving.messages.Constraints`, bool (I,)."""
         met = np.ones(len(self), bool)
         if wanted := constraints.get("categories"):
             nothing = np.zeros(len(self), bool)
@@ -102,10 +101,10 @@ class Catalogue:
         return met
 
     def extended(self, items: Sequence[Mapping[str, Any]]) -> Self:
-        """The catalogue with more items, `recfuse_lib.serving.messages.Item.row` of each.
+        """Returns the catalogue with more items, each from `recfuse_lib.serving.messages.Item.row`.
 
         Raises:
-            ItemError: One is there already, or nothing is known of it that the model can read.
+            ItemError: An item exists already, or the model can read nothing of it.
         """
         for item in items:
             if item["item_id"] in self.codes:
@@ -147,7 +146,7 @@ class Catalogue:
 
     @functools.cached_property
     def _attributes(self) -> AttributeEncoder:
-        """The encoder that the model was trained with: fitted on the same rows, it is the same."""
+        """The encoder of training: fitted on the same rows, it is the same."""
         table = pd.DataFrame(self._bundle.catalogue()).reindex(columns=self._attribute_columns)
         return AttributeEncoder(ROLES).fit(table[self._bundle.array("seen")])
 
@@ -157,7 +156,7 @@ class Catalogue:
 
 
 class Scale:
-    """Mean and spread of an inner product over all items, without going through them:
+    """Mean and spread of an inner product over all items, in closed form:
 
     mean_i q·v_i = q·v̄,   var_i q·v_i = qᵀ C q,   C = cov(v)
     """
@@ -170,12 +169,12 @@ class Scale:
         return float(query @ self.average)
 
     def deviation(self, query: np.ndarray) -> float:
-        """At least 1e-9, to divide by."""
+        """Computes the spread, at least 1e-9 so that it can divide."""
         return max(float(np.sqrt(max(query @ self._covariance @ query, 0.0))), 1e-9)
 
 
 def _items_alone(catalogue: pd.DataFrame) -> Dataset:
-    """A data set that nobody has interactions in."""
+    """A data set without interactions."""
     roles = {column: role for column, role in ROLES.items() if column in catalogue}
     nobody = pd.DataFrame(columns=["user_id", "item_id", "signal", "value", "timestamp"])
     return Dataset("the catalogue", nobody, None, {}, Positives.parse("value>=4"), catalogue=catalogue, roles=roles)

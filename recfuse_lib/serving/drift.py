@@ -1,4 +1,4 @@
-"""Has the world moved since the model was trained? Three figures, and how large they are by chance alone.
+"""Drift since a model was trained: four figures, and how large three of them become by chance alone.
 
 Taught in notebook 19.
 """
@@ -12,42 +12,41 @@ import numpy as np
 import pandas as pd
 
 LARGEST = {"rating_psi": 0.25, "category_psi": 0.25, "popularity_shift": 0.1, "calibration_error": 0.4}
-"""From where on a figure is an alarm: the rule of thumb for the index; bits; stars."""
+"""Alarm thresholds: rule of thumb for the two indices; bits; stars."""
 
 SHUFFLES, CERTAINTY = 200, 0.99
 
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """What `measure` found, and what chance alone exceeds in 1 of 100 cases, by the names of `LARGEST`."""
+    """What `measure` computed, and what chance alone exceeds in 1 of 100 cases, by the names of `LARGEST`."""
 
     figures: Mapping[str, float]
     chance: Mapping[str, float]
 
     @property
     def alarms(self) -> list[str]:
-        """Figures that are above `LARGEST` and above what chance explains."""
+        """Figures above `LARGEST` and above what chance explains."""
         return [
             name for name, value in self.figures.items() if value > LARGEST[name] and value > self.chance.get(name, 0.0)
         ]
 
 
 def population_stability(reference: np.ndarray, recent: np.ndarray) -> float:
-    """The population stability index of the counts of bins then and now:  PSI = Σ_b (q_b − p_b) ln(q_b / p_b).
+    """Computes the population stability index of the counts in each bin then and now:  PSI = Σ_b (q_b − p_b) ln(q_b /
+    p_b).
 
-    p and q are the shares of each bin b then and now; half a count is added to each, so that an empty bin is finite
-    (Siddiqi, 2006, Credit Risk Scorecards; its rule of thumb: 0.1 look, 0.25 act).
+    p and q are the shares of each bin; half a count is added to each, so that an empty bin is finite (Siddiqi, 2006,
+    Credit Risk Scorecards; its rule of thumb: 0.1 look, 0.25 act).
     """
     p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (reference, recent))
     return float(np.sum((q - p) * np.log(q / p)))
 
 
 def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
-    """How far what is popular has moved, from the counts of each item then and now: 0–1 bits,
+    """Computes the shift of popularity from the counts of each item then and now, 0–1 bits (Lin, 1991, IEEE TIT 37(1)):
 
-        JS = ½ Σ_i p_i log₂(p_i / m_i) + ½ Σ_i q_i log₂(q_i / m_i),   m = ½ (p + q)
-
-    of Lin (1991), IEEE Transactions on Information Theory 37(1).
+    JS = ½ Σ_i p_i log₂(p_i / m_i) + ½ Σ_i q_i log₂(q_i / m_i),   m = ½ (p + q)
     """
     p, q = (counts / counts.sum() for counts in (reference, recent))
     middle = (p + q) / 2
@@ -56,7 +55,7 @@ def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
 
 
 def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between stars predicted and stars given, over bins of equally many predictions:
+    """Computes the mean distance between predicted and given stars, over bins of equally many predictions:
 
     ECE = Σ_b (n_b / N) |mean ŷ − mean y|        (Naeini, Cooper and Hauskrecht, 2015, AAAI)
     """
@@ -69,14 +68,10 @@ def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 1
 def measure(
     reference: pd.DataFrame, recent: pd.DataFrame, categories: np.ndarray, predicted: np.ndarray | None = None
 ) -> Drift:
-    """Compares what people did lately with what they did when the model was trained.
+    """Compares recent events with those of training, both with columns `item`, `rating`; chance by 200 random
+    permutations.
 
-    Chance is measured by dealing the events of both times out again at random, 200 times.
-
-    Args:
-        reference, recent: Events then and now: columns `item`, `rating`.
-        categories: A label of each item, (I,).
-        predicted: Stars that the champion predicts for the recent events, for their calibration.
+    `categories` label each item, (I,); `predicted` are the champion's stars for the recent events, for calibration.
     """
     both = pd.concat([reference, recent], ignore_index=True)
     levels, items = np.round(2 * both["rating"].to_numpy()).astype("int64"), both["item"].to_numpy("int64")

@@ -1,4 +1,4 @@
-"""What people do, kept so that nothing acknowledged is lost, and given back as the course's `Dataset`.
+"""The event store: loses nothing that was acknowledged, and returns events as the course's `Dataset`.
 
 Taught in notebooks 18 and 19.
 """
@@ -32,7 +32,7 @@ _SQL: dict[Any, Any] = {
 
 
 def _table(name: str, kept: type, key: str) -> sa.Table:
-    """A table with a column for each field of a message, numbered as rows come."""
+    """A table with a column for each field of a message, numbered in the order of insertion."""
     columns = [
         sa.Column(field, _SQL[(typing.get_args(hint) or (hint,))[0]], unique=field == key)
         for field, hint in typing.get_type_hints(kept).items()
@@ -53,19 +53,19 @@ def _fields(table: sa.Table) -> list[sa.Column[Any]]:
 
 
 class StoreUnavailable(RuntimeError):
-    """The database cannot be reached or cannot write now. Nothing was half-written; send the same again later."""
+    """The database cannot be reached or written now. Nothing was half-written; send the same again later."""
 
 
 class EventError(ValueError):
-    """Events that the store does not take. The message says which one, why, and what to do."""
+    """Events that the store rejects. The message says which one, why, and what to do."""
 
 
 class EventStore:
     """Events and items in a database: SQLite in a file, or PostgreSQL.
 
     What `add` has returned is on disk: SQLite runs with a write-ahead log and `synchronous=FULL`, PostgreSQL with
-    `synchronous_commit=on`. Nothing is read or written before the first call, so a service starts without its database.
-    Every method raises `StoreUnavailable` when the database cannot be reached.
+    `synchronous_commit=on`. The first call connects, so a service starts without its database. Every method raises
+    `StoreUnavailable` when the database cannot be reached.
 
     Example:
         >>> import pathlib, tempfile
@@ -106,10 +106,11 @@ class EventStore:
         self._engine.dispose()
 
     def add(self, events: Iterable[Event]) -> list[str]:
-        """Writes events; when this returns their keys, they are on disk, now or since before.
+        """Writes events and returns their keys, which are then on disk; an event that is stored already is not written
+        twice.
 
         Raises:
-            EventError: An item is not in the store, or a key already stands for another event. Nothing is written.
+            EventError: An item is not in the store, or a key belongs to another event. Nothing is written.
         """
         rows = [vars(event) for event in events]
         if rows:
@@ -131,7 +132,7 @@ class EventStore:
                 raise EventError(f"key {row['key']!r} already stands for another event; give every event its own key")
 
     def add_items(self, items: Iterable[Item]) -> None:
-        """Adds items to the end of the catalogue; one that is there already is replaced and keeps its position."""
+        """Adds items to the end of the catalogue; one that exists is replaced and keeps its position."""
         rows = {item.item_id: item.row() for item in items}
         if not rows:
             return
@@ -142,10 +143,10 @@ class EventStore:
             connection.execute(statement, list(rows.values()))
 
     def import_dataset(self, dataset: Dataset) -> None:
-        """Takes over a data set: its catalogue, and its interactions as events of kind "rated". Twice is once.
+        """Imports a catalogue, and its interactions as events of kind "rated"; repeating it changes nothing.
 
-        Who is erased afterwards does not come back: once somebody was erased, the interactions of a data set of which
-        there are some already are not taken over again. (The store does not know who it was.)
+        Once somebody was erased, interactions are imported only of a data set that has none in the store: it does not
+        know whom to leave out.
         """
         table = dataset.catalogue.reindex(columns=list(ITEM_FIELDS)).astype(object)
         rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
@@ -162,24 +163,24 @@ class EventStore:
         )
 
     def count(self) -> int:
-        """How many events there are."""
+        """Counts the events."""
         return int(self._scalar(sa.select(sa.func.count()).select_from(_EVENTS)))
 
     def items(self) -> list[Item]:
-        """The catalogue, in the order in which items came."""
+        """Returns the catalogue, in the order in which items came."""
         wanted = sa.select(*_fields(_ITEMS)).order_by(_ITEMS.c.number)
         with self._transaction() as connection:
             return [Item(**row) for row in connection.execute(wanted).mappings()]
 
     def history(self, user_id: str, limit: int = 1_000) -> list[Event]:
-        """A person's newest events, oldest first; one that the store has never met has none."""
+        """Returns a person's newest events, oldest first; none for an unknown person."""
         own = sa.select(*_fields(_EVENTS)).where(_EVENTS.c.user_id == user_id)
         newest = own.order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc()).limit(limit)
         with self._transaction() as connection:
             return [Event(**row) for row in connection.execute(newest).mappings()][::-1]
 
     def dataset(self, name: str = "events") -> Dataset:
-        """All events as a data set with text ids; of several of one person with one item, the newest counts."""
+        """Returns all events as a data set with text ids; of several of one person and item, the newest counts."""
         columns = ("user_id", "item_id", "rating", "timestamp")
         wanted = sa.select(*(_EVENTS.c[column] for column in columns)).order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
         with self._transaction() as connection:
@@ -194,17 +195,14 @@ class EventStore:
         return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
 
     def explored(self, since: int) -> pd.DataFrame:
-        """Who met which item by chance from a moment on: columns `user_id`, `item_id`."""
+        """Returns who met which item by chance since a moment: columns `user_id`, `item_id`."""
         wanted = sa.select(_EVENTS.c.user_id, _EVENTS.c.item_id).distinct()
         wanted = wanted.where(_EVENTS.c.exploration, _EVENTS.c.timestamp >= since)
         with self._transaction() as connection:
             return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
 
     def erase(self, user_id: str) -> int:
-        """Removes a person's events now, and them from the model at the next build; returns how many events there were.
-
-        That somebody was erased is counted (`erasures`), but not who.
-        """
+        """Deletes a person's events, and counts the erasure but not whose; the next build drops them from the model."""
         with self._transaction() as connection:
             removed = connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount
             connection.execute(sa.insert(_ERASURES), {"timestamp": int(time.time())})
@@ -212,7 +210,7 @@ class EventStore:
         return removed
 
     def erasures(self) -> int:
-        """How many times somebody was erased: a bundle built at a smaller count may still hold that person."""
+        """Counts the erasures: a bundle built at a smaller count may still hold an erased person."""
         return int(self._scalar(sa.select(sa.func.count()).select_from(_ERASURES)))
 
     def _scalar(self, wanted: Any) -> Any:
@@ -220,7 +218,7 @@ class EventStore:
             return connection.scalar(wanted)
 
     def _forget_deleted(self) -> None:
-        """Deleted rows leave no bytes: SQLite zeroes them, and its log is emptied; PostgreSQL rewrites the table."""
+        """Leaves no bytes of deleted rows: SQLite zeroes them and empties its log, PostgreSQL rewrites the table."""
         lite = self._engine.dialect.name == "sqlite"
         with _as_unavailable(self.url), self._engine.connect() as connection:
             plain = connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -245,7 +243,6 @@ class EventStore:
 
 
 def _make_durable(connection: Any, _record: Any) -> None:
-    """What SQLite is told on every connection."""
     for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {setting}").close()
 

@@ -1,9 +1,9 @@
-"""Why this item: the score of retrieval taken apart, exactly.
+"""Explains an item by decomposing its retrieval score exactly.
 
     s(u, i) − mean_k s(u, k) = Σ_d p_uᵀ(z_i^d − z̄^d) + (β_i − β̄)
 
-z^d are the parts of an item's vector, one a dimension and one for behaviour. A wish adds a dimension of its own,
-"stated", with its weight. The ranker, which may reorder what retrieval found, is not in the shares.
+z^d are the parts of an item's vector, one a dimension and one for behaviour. A wish adds a dimension "stated" with its
+own weight. The ranker, which may reorder what retrieval found, is not in the shares.
 
 Taught in notebook 18.
 """
@@ -27,7 +27,7 @@ IN_WORDS = {
     "stated": "what you asked for",
 }
 EVIDENCE = 2
-"""How many past items are named as reasons."""
+"""Most past items that are named as reasons."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,9 @@ class UserVector:
 
     Attributes:
         query: p_u and, last, 1, (D + 1,).
-        past, sources: The past items that the user tower read, oldest first, and what each and, last, the person add.
+        past, sources: Past items that the user tower read, oldest first; what each and, last, the person add to p_u.
         mean, deviation: Of the score over the catalogue.
-        direction, offset, weight: Of the wish; the texts e_i·v − offset are standardised, weight is 0–1.
+        direction, offset, weight: Of the wish; e_i·v − offset is standardised over the texts e_i, weight is 0–1.
     """
 
     query: np.ndarray
@@ -52,7 +52,7 @@ class UserVector:
 
 
 def shares(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[dict[str, float]]:
-    """The share of each dimension in what supports an item; what argues against it has none."""
+    """Computes the share of each dimension in what supports an item; negative contributions count as 0."""
     parts = (catalogue.parts[codes] - catalogue.mean_parts) @ user.query[:-1]
     popularity = catalogue.vectors[codes, -1] - catalogue.scale.average[-1]
     names = [*catalogue.dimensions, "popularity"]
@@ -67,7 +67,7 @@ def shares(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[di
 
 
 def evidence(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[list[int]]:
-    """The past items that lift each item most, largest first; none where the history does not speak for it."""
+    """Finds the past items that raise each item's score most, largest first; only those that raise it."""
     if not len(user.past) or user.weight == 1:
         return [[] for _ in codes]
     lifts = user.sources[:-1] @ (catalogue.vectors[codes, :-1] - catalogue.scale.average[:-1]).T
@@ -77,7 +77,7 @@ def evidence(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[
 
 
 def sources(catalogue: Catalogue, user: UserVector, code: int) -> list[dict[str, Any]]:
-    """One row a past item, the person and the popularity, largest total first."""
+    """Tabulates what each past item, the person and the popularity contribute, largest total first."""
     rows = user.sources @ (catalogue.parts[code] - catalogue.mean_parts).T
     popularity = catalogue.vectors[code, -1] - catalogue.scale.average[-1]
     rows = np.vstack([rows, np.append(np.zeros(rows.shape[1] - 1, "float32"), popularity)])
@@ -90,7 +90,7 @@ def sources(catalogue: Catalogue, user: UserVector, code: int) -> list[dict[str,
 
 
 def sentence(share: dict[str, float], titles: Sequence[str]) -> str:
-    """The shares as a sentence that says no more than they do; `titles` are of the evidence."""
+    """Writes the shares as a sentence that claims no more than they do; `titles` are of the evidence."""
     named = sorted(((value, name) for name, value in share.items() if value >= 0.005), reverse=True)
     if not named:
         return "Nothing lifts it above the average item; it is the best of what is left."

@@ -1,4 +1,4 @@
-"""From a trained joint model to a bundle.
+"""Exports a trained joint model as a bundle.
 
 Taught in notebook 18.
 """
@@ -34,9 +34,9 @@ from recfuse_lib.serving.text_encoder import export_text_encoder
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CatalogueEncodings:
-    """Centred encodings of a catalogue, and the means that were taken away: a new item's are treated alike.
+    """Centred encodings of a catalogue, and the subtracted means, by dimension, to centre new items in the same way.
 
-    Only items that were `seen` in the history, bool (I,), had a say in the means, one a dimension.
+    The means are of the items `seen` in the history, bool (I,).
     """
 
     encodings: ItemEncodings
@@ -52,7 +52,7 @@ class CatalogueEncodings:
 
     @classmethod
     def of_dataset(cls, dataset: Dataset, seen: np.ndarray) -> Self:
-        """The text of every item by MiniLM, and its attributes."""
+        """Encodes the text of every item by MiniLM, and its attributes."""
         attributes, known = AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).transform(dataset.catalogue)
         matrices = {"text": encode_texts(dataset.texts()), "attributes": attributes}
         return cls.of(ItemEncodings.of(matrices, {"attributes": known}), seen)
@@ -70,21 +70,19 @@ def export_bundle(
     ranker: RankerWeights = RankerWeights(),  # noqa: B008
     text_encoder: TextEncoder | str | None = "minilm",
 ) -> Bundle:
-    """Writes everything that a service needs into one folder.
+    """Writes all that a service needs into one folder.
 
-    An item that nobody has met gets the popularity of the median item: the model has never seen one and would say 0,
-    which is more than most known items have.
+    An item without interactions gets the popularity of the median item: untrained, it would have 0, more than most
+    known items.
 
     Args:
-        store, version: The folder of all versions, and the bundle's name in it.
         model: Trained on `dataset`, whose ids become text, with `content`.
-        metrics: What the model achieved, and on what.
-        provenance: Where it came from, beside the checksums of data and code, which are added here.
+        metrics, provenance: What the model achieved, and its origin; checksums of data and code are added.
         ranker: From `recfuse_lib.serving.ranker.choose`.
-        text_encoder: What `content` was made with, itself or its name; None for a bundle that cannot read words.
+        text_encoder: What encoded `content`, or its name; None for a bundle that cannot read words.
 
     Raises:
-        BundleError: The version is there already, the disk is full, or the text encoder disagrees with Keras.
+        BundleError: The version exists, the disk is full, or the text encoder disagrees with Keras.
     """
     encoder = text_encoder
     if isinstance(encoder, str):
@@ -123,29 +121,29 @@ def export_bundle(
 
 
 def weights(model: JointModel) -> dict[str, np.ndarray]:
-    """All that training changes, by name."""
+    """Returns all that training changes, by name."""
     arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in _variables(model).items()}
     return {name: np.array(array, order="C") for name, array in arrays.items()}
 
 
 def assign(model: JointModel, named: Mapping[str, np.ndarray]) -> None:
-    """Gives a model the weights that `weights` took from one of the same size."""
+    """Sets the weights that `weights` returned for a model of the same size."""
     for name, variable in _variables(model).items():
         variable.assign(named[name])
 
 
 def attribute_names(dataset: Dataset, seen: np.ndarray) -> list[str]:
-    """What the numbers of the dimension "attributes" say, in the order of its columns."""
+    """Names the columns of the dimension "attributes", in order."""
     return list(AttributeEncoder(dataset.roles).fit(dataset.catalogue[seen]).names)
 
 
 def data_checksum(dataset: Dataset) -> str:
-    """The sha256 of the interactions and the catalogue, whatever file they came from."""
+    """Computes the sha256 of the interactions and the catalogue, whatever file they came from."""
     return sha256(*(table.to_csv(index=False) for table in (dataset.interactions, dataset.catalogue)))
 
 
 def code_checksum() -> str:
-    """The sha256 of the library's source files."""
+    """Computes the sha256 of the library's source files."""
     root = Path(recfuse_lib.__file__).parent
     named = ((path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.py")))
     return sha256(*(part for pair in named for part in pair))

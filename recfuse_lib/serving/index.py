@@ -1,4 +1,4 @@
-"""The retrieval index: the items with the largest inner product, exactly or, in a large catalogue, nearly so.
+"""The retrieval index: the items with the largest inner product, exact or, in a large catalogue, approximate.
 
 Taught in notebook 18.
 """
@@ -11,20 +11,18 @@ import faiss
 import numpy as np
 
 EXACT_BELOW = 100_000
-"""Up to so many items, comparing with all of them takes a millisecond or two; beyond, cells are looked into."""
+"""Up to so many items, an exhaustive search takes a millisecond or two; beyond, only some cells are searched."""
 
 CELLS_PER_ROOT, TRAINED_ON = 4, 40
-"""Cells over the square root of the number of items, and vectors a cell that its centre is learned from."""
+"""Cells over the square root of the number of items, and training vectors a cell."""
 
 
 def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 / 64) -> Any:
-    """Builds a faiss index over items, float32 (I, D), one row an item code.
+    """Builds a faiss index over items, float32 (I, D), in the order of item codes.
 
-    Below `exact_below` items a search compares with all. Beyond, items are sorted into cells around centres found by
-    k-means, and a search compares with the `share` of the cells whose centres are nearest.
-
-    References:
-        Jégou, Douze and Schmid (2011), Product Quantization for Nearest Neighbor Search, IEEE TPAMI (inverted file).
+    Up to `exact_below` items a search is exhaustive. Beyond, k-means sorts items into cells, and a search reads the
+    `share` of the cells with the nearest centres (Jégou, Douze and Schmid, 2011, Product Quantization for Nearest
+    Neighbor Search, IEEE TPAMI: inverted file).
     """
     vectors = np.ascontiguousarray(vectors, "float32")
     n_items, width = vectors.shape

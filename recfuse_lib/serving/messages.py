@@ -1,4 +1,4 @@
-"""What goes over the wire and into the event store, with limits and examples; the only place that lists its fields.
+"""The messages over the wire and into the event store, with limits and examples; no other module lists their fields.
 
 Taught in notebook 18.
 """
@@ -16,7 +16,7 @@ from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
 
 T = TypeVar("T")
 STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "liked": 5.0, "bought": 5.0}
-"""What a behaviour says, in stars. An event of kind "rated" brings its own."""
+"""Stars that stand for each behaviour; an event of kind "rated" has its own."""
 
 KINDS = ("rated", *sorted(STARS))
 LONGEST_ID, LONGEST_TEXT, LONGEST_PICTURE = 200, 10_000, 800_000
@@ -27,7 +27,7 @@ ROLES = {
     "genres": CATEGORIES,
     **dict.fromkeys(("mpaa", "brand"), CATEGORY),
 }
-"""Which fields of an item a model reads, and as what."""
+"""Fields of an item that a model reads, and as what."""
 
 
 def _labels(given: Any) -> Any:
@@ -63,7 +63,7 @@ Picture = Annotated[
 
 
 def _examples(*examples: dict[str, Any]) -> ConfigDict:
-    """A field that is not known is an error, not a typing mistake that goes unnoticed."""
+    """Forbids unknown fields, so that a misspelled one is an error."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [*examples]} if examples else None)
 
 
@@ -73,11 +73,7 @@ class Body(BaseModel):
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_examples())
 class Event:
-    """One person did one thing with one item. The same key may be sent again: it is one event.
-
-    Raises:
-        pydantic.ValidationError: A field is missing or out of range, or a rating contradicts its kind.
-    """
+    """One action of one person on one item. Sending the same key again adds nothing. Kind "rated" needs a rating."""
 
     key: Id
     user_id: Id
@@ -103,11 +99,7 @@ NEW_ITEM = {"item_id": "new-1", "title": "The Lighthouse Keeper", "year": 2026, 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_examples(NEW_ITEM))
 class Item:
-    """One item of the catalogue; "Drama|Mystery" is understood as a list of genres.
-
-    Raises:
-        pydantic.ValidationError: A field is missing or out of range.
-    """
+    """One item of the catalogue; genres are a list, or a text such as "Drama|Mystery"."""
 
     item_id: Id
     title: Title
@@ -122,7 +114,7 @@ class Item:
     picture: Picture | None = None
 
     def row(self) -> dict[str, Any]:
-        """The fields as a data set has them, genres as "Drama|Mystery"."""
+        """Returns the fields as a data set has them, genres as "Drama|Mystery"."""
         return {**{name: getattr(self, name) for name in ITEM_FIELDS}, "genres": "|".join(self.genres)}
 
 
@@ -130,14 +122,14 @@ ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item))
 
 
 class Past(Body):
-    """One item of a history."""
+    """One item of a history; without a rating it counts as liked."""
 
     item_id: Id
     rating: Stars = 5.0
 
 
 class Person(Body):
-    """Who asks: a person by id, somebody with a history, or both (then the history comes after what is known)."""
+    """Who asks: a known person by id, a history, or both; the history then follows what is known of the person."""
 
     user_id: Id | None = None
     history: Annotated[list[Past], Field(max_length=LONGEST_HISTORY, description="Oldest first")] = []
@@ -146,7 +138,7 @@ class Person(Body):
 
 
 class Constraints(Body):
-    """What every item must meet. One whose year or price is not known does not."""
+    """What every item must meet. An item whose year or price is unknown fails a limit on it."""
 
     categories: Annotated[list[Text], Field(max_length=50, description="One of them is enough")] = []
     min_year: Year | None = None

@@ -1,4 +1,4 @@
-"""What stands around every request: how many, how large, how long it took; a log line and counts without personal text.
+"""Limits, measures and logs every request, without personal text.
 
 Taught in notebook 18.
 """
@@ -19,7 +19,7 @@ from recfuse_lib.serving.settings import Settings
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 CLIENTS = 10_000
-"""So many clients are remembered; the one that was silent longest is forgotten."""
+"""Most clients that are remembered; the one inactive for longest is forgotten."""
 
 UNLIMITED = ("/health", "/ready", "/metrics")
 HEADERS = (
@@ -35,7 +35,7 @@ log = logging.getLogger("recfuse.service")
 
 
 class Metrics:
-    """Counts for Prometheus; one registry a service, so that two in one process do not share them."""
+    """Counts for Prometheus, in a registry of their own, so that two services in one process do not share them."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -51,22 +51,22 @@ class Metrics:
         self.bundle = Gauge("recfuse_bundle", "1 for the bundle that serves", ["version"], registry=registry)
 
     def serves(self, version: str) -> None:
-        """From now on this bundle serves."""
+        """Records that this bundle serves from now on."""
         self.bundle.clear()
         self.bundle.labels(version).set(1)
         self.swaps.labels("loaded").inc()
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Returns all metrics in the format of Prometheus."""
         return generate_latest(self.registry)
 
 
 class TooLarge(HTTPException):
-    """A body that is larger than is read."""
+    """A body that exceeds the limit."""
 
 
 class Rates:
-    """A bucket of permissions for every client, filled at `rate` a second up to `burst`; rate 0 is any number.
+    """Limits each client by a token bucket, refilled at `rate` a second up to `burst`; rate 0 is unlimited.
 
     Example:
         >>> rates = Rates(rate=1, burst=2)
@@ -79,7 +79,7 @@ class Rates:
         self._buckets: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
     def wait(self, client: str, now: float) -> float:
-        """Seconds that the client must wait; 0 when the request may go on, which takes one permission."""
+        """Takes a token and returns 0, or returns the seconds until there is one."""
         if not self._rate:
             return 0.0
         left, then = self._buckets.pop(client, (self._burst, now))
@@ -92,9 +92,9 @@ class Rates:
 
 
 class RequestMiddleware:
-    """ASGI middleware: rates, sizes, times, one JSON line a request.
+    """ASGI middleware that limits rates and sizes, measures times, and logs one JSON line a request.
 
-    The line has the route's template, the status, the time and sizes; no path, no query, no id, no word of a body.
+    The line has the route's template, status, time and sizes; never a path, query, id or body.
     """
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:

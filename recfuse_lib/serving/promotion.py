@@ -1,8 +1,8 @@
-"""Which bundle serves: one small file says so, and every decision about it is written down.
+"""Decides which bundle serves, and records every decision.
 
-A bundle store is a folder that holds one folder a version, and:
+A bundle store is a folder with one folder a version, and:
 
-- `current`: the version of the champion. It is replaced as a whole, so whoever reads it finds the old or the new one.
+- `current`: the version of the champion, replaced atomically, so that a reader finds the old or the new one.
 - `decisions.jsonl`: one line a decision, oldest first, on disk before the decision takes effect.
 
 Taught in notebook 19.
@@ -30,14 +30,14 @@ CURRENT, DECISIONS = "current", "decisions.jsonl"
 
 
 class PromotionError(RuntimeError):
-    """A bundle that cannot be made the champion, or removed. The message says why and what to do."""
+    """A bundle that cannot be promoted or removed. The message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
     """One line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger was made), "roll-back" or "remove".
 
-    The champion is the one before the decision; the figures are what the decision rests on.
+    The champion is the one before the decision; the figures are its grounds.
     """
 
     action: str
@@ -49,7 +49,7 @@ class Decision:
 
 
 def current(store: Path | str) -> str | None:
-    """The version of the champion; None before the first promotion."""
+    """Returns the version of the champion; None before the first promotion."""
     try:
         version = (Path(store) / CURRENT).read_text("utf-8").strip()
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def current(store: Path | str) -> str | None:
 
 
 def decisions(store: Path | str) -> list[Decision]:
-    """All decisions, oldest first."""
+    """Returns all decisions, oldest first."""
     try:
         content = (Path(store) / DECISIONS).read_bytes()
     except FileNotFoundError:
@@ -70,16 +70,13 @@ def decisions(store: Path | str) -> list[Decision]:
 
 
 def promote(store: Path | str, version: str, reason: str, figures: Figures | None = None) -> Decision:
-    """Makes a bundle the champion: the decision is recorded, then one file is replaced.
-
-    Killed at any moment, the old champion or the new one serves.
-    """
+    """Makes a bundle the champion: records it, then replaces one file. If killed, the old or the new one serves."""
     with _locked(store) as folder:
         return _switch(folder, "promote", version, reason, figures)
 
 
 def roll_back(store: Path | str, reason: str = "asked for") -> Decision:
-    """Makes the bundle that served before the champion serve again; once more, the one before that."""
+    """Restores the bundle that served before the champion; repeated, the one before that."""
     with _locked(store) as folder:
         champion = current(folder)
         promotions = [one for one in decisions(folder) if one.action == "promote" and one.version == champion]
@@ -114,7 +111,7 @@ def discard(
 
 
 def versions(store: Path | str) -> list[str]:
-    """The versions in a store, by name."""
+    """Lists the versions in a store, by name."""
     return sorted(folder.name for folder in Path(store).iterdir() if folder.is_dir() and VERSION.fullmatch(folder.name))
 
 

@@ -1,4 +1,4 @@
-"""How the ranker orders what retrieval found, chosen on validation.
+"""The ranker, which orders what retrieval found; its weights are chosen on validation.
 
 Taught in notebook 18.
 """
@@ -15,7 +15,7 @@ from recfuse_lib.data.splits import Fold
 from recfuse_lib.evaluation.metrics import ndcg_at_k, top_k
 
 CANDIDATES = 200
-"""How many items retrieval hands to the ranker."""
+"""How many items retrieval passes to the ranker."""
 
 RATING_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)
 COUNT_WEIGHTS = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
@@ -24,10 +24,10 @@ QUERIES_AT_ONCE = 128
 
 @dataclasses.dataclass(frozen=True)
 class RankerWeights:
-    """The a (`rating`) and b (`count`) in the ranker's score of a candidate:  r = lead + a (ŷ − μ) + b log(1 + n_i).
+    """Weights a (`rating`) and b (`count`) of a candidate's score:  r = lead + a (ŷ − μ) + b log(1 + n_i).
 
-    The lead says how many standard deviations retrieval puts the item above the average item, ŷ are the predicted
-    stars, n_i is the item's number of ratings.
+    The lead is retrieval's score, in standard deviations above the average item; ŷ are the predicted stars, n_i is the
+    item's number of ratings.
     """
 
     rating: float = 0.0
@@ -35,10 +35,10 @@ class RankerWeights:
 
 
 def choose(model: Any, fold: Fold, k: int = 10) -> tuple[RankerWeights, dict[str, float]]:
-    """Tries a grid of the ranker's weights on a validation fold and takes the one with the highest NDCG@K.
+    """Chooses the weights of the highest NDCG@K on a validation fold, from a grid, for a model trained on its history.
 
-    The model was trained on the history of the fold. What is reached is a little too good, since it was chosen: NDCG@K
-    by the order of retrieval alone and by the ranker, and the share of the targets that retrieval hands on.
+    Also returns NDCG@K by retrieval alone and by the ranker, slightly optimistic since it was chosen, and the recall of
+    the candidates.
     """
     starts = range(0, len(fold.queries), QUERIES_AT_ONCE)
     parts = [_candidates(model, fold, slice(start, start + QUERIES_AT_ONCE)) for start in starts]
