@@ -1,8 +1,6 @@
 """Dimensions of interest that need no gradient: each is fitted in a second and scores every item for every query.
 
-A dimension knows one thing: what follows what, what is watched at the time, what is like what one liked, when items
-were made, or who would like an item if one asked its text. None is a good recommender alone; `recfuse_lib.models.fused`
-weighs them.
+Each knows one thing, such as what follows what; none is a good recommender alone.
 
 Taught in notebook 07.
 """
@@ -31,15 +29,12 @@ def _liked(rating: np.ndarray, low: float = RECENT.low_rating) -> np.ndarray:
 
 
 class Transitions(Recommender):
-    """Sequential: what stands near what in the order of people's histories.
+    """Scores what stands near what in the order of people's histories (sequential).
 
         T_ji = Σ over ordered pairs with d steps between j and i of e^(−(d−1)/τ) w_i (half as much backwards),
         s(u, i) = Σ_{j ∈ h_u} w_j e^(−n_j/τ) T_ji / ((out_j + shrinkage) √(in_i + shrinkage))
 
-    Args:
-        window: Largest d.
-        tau: τ, interactions.
-        shrinkage: Pulls what rests on few pairs towards 0.
+    d is at most `window`, τ is `tau` (interactions); `shrinkage` pulls what rests on few pairs towards 0.
 
     References:
         Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
@@ -49,7 +44,7 @@ class Transitions(Recommender):
         self.window, self.tau, self.shrinkage = window, tau, shrinkage
 
     def fit(self, history: pd.DataFrame, items: Items) -> Transitions:
-        """Counts the pairs of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Counts the pairs of `history`."""
         past = by_user(history, items.n_items)
         weight = _liked(past.rating)
         owner = np.repeat(np.arange(len(past)), past.lengths)
@@ -70,7 +65,6 @@ class Transitions(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items)."""
         back = queries.steps_back()
         # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
         weight = np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
@@ -80,19 +74,18 @@ class Transitions(Recommender):
 
 
 class TemporalPopularity(Recommender):
-    """Temporal: what other people rated around the time of a person's last interaction.
+    """Scores what other people rated around the time of a person's last interaction (temporal).
 
         s(u, i) = log(1 + Σ over others' ratings of i, less than 4 τ away, of w e^(−|t − t_u| / τ))
 
-    Args:
-        days: τ.
+    τ is `days`.
     """
 
     def __init__(self, days: float = 30.0) -> None:
         self.days = days
 
     def fit(self, history: pd.DataFrame, items: Items) -> TemporalPopularity:
-        """Sorts `history` (columns `user`, `item`, `rating`, `timestamp`) by time, and by person."""
+        """Sorts `history` by time, and by person."""
         ordered = history.sort_values(["timestamp", "user", "item"])
         self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
         self.weight, self.past = _liked(ordered["rating"].to_numpy()), by_user(history, items.n_items)
@@ -101,7 +94,7 @@ class TemporalPopularity(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items); zeros for an empty history, whose time is not known."""
+        """Zeros for an empty history, whose time is not known."""
         scores = np.zeros((len(queries), self.past.n_items), "float32")
         moments = last_moment(queries) / DAY
         reach = REACH * self.days
@@ -117,24 +110,23 @@ class TemporalPopularity(Recommender):
         return np.asarray(np.log(1 + np.maximum(scores, 0)))
 
     def _nearness(self, away: np.ndarray) -> np.ndarray:
-        """e^(−|t| / τ) for times t in days, 0 from 4 τ on; an own rating is taken out exactly as it was counted."""
+        """e^(−|t| / τ) for t in days, 0 from 4 τ on; an own rating is taken out exactly as it was counted."""
         return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
 
 
 class ContentSimilarity(Recommender):
-    """Semantic, or any content: how like an item is to what a person liked lately.
+    """Scores how like an item is to what a person liked lately (semantic, or any content).
 
         s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
 
-    Args:
-        name: Of what the items are compared by: an encoding of theirs, `content.LABELS`, or an attribute.
+    e is the view `name`: an encoding of the items, `content.LABELS`, or an attribute.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentSimilarity:
-        """Centre e, (I, D), with the items of `history`."""
+        """Centres e, (I, D), on the items of `history`."""
         self.encodings = content.encoding(items, history, self.name)
         return self
 
@@ -145,30 +137,22 @@ class ContentSimilarity(Recommender):
 
 
 class ContentEASE(Recommender):
-    """Collaborative through content: EASE for items that nobody has rated.
+    """Scores as EASE does, but from content, so that items that nobody has rated get a score (collaborative).
 
-    EASE's users × users form scores an item by its column x_i of the interactions (Steck, 2019):
-    s(u, i) ∝ (h_u Xᵀ) K x_i. A new item has no column, so it is predicted from what the item is:
+    EASE's users × users form (Steck, 2019), s(u, i) ∝ (h_u Xᵀ) K x_i, reads item i's column x_i of the interactions. A
+    new item has none, so the column is predicted from the content c_i, for known items too:
 
         x̂_i = Wᵀ c_i,   W = (Cᵀ N C + ρI)⁻¹ Cᵀ N Xᵀ,   s(u, i) = (h_u Xᵀ) K x̂_i
 
-    with N the square roots of the items' counts. All items get the predicted column, known ones too. Where there are
-    more people than items, XᵀK = (XᵀX + λI)⁻¹ Xᵀ is solved instead, which is as large as the items are many.
-
-    Args:
-        l2: EASE's λ.
-        ridge: ρ.
+    N holds the square roots of the items' counts, λ is `l2`, ρ is `ridge`. With more people than items, XᵀK is computed
+    as (XᵀX + λI)⁻¹ Xᵀ, where the inverse is only items × items.
     """
 
     def __init__(self, l2: float = 300.0, ridge: float = 15.0) -> None:
         self.l2, self.ridge = l2, ridge
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentEASE:
-        """Solves for K and W from `history` (columns `user`, `item`, `rating`, `timestamp`).
-
-        Raises:
-            DataError: The inverse does not fit into memory.
-        """
+        """Solves for K and W; raises `DataError` where the inverse does not fit into memory."""
         self.content = content.content(items, history)
         x = RECENT.without_recency().matrix(by_user(history, items.n_items))
         counts = np.asarray((x > 0).sum(axis=0)).ravel()
@@ -184,22 +168,17 @@ class ContentEASE(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items)."""
         return np.asarray((RECENT.matrix(queries) @ self.alike) @ self.content.T, "float32")
 
 
 class ContentPopularity(Recommender):
-    """How often an item is liked, and how often one with such content would be:  log(1 + n_i), and Wᵀc_i beside it.
-
-    Args:
-        by_content: Predict instead of counting.
-    """
+    """Scores how often an item is liked, log(1 + n_i), or (`by_content`) how often one like it would be, Wᵀc_i."""
 
     def __init__(self, by_content: bool = False) -> None:
         self.by_content = by_content
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentPopularity:
-        """Counts the positives of `history`, and fits the prediction to the items that it knows."""
+        """Counts the positives of `history`, and fits the prediction to its items."""
         liked = history.loc[history["rating"] >= POSITIVE, "item"]
         self.level = np.log1p(np.bincount(liked, minlength=items.n_items))
         if self.by_content:
@@ -210,24 +189,22 @@ class ContentPopularity(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """The same for every query, float32 (Q, n_items)."""
         return np.repeat(np.asarray(self.level, "float32")[None], len(queries), axis=0)
 
 
 class Era(Recommender):
-    """Attributes: is the item from the years that a person chooses?
+    """Scores whether an item is from the years that a person chooses.
 
         s(u, i) = log(Σ_{j ∈ h_u} w_j e^(−|y_j − y_i| / τ) + 1)
 
-    Args:
-        tau: τ, years.
+    τ is `tau`, in years.
     """
 
     def __init__(self, tau: float = 4.0) -> None:
         self.tau = tau
 
     def fit(self, history: pd.DataFrame, items: Items) -> Era:
-        """Takes the median year of `history` for an item whose year is unknown."""
+        """Keeps the items' years: the median year of `history` where one is unknown."""
         years = items.years()
         known = years[history["item"]]
         typical = np.nanmedian(known) if np.isfinite(known).any() else 2000.0
@@ -238,29 +215,27 @@ class Era(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """s, float32 (Q, n_items)."""
         weights = queries.matrix(_liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8)))
         return np.asarray(np.log1p((weights @ self.of_year) @ self.kernel)[:, self.place], "float32")
 
 
 class FutureItems(Recommender):
-    """Attributes: 1 where an item is younger than the person's last interaction, and so did not exist for them."""
+    """Flags with 1 an item younger than the person's last interaction, which did not exist for them."""
 
     is_flag = True
 
     def fit(self, history: pd.DataFrame, items: Items) -> FutureItems:
-        """Nothing is learned but the years that items are from, (I,); NaN where unknown."""
+        """Keeps the items' years, (I,), NaN where unknown; nothing is learned."""
         self.years = items.years()
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """1 or 0, float32 (Q, n_items)."""
         year = 1970 + last_moment(queries) / (365.25 * DAY)
         return np.asarray(self.years[None] > year[:, None] + 0.3, "float32")
 
 
 def last_moment(queries: Queries) -> np.ndarray:
-    """Unix seconds of the last interaction of each history; NaN for an empty one, (Q,)."""
+    """Computes Unix seconds of the last interaction of each history, (Q,); NaN for an empty one."""
     moments = np.full(len(queries), np.nan)
     some = queries.lengths > 0
     moments[some] = queries.timestamp[queries.indptr[1:][some] - 1]

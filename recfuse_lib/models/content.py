@@ -1,4 +1,4 @@
-"""What the items are by their content, as numbers: centred and scaled by the items that a history knows alone.
+"""Item content as numbers, centred and scaled by the items of a history alone.
 
 Taught in notebook 07.
 """
@@ -20,11 +20,9 @@ ERAS = np.array([1930, 1950, 1965, 1975, 1985, 1990, 1994, 1997, 2000, 2004, 200
 
 
 def content(items: Items, history: pd.DataFrame) -> np.ndarray:
-    """Compute what the items are, float32 (I, C): text, attributes and era; one column of zeros where nothing is known.
+    """Compute text, attributes and era of the items, float32 (I, C); one column of zeros where nothing is known.
 
-    Args:
-        items: With the encoding "text" where there are texts.
-        history: Whose items are known; only these decide about centre and scale.
+    Only the items of `history` decide about centre and scale. Texts are the encoding "text".
     """
     return _content(items, np.unique(history["item"]).astype("int64").tobytes())
 
@@ -49,15 +47,9 @@ def _content(items: Items, codes: bytes) -> np.ndarray:
 
 
 def encoding(items: Items, history: pd.DataFrame, name: str) -> np.ndarray:
-    """Compute one view of the items, float32 (I, D), centred with what `history` knows; zeros for what has none.
+    """Compute one view of the items, float32 (I, D), centred on those of `history`; zeros for an item without it.
 
-    Args:
-        items: What is known of the items.
-        history: Whose items are known.
-        name: Of an encoding of the items, `LABELS` for all their categories together, or of one attribute.
-
-    Raises:
-        KeyError: Nothing has this name.
+    `name` is an encoding, `LABELS` for all categories together, or an attribute; anything else is a `KeyError`.
     """
     known = np.unique(history["item"])
     if name in items.encodings:

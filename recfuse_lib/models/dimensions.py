@@ -25,11 +25,9 @@ TIMES, CONTENT, YEARS = "times", "content", "years"
 
 
 class Dimension(NamedTuple):
-    """A recommender that is one dimension of interest.
+    """A recommender, not fitted, that is one dimension of interest; it is copied before it is fitted.
 
-    Attributes:
-        model: Not fitted; it is copied before it is.
-        needs: What must be known: `TIMES`, `CONTENT`, `YEARS`, `LABELS`, an encoding of the items or an attribute.
+    `needs` says what must be known: `TIMES`, `CONTENT`, `YEARS`, `LABELS`, an encoding of the items or an attribute.
     """
 
     model: Recommender
@@ -54,15 +52,7 @@ DIMENSIONS: Mapping[str, Dimension] = {
 
 
 def usable(dimensions: Mapping[str, Dimension], history: pd.DataFrame, items: Items) -> dict[str, Recommender]:
-    """Return the dimensions that history and items say something about, in their order.
-
-    Without times there is no order and no surroundings; without texts, labels or years nothing that reads them.
-
-    Args:
-        dimensions: By name.
-        history: Columns `user`, `item`, `rating`, `timestamp`; times that are all 0 are not known.
-        items: What is known of the items.
-    """
+    """Return the dimensions that history and items say something about, in order; times that are all 0 are unknown."""
     known = {
         **dict.fromkeys((*items.encodings, *items.roles), True),
         TIMES: bool(history["timestamp"].any()),

@@ -21,20 +21,16 @@ LARGE, BLOCK = 3_000, 1_024
 
 
 class EASE(Recommender):
-    """Embarrassingly shallow autoencoder.
+    """Explains every item by all others (embarrassingly shallow autoencoder).
 
         min_B ‖X − XB‖² + λ‖B‖²  with diag(B) = 0   ⟹   B = I − P · diag(P)⁻¹,   P = (XᵀX + λI)⁻¹
 
-    P is items × items (9,066² numbers on MovieLens). With fewer people than items the same P follows from a
-    users × users inverse (the matrix inversion lemma), which is never larger than 671² there:
+    P is items × items (9,066² numbers on MovieLens). The matrix inversion lemma gives the same P from a users × users
+    inverse, 671² there; the smaller of the two is inverted:
 
         P = (I − Xᵀ K X) / λ,   K = (XXᵀ + λI)⁻¹
 
-    The smaller of the two is inverted.
-
-    Args:
-        l2: λ, the strength of the penalty.
-        weighting: How much each interaction counts; recency is applied to the query's history only.
+    λ is `l2`. `weighting` sets how much each interaction counts; recency is applied to the query's history only.
 
     Example:
         >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "rating": 5.0, "timestamp": [1, 2, 3]})
@@ -51,11 +47,7 @@ class EASE(Recommender):
         self.weighting = weighting or Weighting()
 
     def fit(self, history: pd.DataFrame, items: Items) -> EASE:
-        """Solves for B from `history` (columns `user`, `item`, `rating`, `timestamp`).
-
-        Raises:
-            DataError: The inverse does not fit into memory.
-        """
+        """Solves for B; raises `DataError` where the inverse does not fit into memory."""
         x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
         self.by_items = x.shape[0] > items.n_items
         if self.by_items:
@@ -69,7 +61,6 @@ class EASE(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """Weighted histories times B, float32 (Q, n_items)."""
         history = self.weighting.matrix(queries)
         if self.by_items:
             return np.asarray(history @ self.b)
@@ -80,10 +71,10 @@ class EASE(Recommender):
 
 
 def inverse(gram: scipy.sparse.csr_array, l2: float) -> np.ndarray:
-    """(gram + λI)⁻¹, float32 (N, N), for a symmetric matrix of products.
+    """Computes (gram + λI)⁻¹, float32 (N, N), for a symmetric matrix of products.
 
     Raises:
-        DataError: It does not fit into memory.
+        DataError: It does not fit into memory, or λ is too small.
     """
     n = gram.shape[0]
     way_out = "leave out people or items with few interactions, or take item-kNN, which keeps a hundred numbers an item"

@@ -15,12 +15,8 @@ from scipy.special import erf
 class FittedGate(NamedTuple):
     """What a `gates.EvidenceGate` has learned; see there for the formula.
 
-    Attributes:
-        bias: a, (D,).
-        of_user: U, (width of f_u, D).
-        of_item: V, (width of f_i, D).
-        level: v, (width of f_i,).
-        network: Kernel and bias of m's hidden layer, then of its output; empty where there is no m.
+    `bias` is a, (D,); `of_user` U, (width of f_u, D); `of_item` V, (width of f_i, D); `level` v, (width of f_i,);
+    `network` kernel and bias of m's hidden layer, then of its output, empty where there is no m.
     """
 
     bias: np.ndarray
@@ -50,13 +46,10 @@ class FittedGate(NamedTuple):
 
 
 def away(gate: Any, rating_gate: Any, inputs: Mapping[str, Any], xp: Any) -> Any:
-    """Compute what the rating gate adds to the expected stars, (N, 1), from arrays (N, 1, ·).
+    """Compute what the rating gate adds to the expected stars, (N, 1), from two views of a rating and the fused score.
 
-    Args:
-        gate: The gate of the score.
-        rating_gate: The gate of the stars: two views and the fused score.
-        inputs: "rated" z and the evidence for it, the "views", and the evidence for these.
-        xp: `numpy`, or `keras.ops` in training.
+    `inputs`, arrays (N, 1, ·), are the "rated" z, the "views" and the evidence for each; `xp` is `numpy`, or
+    `keras.ops` in training.
     """
     choice = gate(inputs["rated"], inputs["rated_user"][:, 0], inputs["rated_item"])
     # The score of the first task is about ten times as wide as a view in stars.

@@ -1,10 +1,8 @@
 """The fused model: what to recommend and how it will be rated, from many dimensions of interest.
 
-Every dimension is a tower that scores all items; most are closed-form and are fitted in a second. What they know is put
-on one scale, and a gate learns on held-out events how far to trust each: more behaviour for a person with a long
-history and an item that many have rated, more content for an item that nobody knows. Some rounds of training hide
-items on purpose, so that the gate meets new items before it has to recommend one. A second gate weighs three views of a
-rating and the first gate's score; both learn together.
+Every dimension scores all items, and a gate learns on held-out events how far to trust each: more behaviour for a
+person with a long history and an item that many have rated, more content for an item that nobody knows. Some rounds of
+training hide items, so that the gate meets new items before it has to recommend one.
 
 Taught in notebook 07.
 """
@@ -31,35 +29,31 @@ from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
 from recfuse_lib.models.fitted_gate import FittedGate
 
 LEADING = 400
-"""Items that get m, of those that somebody rated and of those that nobody did."""
+"""How many items get m: of those with ratings, and as many of those without."""
 RATING_PARTS, COLD_ROUNDS = 4, 2
 BATCH = 64
 THREADS = 2
 ONE_THREAD = {"limits": 1, "user_api": "blas"}
-"""The products here are small: shared out over all cores they take more processor time in waiting than in work."""
+"""The products here are small: on all cores they take more processor time waiting than working."""
 
 
 class FusedModel(Recommender):
-    """A recommender that fuses dimensions of interest by evidence: `fit` on a history, then `score`.
+    """Fuse dimensions of interest by evidence: `fit` on a history, then `score`.
 
         L = ℓ_idx + λ · ℓ_item        (8)
 
-    Keras trains the gates (`gates.train`); scoring reads arrays and needs none of it.
-
-    ℓ_idx is `gates.listwise_loss` over a query's candidates, ℓ_item the squared error of the predicted stars
+    ℓ_idx is `gates.listwise_loss` over a query's candidates, ℓ_item the squared error of the predicted stars, which are
     r̂ + gate(like-minded, taste and mood, s(u, i)). The second reads the score of the first, so both train its gate.
+    Keras trains the gates (`gates.train`); scoring reads arrays and needs none of it.
 
     Args:
         dimensions: By name; those that history and items say nothing about are not used.
-        hidden: See `gates.EvidenceGate`.
         gate: Makes the layer of the score from the number of dimensions and `hidden`; by default `gates.EvidenceGate`.
-        task_weight: λ; 0 leaves the stars out, and `predict` cannot be asked.
-        seed: Of the drawn candidates, the hidden items and the network.
+        task_weight: λ; 0 leaves the stars out, and `predict` raises.
 
     Attributes:
-        names: The dimensions that are used, in the order of the gates.
-        towers: Name → the fitted dimension.
-        gate: The trained gate of the score, as arrays; another layer than `gates.EvidenceGate` as it is.
+        names: The dimensions that are used, in the order of the gates; `towers` holds them fitted, by name.
+        gate: The trained gate of the score, as arrays; a layer other than `gates.EvidenceGate` as it is.
         rating_gate: The trained gate of the stars, or None.
     """
 
@@ -81,11 +75,6 @@ class FusedModel(Recommender):
         tenth of the items; and all that came after a moment. Four more hold out a quarter of the ratings each. The
         dimensions are fitted without what is held out, so the gates learn from scores for what they have not seen.
 
-        Args:
-            history: Columns `user`, `item`, `rating`, `timestamp`.
-            items: What is known of the items.
-            verbose: As Keras's `fit`.
-
         Raises:
             DataError: Nobody has enough positives to hold any out.
         """
@@ -94,15 +83,7 @@ class FusedModel(Recommender):
         return self.fit_dimensions(events, items)
 
     def examples(self, events: pd.DataFrame, items: Items) -> dict[str, np.ndarray]:
-        """Collect what the gates learn from: scores, evidence and targets of the rounds, as arrays by name.
-
-        Args:
-            events: A history in order.
-            items: What is known of the items.
-
-        Raises:
-            DataError: Nobody has enough positives to hold any out.
-        """
+        """Collect the rounds' scores, evidence and targets by name, from a history in order; raises as `fit`."""
         held_out = [
             holdouts.hold_out_positives(events, items, seed=2),
             *(holdouts.hold_out_items(events, items, seed) for seed in range(COLD_ROUNDS)),
@@ -121,11 +102,7 @@ class FusedModel(Recommender):
         return examples
 
     def train(self, examples: Mapping[str, np.ndarray], verbose: int = 0) -> Any:
-        """Train new gates on what `examples` gives; the dimensions stay as they are.
-
-        Returns:
-            Keras's `History`, which is also kept as `training`.
-        """
+        """Train new gates on `examples` and return Keras's `History`, also kept as `training`; the dimensions stay."""
         from recfuse_lib.models import gates
 
         made = gates.train(
@@ -171,7 +148,7 @@ class FusedModel(Recommender):
         return scores
 
     def parts(self, queries: Queries) -> dict[str, np.ndarray]:
-        """What each dimension adds, g_d z_d, (Q, n_items) a dimension; the rest of s is popularity's level and m."""
+        """Compute what each dimension adds, g_d z_d, (Q, n_items) each; the rest of s is popularity's level and m."""
         item = np.repeat(self.item_evidence[None], len(queries), axis=0)
         gates = self.gate.gates(self.evidence(queries), item)
         return {
@@ -180,11 +157,7 @@ class FusedModel(Recommender):
         }
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict stars, 0.5–5, (N,).
-
-        Raises:
-            ValueError: The model learned with `task_weight` 0.
-        """
+        """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0."""
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
@@ -211,7 +184,7 @@ class FusedModel(Recommender):
         return self
 
     def standardised(self, queries: Queries) -> np.ndarray:
-        """z of some queries and all items, (dimensions, Q, n_items)."""
+        """Compute z of some queries and all items, (dimensions, Q, n_items)."""
         z = np.empty((len(self.towers), len(queries), self.items.n_items), "float32")
         for place, tower in enumerate(self.towers.values()):
             z[place] = tower.score(queries)
@@ -220,7 +193,7 @@ class FusedModel(Recommender):
         return z
 
     def evidence(self, queries: Queries) -> np.ndarray:
-        """f_u: logarithms of the history's length and days, and of what others did in the month before and after."""
+        """Compute f_u: logarithms of the history's length and days, and of all events in the month before and after."""
         last, some = last_moment(queries), queries.lengths > 0
         first = np.zeros(len(queries))
         first[some] = queries.timestamp[queries.indptr[:-1][some]]
@@ -306,7 +279,7 @@ def _standardise(scores: np.ndarray) -> None:
 
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Places of each row's `count` largest entries, or of all where there are no more, in no order."""
+    """Positions of each row's `count` largest entries, or of all where there are no more, in no order."""
     if count >= scores.shape[1]:
         return np.repeat(np.arange(scores.shape[1])[None], len(scores), axis=0)
     return np.argpartition(scores, -count, axis=1)[:, -count:]

@@ -21,18 +21,13 @@ EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class EvidenceGate(keras.layers.Layer):
-    """The fused score from standardised scores, gated by evidence.
+    """Compute the fused score from standardised scores, gated by evidence.
 
         g_d(u, i) = a_d + U_dᵀ f_u + V_dᵀ f_i,      s(u, i) = Σ_d g_d(u, i) z_d(u, i) + vᵀ f_i + m(z, f_u, f_i)
 
-    z_d is dimension d's score, f_u and f_i tell how much is known of the person and the item; m is a network with one
-    hidden layer, for what the dimensions only say together.
-
-    Args:
-        dimensions: Number of dimensions.
-        hidden: Width of m; 0 leaves it out, and the score is exactly the gated sum.
-        user_evidence: Width of f_u.
-        item_evidence: Width of f_i.
+    z_d is dimension d's score; f_u and f_i, `user_evidence` and `item_evidence` wide, tell how much is known of the
+    person and the item. m is a network with one hidden layer of width `hidden`, for what the dimensions only say
+    together; with 0 the score is exactly the gated sum.
 
     References:
         Jacobs, Jordan, Nowlan and Hinton (1991), Adaptive Mixtures of Local Experts, Neural Computation.
@@ -62,29 +57,18 @@ class EvidenceGate(keras.layers.Layer):
         self.built = True
 
     def gates(self, user: Any, item: Any) -> Any:
-        """g, (B, S, dimensions).
-
-        Args:
-            user: f_u, (B, user_evidence).
-            item: f_i, (B, S, item_evidence).
-        """
+        """Compute g, (B, S, dimensions), from f_u, (B, user_evidence), and f_i, (B, S, item_evidence)."""
         of_user = ops.expand_dims(ops.matmul(user, self.of_user), 1)
         return self.bias + of_user + ops.matmul(item, self.of_item)
 
     def network(self, scores: Any, user: Any, item: Any) -> Any:
-        """m, (B, S); zeros where there is no network."""
+        """Compute m, (B, S); zeros where there is no network."""
         if not self.hidden:
             return ops.zeros_like(scores[..., 0])
         return ops.squeeze(self.outer(self.inner(_beside(scores, user, item))), -1)
 
     def call(self, scores: Any, user: Any, item: Any) -> Any:
-        """s, (B, S).
-
-        Args:
-            scores: z, (B, S, dimensions).
-            user: f_u, (B, user_evidence).
-            item: f_i, (B, S, item_evidence).
-        """
+        """Compute s, (B, S), from z, (B, S, dimensions), and the evidence as in `gates`."""
         gated = ops.sum(self.gates(user, item) * scores, axis=-1) + ops.matmul(item, self.level)
         return gated + self.network(scores, user, item)
 
@@ -106,14 +90,9 @@ def _beside(scores: Any, user: Any, *more: Any) -> Any:
 
 
 def listwise_loss(targets: Any, logits: Any) -> Any:
-    """Softmax cross-entropy over a query's candidates, averaged over its n targets, times √min(n, 10).
+    """Compute softmax cross-entropy over a query's candidates, averaged over its n targets, times √min(n, 10), (B,).
 
-    Args:
-        targets: 1 where a candidate is a target, (B, S).
-        logits: Scores, −1e9 where there is no candidate, (B, S).
-
-    Returns:
-        One loss a query, (B,).
+    `targets`, (B, S), are 1 where a candidate is a target; `logits`, (B, S), are −1e9 where there is no candidate.
     """
     count = ops.sum(targets, axis=-1)
     log_share = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
@@ -128,18 +107,10 @@ def train(
     seed: int,
     verbose: int = 0,
 ) -> tuple[Any, FittedGate | None, keras.callbacks.History]:
-    """Train a gate of the score and, where there are stars, one of these, together.
+    """Train a gate of the score and, where `examples` has stars, one of these, together; `task_weight` is λ.
 
-    Args:
-        examples: As `FusedModel.examples` gives them.
-        new_gate: Makes the layer of the score from the number of dimensions and `hidden`.
-        hidden: See `EvidenceGate`.
-        task_weight: λ.
-        seed: Of the network.
-        verbose: As Keras's `fit`.
-
-    Returns:
-        The gate of the score (an `EvidenceGate` as arrays, another layer as it is), that of the stars, Keras's history.
+    `new_gate` makes the layer of the score from the number of dimensions and `hidden`. Returns the gate of the score
+    (an `EvidenceGate` as arrays, another layer as it is), that of the stars, and Keras's history.
     """
     keras.utils.set_random_seed(seed)
     targets = {name: examples[name] for name in ("choice", "stars") if name in examples}

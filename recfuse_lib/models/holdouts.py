@@ -1,6 +1,7 @@
 """Rounds of training: parts of a history are held out, so a fusion learns from what its dimensions have not seen.
 
 Each round that holds likes out is a `Fold`, and which items it hides altogether, bool (I,): they are new there.
+`events` is a history in order throughout, `seed` decides what is hidden.
 
 Taught in notebook 07.
 """
@@ -26,17 +27,10 @@ MOST, DRAWN_BY = 700, 11
 def hold_out_positives(
     events: pd.DataFrame, items: Items, seed: int, share: float = 0.1, hidden: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
-    """A round of training: each person's last positives are held out, as `splits.warm` does, with some new items there.
+    """Hold out a `share` of each person's positives, the last, as `splits.warm` does, and hide some items altogether.
 
-    Some items are hidden altogether. They are ranked among all others, so a fusion learns how often what is new is
-    liked.
-
-    Args:
-        events: A history in order.
-        items: What is known of the items.
-        seed: Decides the hidden items.
-        share: Of each person's positives.
-        hidden: Of the known items.
+    Hidden items, a share `hidden` of the known, are ranked among all others, so a fusion learns how often what is new
+    is liked.
 
     Raises:
         DataError: Nobody has enough positives to hold any out.
@@ -56,27 +50,14 @@ def hold_out_positives(
 def hold_out_items(
     events: pd.DataFrame, items: Items, seed: int, share: float = HIDDEN_SHARE
 ) -> tuple[Fold, np.ndarray]:
-    """A round of training: some items are hidden altogether, and ranked for the people who liked one of them.
-
-    Args:
-        events: A history in order.
-        items: What is known of the items.
-        seed: Decides the items.
-        share: Of the known items.
-    """
+    """Hide a `share` of the known items altogether, and rank them for the people who liked one of them."""
     candidates = _some_items(events, items, seed, share)
     away = candidates[events["item"]]
     return _round(events[~away], events[away & (events["rating"] >= splits.POSITIVE)], candidates, items), candidates
 
 
 def hold_out_future(events: pd.DataFrame, items: Items, share: float = 0.15) -> tuple[Fold, np.ndarray]:
-    """A round of training: what came after one moment is held out, and each like after it asked for, as in `rolling`.
-
-    Args:
-        events: A history in order.
-        items: What is known of the items.
-        share: Of the events that come after the moment.
-    """
+    """Hold out the `share` of events that come after one moment, and ask for each like among them, as in `rolling`."""
     cut = int(np.quantile(events["timestamp"], 1 - share, method="nearest"))
     fold = splits.rolling_fold(items, events, cut, int(events["timestamp"].max()) + 1)
     return fold.drawn(MOST, seed=DRAWN_BY), np.zeros(items.n_items, bool)
@@ -98,13 +79,7 @@ def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray,
 
 
 def hold_out_ratings(events: pd.DataFrame, parts: int, seed: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Rounds of training for ratings: each holds out one of `parts` random parts, given as (history, held out).
-
-    Args:
-        events: A history in order.
-        parts: How many; every rating of at most `MOST` people is held out once.
-        seed: Decides the parts.
-    """
+    """Hold out each of `parts` random parts of the ratings of at most `MOST` people, given as (history, held out)."""
     part = np.random.default_rng([seed, 17]).permutation(len(events)) % parts
     people = np.unique(events["user"])
     people = np.random.default_rng([seed, 18]).choice(people, min(MOST, len(people)), replace=False)
@@ -117,14 +92,8 @@ def candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose what a gate ranks for one query: the targets, the hardest others, and some drawn from the rest.
 
-    Args:
-        level: Sum of the dimensions' standardised scores, (I,).
-        wanted: The targets, bool (I,).
-        allowed: What may be recommended, bool (I,).
-        generator: Draws.
-
-    Returns:
-        Item codes, (C,), and the log of how many items each stands for: more than 0 for one that was drawn.
+    `level`, (I,), is the sum of the dimensions' standardised scores; `wanted` and `allowed` are bool, (I,). Returns
+    item codes, (C,), and the log of how many items each stands for: more than 0 for one that was drawn.
     """
     targets = np.flatnonzero(wanted)
     others = np.flatnonzero(allowed & ~wanted)

@@ -19,25 +19,17 @@ BLOCK = 1_024
 
 
 class ImplicitALS(Recommender):
-    """Every pair asks for the score 0 with weight `unobserved`, every interaction for the score 1 with weight w.
+    """Factorises interactions: every pair asks for the score 0 with weight α₀, every interaction for 1 with weight w.
 
         min_{p,q} Σ_{(u,i) seen} w_ui (1 − p_uᵀq_i)² + α₀ Σ_{all u,i} (p_uᵀq_i)² + λ(Σ_u c_u ‖p_u‖² + Σ_i c_i ‖q_i‖²)
 
     c counts the interactions of a row plus α₀ times the number of rows on the other side, so that λ means the same for
-    frequent and rare items. One side is solved exactly while the other is held fixed.
-
-    Args:
-        dimension: Width D of the vectors.
-        unobserved: α₀.
-        l2: λ.
-        iterations: Alternations.
-        weighting: How much each interaction counts; recency is applied to the query's history only.
-        seed: Of the initial vectors.
+    frequent and rare items. One side is solved exactly while the other is fixed, `iterations` times over. α₀ is
+    `unobserved`, λ `l2`; `weighting` gives w, its recency for the query's history only.
 
     References:
         Hu, Koren and Volinsky (2008), Collaborative Filtering for Implicit Feedback Datasets, ICDM.
-        Rendle, Krichene, Zhang and Koren (2022), Revisiting the Performance of iALS on Item Recommendation Benchmarks,
-        RecSys.
+        Rendle et al. (2022), Revisiting the Performance of iALS on Item Recommendation Benchmarks, RecSys.
     """
 
     def __init__(
@@ -54,7 +46,7 @@ class ImplicitALS(Recommender):
         self.seed = seed
 
     def fit(self, history: pd.DataFrame, items: Items) -> ImplicitALS:
-        """Factorises `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Alternates from random item vectors; raises `DataError` where that does not fit into memory."""
         x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
         larger = max(x.shape)
         needed = 4 * self.dimension**2 * larger
@@ -84,5 +76,4 @@ class ImplicitALS(Recommender):
         return solved
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """Solves for each query's vector and multiplies it with the items', float32 (Q, n_items)."""
         return np.asarray(self._solve(self.weighting.matrix(queries), self.items) @ self.items.T)

@@ -19,16 +19,12 @@ BLOCK = 1_024
 
 
 class ItemKNN(Recommender):
-    """Item-based nearest neighbours with a shrunk cosine.
+    """Scores by item-based nearest neighbours with a shrunk cosine.
 
         s(j, i) = x_jᵀ x_i / (‖x_j‖ ‖x_i‖ + `shrinkage`),   score(u, i) = Σ_{j ∈ h_u} w_j s(j, i)
 
     x_i is item i's column of the users × items matrix; of each item's similarities the `neighbours` largest are kept.
-
-    Args:
-        neighbours: How many similar items each item keeps.
-        shrinkage: Pulls similarities that rest on few people towards 0.
-        weighting: How much each interaction of a query's history counts.
+    `shrinkage` pulls those that rest on few people towards 0; `weighting` gives w_j.
 
     References:
         Sarwar, Karypis, Konstan and Riedl (2001), Item-Based Collaborative Filtering Recommendation Algorithms, WWW.
@@ -40,7 +36,7 @@ class ItemKNN(Recommender):
         self.weighting = weighting or Weighting()
 
     def fit(self, history: pd.DataFrame, items: Items) -> ItemKNN:
-        """Computes the similarities of the items of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Computes the similarities; raises `DataError` where they do not fit into memory."""
         x = self.weighting.without_recency().matrix(by_user(history, items.n_items))
         norms = np.sqrt(np.asarray(x.multiply(x).sum(0)))
         known = np.flatnonzero(norms)  # what nobody has liked has no similarity to anything
@@ -64,7 +60,6 @@ class ItemKNN(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """Weighted sums of similarities, float32 (Q, n_items)."""
         return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")
 
 

@@ -21,19 +21,19 @@ ENCODING_SCALE = 2.0
 
 
 class MultimodalTower(keras.layers.Layer):
-    """Item vectors that are anchored in content and corrected by behaviour:
+    """Computes item vectors that are anchored in content and corrected by behaviour.
 
         z_i = √n_i · Σ_d g_i^d W_d e_i^d + c_i δ_i        (1)
         g_i = softmax over the dimensions that i has of a_d + v_dᵀ e_i^d
 
-    e_i^d is the encoding of item i in dimension d, never trained here; W_d is shared by all items. The gate g_i^d says
-    how much dimension d counts for this item: 0 where it is missing, and 1 in all over the n_i dimensions that the item
-    has. √n_i keeps the norm of z_i about the same however many there are.
+    e_i^d is the encoding of item i in dimension d, never trained here; W_d is shared by all items. The gate g_i^d is 0
+    where the dimension is missing, and sums to 1 over the n_i that the item has; √n_i keeps the norm of z_i about the
+    same however many there are.
 
-    δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step (`item_dropout`)
-    and 1 for the others, so W must carry what content can say. Afterwards c_i is 1, but 0 for an item that was not
-    available in training: nothing corrected it. A random share of the (item, dimension) pairs (`modality_dropout`) is
-    dropped as well, but never all that an item has, so that none relies on one dimension alone.
+    δ_i is the item's own correction. In training c_i is 0 for a random share of the items at each step
+    (`item_dropout`), so W must carry what content can say. Otherwise c_i is 1, but always 0 for an item that was not
+    available in training: nothing corrected it. A share of the (item, dimension) pairs (`modality_dropout`) is dropped
+    as well, never all of an item's, so that none relies on one dimension alone.
 
     Example:
         >>> tower = MultimodalTower(n_items=3, widths={"text": 3, "image": 2}, dimension=4)
@@ -78,7 +78,7 @@ class MultimodalTower(keras.layers.Layer):
         self.built = True
 
     def set_encodings(self, encodings: ItemEncodings) -> None:
-        """Gives the tower the encodings of the catalogue; they may be exchanged at any time.
+        """Sets the encodings of the catalogue, at any time.
 
         Raises:
             ValueError: The number of items, the dimensions or their widths differ from what the tower was made for.
@@ -93,11 +93,7 @@ class MultimodalTower(keras.layers.Layer):
         self.present.assign(np.stack([encodings.present[name] for name in self.names], axis=1).astype("float32"))
 
     def set_available(self, available: np.ndarray) -> None:
-        """Says which items could be chosen in the training history; the others have no δ, bool (I,).
-
-        Raises:
-            ValueError: Not one truth value an item.
-        """
+        """Says which items could be chosen in training, bool (I,), or raises `ValueError`; the others have no δ."""
         available = np.asarray(available)
         if available.shape != (self.n_items,) or available.dtype != bool:
             raise ValueError(f"available is {available.dtype} {available.shape}; expected bool ({self.n_items},)")
@@ -118,8 +114,7 @@ class MultimodalTower(keras.layers.Layer):
     def call(self, training: bool = False, fresh: Mapping[int, Any] | None = None) -> Any:
         """Computes z_i of every item, (I, D); in training, corrections and dimensions are dropped at random.
 
-        `fresh`, number of a dimension -> (I, width), is read in place of the encodings that are set: what an encoder
-        gives that learns together with the tower.
+        `fresh`, number of a dimension -> (I, width), replaces encodings, for an encoder that learns with the tower.
         """
         encodings = {**dict(enumerate(self.encodings)), **(fresh or {})}
         kept = self.available[:, None]
@@ -159,7 +154,7 @@ class MultimodalTower(keras.layers.Layer):
 def encodings_of(
     items: Items | ItemEncodings, history: pd.DataFrame, available: np.ndarray | None = None
 ) -> tuple[ItemEncodings, np.ndarray]:
-    """Prepares what a model with a `MultimodalTower` reads of the items, and which of them could be chosen, bool (I,).
+    """Prepares the encodings that a `MultimodalTower` reads, and which items could be chosen, bool (I,).
 
     Raises:
         ValueError: The history holds an item that was not available.

@@ -154,7 +154,7 @@ class JointNetwork(keras.Model):
 
 
 class JointModel(Recommender):
-    """Two towers, two tasks, one loss (article §4.1):
+    """Trains two towers for two tasks with one loss (article §4.1).
 
         s(u, i) = p_uᵀ z_i + β_i        (4)
         ℓ_idx = −(1/|P|) Σ_{(u,i) ∈ P} log (exp s(u, i) / Σ_k exp s(u, k))        (5)
@@ -162,12 +162,8 @@ class JointModel(Recommender):
 
     P are the positives of the batch, β_i is the popularity of the item on a log scale, ŷ is that of `Ranking`. The sum
     over k runs over all items that could be chosen: no negatives are drawn. Both tasks read the same p_u (`UserTower`)
-    and z_i (`MultimodalTower`).
-
-    Args:
-        network: What is trained.
-        **settings: Of `JointNetwork`: `dimension` D; `history_length` L, how many events the user tower reads;
-            `task_weight` λ; `mean_rating` μ, in stars; `item_dropout`, `modality_dropout` and `user_dropout`.
+    and z_i (`MultimodalTower`). `settings` are those of `JointNetwork`: `dimension` D; `history_length` L, how many
+    events the user tower reads; `task_weight` λ; `mean_rating` μ, in stars; and the dropout rates.
 
     Example:
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1], "rating": [5.0, 2.0], "timestamp": [1, 2]})
@@ -204,12 +200,10 @@ class JointModel(Recommender):
         """Learns with Adam; `logs` is then what Keras logged in each epoch.
 
         Args:
-            history: Columns `user`, `item`, `rating`, `timestamp`.
             items: The items, or their encodings, centred on those of the history.
-            available: Which items could be chosen during the history, bool (I,); all by default. The others are not
-                in the sum of equation (5) and get no correction δ: content alone supports them.
+            available: Which items could be chosen during the history, bool (I,); all by default. The others are not in
+                the sum of equation (5) and get no correction δ: content alone supports them.
             n_users: U, where more than the history's people are to have a code.
-            epochs, learning_rate, callbacks: As of Keras.
             batch_size: Examples a step, or a little fewer where that makes all batches of one size.
 
         Raises:
@@ -254,11 +248,7 @@ class JointModel(Recommender):
 
 
 def _even_batches(n_examples: int, batch_size: int) -> tuple[np.ndarray, int]:
-    """Rows that fill a whole number of batches, and the size of a batch, at most `batch_size`.
-
-    XLA compiles a training step again for a last batch that is smaller, which takes as long as an epoch or two. So the
-    batches are made even, and the few positions that are left (fewer than there are batches) repeat random examples.
-    """
+    """Rows that fill equal batches, a few repeated at random: XLA would compile again for a smaller last one."""
     batches = -(-n_examples // batch_size)
     size = -(-n_examples // batches)
     again = np.random.default_rng(0).choice(n_examples, batches * size - n_examples, replace=False)

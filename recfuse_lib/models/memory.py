@@ -11,12 +11,7 @@ from recfuse_lib.data.faults import DataError
 
 
 def check(n_bytes: float, what: str, way_out: str) -> None:
-    """Refuses what does not fit.
-
-    Args:
-        n_bytes: What will be needed at the same time.
-        what: What needs it.
-        way_out: What to do instead.
+    """Refuses what does not fit: `what` needs `n_bytes` at one time, and `way_out` says what to do instead.
 
     Raises:
         DataError: Less is free.

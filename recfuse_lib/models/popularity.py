@@ -16,10 +16,7 @@ SECONDS_PER_DAY = 86_400
 
 
 class Popularity(Recommender):
-    """Score of an item: its number of positives, each halved for every `half_life_days` of age at the end of the log.
-
-    Args:
-        half_life_days: Infinite counts every positive alike.
+    """Scores an item by its number of positives, each halved for every `half_life_days` of age at the end of the log.
 
     Example:
         >>> history = pd.DataFrame({"user": [0, 1, 1], "item": [2, 2, 0], "rating": [5.0, 4, 1], "timestamp": 1})
@@ -32,7 +29,7 @@ class Popularity(Recommender):
         self.half_life_days = half_life_days
 
     def fit(self, history: pd.DataFrame, items: Items) -> Popularity:
-        """Counts the positives of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Counts the positives of `history`."""
         liked = history[history["rating"] >= POSITIVE]
         age = (history["timestamp"].max() - liked["timestamp"]) / SECONDS_PER_DAY
         weights = np.exp2(-age / self.half_life_days)
@@ -40,5 +37,4 @@ class Popularity(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        """The same scores for every query, float32 (Q, n_items)."""
         return np.tile(self.counts, (len(queries), 1))

@@ -24,15 +24,14 @@ class ContentBiases(Recommender):
 
         r̂ = μ + b_u + b_i,   b_i = (Σ_u (r − μ − b_u) + λ c_iᵀw) / (n_i + λ),   b_u = Σ_i (r − μ − b_i) / (n_u + λ)
 
-    w is fitted by ridge regression (`ridge`), so an item that nobody has rated stands where others with such content
-    do. `l2` is λ, in ratings.
+    w is a ridge regression (`ridge`), so an unrated item stands where others of such content do; `l2` is λ (ratings).
     """
 
     def __init__(self, l2: float = 4.0, ridge: float = 6.0) -> None:
         self.l2, self.ridge = l2, ridge
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentBiases:
-        """Solves for μ, b_i and w in turns from `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Solves for μ, b_i and w in turns."""
         self.content = content.content(items, history)
         user, item = history["user"].to_numpy(), history["item"].to_numpy()
         rating = history["rating"].to_numpy("float64")
@@ -57,17 +56,17 @@ class ContentBiases(Recommender):
         return self
 
     def habits(self, queries: Queries) -> np.ndarray:
-        """b_u of each query, (Q,)."""
+        """Computes b_u of each query, (Q,)."""
         away = queries.rating - self.mean - self.of_item[queries.item]
         return np.asarray(np.bincount(_owners(queries), away, len(queries)) / (queries.lengths + self.l2))
 
     def residuals(self, queries: Queries) -> np.ndarray:
-        """r − r̂ of all that the queries' histories hold, (H,)."""
+        """Computes r − r̂ of all that the queries' histories hold, (H,)."""
         habit = self.habits(queries)[_owners(queries)]
         return np.asarray(queries.rating - self.mean - habit - self.of_item[queries.item], "float64")
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict r̂ in stars, (N,)."""
+        """Predicts r̂ in stars, (N,)."""
         return np.asarray(self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[asked["item"]])
 
 
@@ -86,7 +85,7 @@ class ResidualUserKNN(Recommender):
         self.expected, self.overlap = expected, overlap
 
     def fit(self, history: pd.DataFrame, items: Items) -> ResidualUserKNN:
-        """Keeps the deviations of `history` (columns `user`, `item`, `rating`, `timestamp`)."""
+        """Keeps the deviations of `history`."""
         past = by_user(history, items.n_items)
         self.people, self.rated = past.user, past.matrix()
         self.away = past.matrix(self.expected.residuals(past))
@@ -94,7 +93,7 @@ class ResidualUserKNN(Recommender):
         return self
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict d in stars, (N,)."""
+        """Predicts d in stars, (N,)."""
         row, item = rows_of(queries, asked), asked["item"].to_numpy()
         own, own_rated = queries.matrix(self.expected.residuals(queries)), queries.matrix()
         product = (own @ self.away.T).toarray()
@@ -118,9 +117,9 @@ class UserGaussianProcess(Recommender):
 
         d(u, ·) ~ GP(0, k),   k((i, t), (j, t′)) = c_iᵀc_j + a e^(−|t − t′| / τ) + b e^(−|t − t′| / τ′)
 
-    Taste makes items of like content alike; mood makes ratings alike that were given in one session (τ minutes) or on
-    one day (τ′). The posterior mean is a linear system as large as the person's history. `session` is a and τ, `day` b
-    and τ′ in seconds, `noise` the variance of a single rating, relative to a kernel of 1.
+    Taste makes items of like content alike; mood makes ratings alike that were given in one session (`session`, a and
+    τ) or on one day (`day`, b and τ′), in seconds. The posterior mean is a linear system as large as the person's
+    history; `noise` is the variance of a single rating, relative to a kernel of 1.
 
     References:
         Rasmussen and Williams (2006), Gaussian Processes for Machine Learning, equation 2.25.
@@ -137,17 +136,17 @@ class UserGaussianProcess(Recommender):
         self.expected, self.session, self.day, self.noise = expected, session, day, noise
 
     def kernel(self, item: np.ndarray, moment: np.ndarray, others: np.ndarray, moments: np.ndarray) -> np.ndarray:
-        """k between N ratings and M others, (N, M)."""
+        """Computes k between N ratings and M others, (N, M)."""
         away = np.abs(moment[:, None] - moments)
         alike = self.expected.content[item] @ self.expected.content[others].T
         return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.session, self.day)))
 
     def fit(self, history: pd.DataFrame, items: Items) -> UserGaussianProcess:
-        """Nothing is learned: a person's own ratings are in the query."""
+        """Learns nothing: a person's own ratings are in the query."""
         return self
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict d in stars, (N,)."""
+        """Predicts d in stars, (N,)."""
         row, item, moment = rows_of(queries, asked), asked["item"].to_numpy(), asked["timestamp"].to_numpy()
         away = self.expected.residuals(queries)
         found = np.zeros(len(row))

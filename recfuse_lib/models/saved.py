@@ -25,7 +25,7 @@ COLUMNS = ("user", "item", "rating", "timestamp")
 
 
 def save(model: FusedModel, path: Path | str) -> None:
-    """Writes a model that has learned into a file, by custom `….npz`, whole or not at all.
+    """Writes a trained model into an `.npz` file, whole or not at all.
 
     Raises:
         ValueError: The model fuses by another layer than `EvidenceGate`.
@@ -43,15 +43,12 @@ def save(model: FusedModel, path: Path | str) -> None:
 
 
 def load(path: Path | str, items: Items, dimensions: Mapping[str, Dimension] = DIMENSIONS) -> FusedModel:
-    """Read a saved model; on one machine its scores are the same to the bit.
+    """Reads a saved model; on one machine its scores are the same to the bit.
 
-    Args:
-        path: A file that `save` wrote.
-        items: With the catalogue and the encodings that the model learned on.
-        dimensions: Has all that the model uses.
+    `items` hold the catalogue and the encodings that the model learned on; `dimensions` has all that it uses.
 
     Raises:
-        DataError: The file is no saved model, or catalogue or encodings are others.
+        DataError: The file is no saved model, or the catalogue or the encodings differ.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

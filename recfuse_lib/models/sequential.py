@@ -34,12 +34,8 @@ def full_softmax(interests: Any, target: Any, vectors: Any, bias: Any, available
 
         ℓ = −log (exp s(u, i) / Σ_k exp s(u, k)),   s(u, k) = p_uᵀ z_k + β_k        (1)
 
-    Args:
-        interests: p_u, (N, D).
-        target: Item codes of what came next, (N,).
-        vectors: z_k of every item, (I, D).
-        bias: β_k, (I,).
-        available: 1 for the items that could be chosen, else 0, (I,).
+    `interests` are p_u, (N, D), `target` the codes of what came next, (N,), `vectors` z_k, (I, D), and `bias` β_k,
+    (I,); `available`, (I,), is 1 for the items that could be chosen, else 0.
     """
     # The mask goes into the bias, (I,), so that no pass over the scores, (N, I), is needed for it.
     scores = ops.matmul(interests, ops.transpose(vectors)) + ops.where(available > 0, bias, NEVER)
@@ -56,10 +52,8 @@ def sampled_softmax(
     A drawn copy of the target counts: given the M + 1 items, the probability that i is the one that was not drawn is in
     proportion to P(i | u) / Q_i for each, copies included. Without them a popular item is pushed down too seldom.
 
-    Args:
-        interests, target, vectors, bias, available: See `full_softmax`.
-        drawn: Item codes of the negatives, the same for all N, (M,).
-        log_q: log Q_k of every item, up to a constant, (I,); all 0 corrects nothing.
+    `drawn` are codes of negatives, the same for all N, (M,); `log_q` is log Q_k up to a constant, (I,), all 0 to
+    correct nothing. For the others see `full_softmax`.
 
     References:
         Bengio and Senécal (2008), Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
@@ -111,7 +105,7 @@ class SequentialNetwork(keras.Model):
         return dict(self.settings)
 
     def set_counts(self, counts: np.ndarray) -> None:
-        """Takes over how often each item is a target, (I,): what negatives are drawn by, and where β begins."""
+        """Sets how often each item is a target, (I,): what negatives are drawn by, and where β begins."""
         share = (counts + 1) / (np.sum(counts) + self.n_items)
         self.share, self.cumulative = share.astype("float32"), np.cumsum(share).astype("float32")
         available = np.asarray(ops.convert_to_numpy(self.item_tower.available))
@@ -164,20 +158,18 @@ class SequentialNetwork(keras.Model):
 
 
 class SequentialModel(Recommender):
-    """Says what a person will like next from the order, the ratings and the times of what they did.
+    """Predicts what a person will like next from the order, the ratings and the times of what they did.
 
         s(u, i) = p_uᵀ z_i + β_i,   p_u the transformer's answer at the last position        (5)
         z_i = Σ_d √n_i g_i^d W_d e_i^d + c_i δ_i + crosses(a_i)        (6)
 
-    z_i is a `MultimodalTower`, with attribute crosses where there is a dimension `attributes`. It is trained on all
-    positions of the histories at once: at each, one of the next H items that the person liked is to be found among all
-    items, or among drawn ones. Nothing is kept of a person but their history, so any history is answered.
+    z_i is a `MultimodalTower`, with attribute crosses where there is a dimension `attributes`. Training asks at all
+    positions of the histories at once for one of the next H items that the person liked, among all items or drawn ones.
+    Nothing is kept of a person but their history, so any history is answered.
 
-    Args:
-        network: What is trained.
-        **settings: Of `SequentialNetwork`: `dimension` D; `history_length` L, how many events are read, even;
-            `crosses`, layers of the attribute crosses; `horizon` H; `negatives`, how many items the sampled softmax
-            draws, 0 for the full softmax; `dropout`, see `HistoryTransformer`.
+    `settings` are those of `SequentialNetwork`: `dimension` D; `history_length` L, how many events are read, even;
+    `crosses`, layers of the attribute crosses; `horizon` H; `negatives`, how many items the sampled softmax draws, 0
+    for the full one; `dropout`, see `HistoryTransformer`.
 
     Example:
         >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3]})
@@ -188,8 +180,7 @@ class SequentialModel(Recommender):
 
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
-        Pancha et al. (2022), PinnerFormer: Sequence Modeling for User Representation at Pinterest, KDD (several items
-        ahead).
+        Pancha et al. (2022), PinnerFormer: Sequence Modeling for User Representation at Pinterest, KDD (H items).
     """
 
     def __init__(self, network: type[SequentialNetwork] = SequentialNetwork, **settings: Any) -> None:
@@ -208,11 +199,9 @@ class SequentialModel(Recommender):
         """Learns with Adam, its rate falling to 0 along a cosine; `logs` is then what Keras logged in each epoch.
 
         Args:
-            history: Columns `user`, `item`, `rating`, `timestamp`.
             items: The items, or their encodings, centred on those of the history.
             available: Which items could be chosen during the history, bool (I,); all by default. The others are never
                 negatives and get no correction δ: content alone supports them.
-            epochs, learning_rate, callbacks: As of Keras.
             batch_size: Rows of L events a step, or a little fewer where that makes all batches of one size.
 
         Raises:

@@ -112,9 +112,8 @@ class HistoryTransformer(keras.layers.Layer):
         x ← x + attention(norm(x)),   x ← x + feed-forward(norm(x)),   in each block;   p = norm(x)        (4)
 
     r_j is the rating in half stars, ω a learned weight and ρ a learned vector for each; ρ[0] stands for the beginning
-    of a history, where nothing came before. z_j is the item's vector. In training a share of the positions of each
-    history is hidden (`dropout`), and of the outputs of each attention and feed-forward layer, the same for all
-    positions of a history.
+    of a history, where nothing came before. z_j is the item's vector. Training drops a share (`dropout`) of each
+    history's positions, and of what each attention and feed-forward layer gives, the same for all positions.
 
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.

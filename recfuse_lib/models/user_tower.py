@@ -21,9 +21,9 @@ class UserTower(keras.layers.Layer):
         p_u = V Σ_j w_j z_j / √(1 + Σ_j w_j²) + b_u        (2)
         w_j = ρ[rating_j] · (f + (1 − f) · 2^(−n_j / h))     (3)
 
-    The sum runs over the history; ρ is a learned weight for each half star, n_j the number of interactions since j, h
-    a learned half-life and f a learned floor. b_u is the person's own vector, 0 for an unknown person, whose code is
-    U. In training it is dropped for a random share of the examples, so that the history alone must do for them.
+    j runs over the history; ρ is a learned weight for each half star, n_j the number of interactions since j, h a
+    learned half-life, f a learned floor. b_u is the person's own vector, 0 for an unknown person (code U); training
+    drops it for a random share of the examples (`user_dropout`), so that the history alone must do for them.
     """
 
     def __init__(self, n_users: int, dimension: int, user_dropout: float = 0.5) -> None:
