@@ -17,11 +17,11 @@ import pandas as pd
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER
 
 MONEY = ("price", "budget", "cost", "revenue", "salary", "fee")
-"""A number whose name holds one of these is a sum of money: its logarithm is taken."""
+"""A number whose column's name holds one of these is a sum of money: its logarithm is taken."""
 LABELS_KEPT = 500
-"""Of the labels of one column the most frequent ones have a place of their own."""
+"""How many labels of a column are encoded, the most frequent ones."""
 OUTERMOST = 3.0
-"""Numbers further from the mean are pulled in to so many standard deviations: one wrong entry must not drown a row."""
+"""Numbers are clipped to so many standard deviations from the mean: one wrong entry must not drown a row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +35,11 @@ class _Number:
 class AttributeEncoder:
     """One vector an item from the columns of a catalogue that have these roles (see `Dataset.roles`).
 
-    - Columns in the roles `category` and `categories`: 1 for each label that the item has. A label that no seen item
-      has is unknown and leaves no trace.
-    - Columns in the roles `number` and `date`: (x − mean) / standard deviation, and 0 where missing; of sums of money
-      the logarithm. If seen items lack it, a flag is 1 where it is missing.
+    - `category`, `categories`: 1 for each label that the item has; a label of no training item is ignored.
+    - `number`, `date`: (x − mean) / standard deviation, 0 where missing; of sums of money the logarithm. If training
+      items lack it, a flag is 1 where it is missing.
 
-    Vocabulary, means and deviations come from the items given to `fit` alone. Columns that are not there or hold
-    nothing are left out.
+    Vocabulary, means and deviations come from the items given to `fit` alone; absent and empty columns are left out.
 
     Example:
         >>> seen = pd.DataFrame({"genres": ["Drama|War", "Comedy"], "year": [1979, 1999]})
@@ -60,7 +58,7 @@ class AttributeEncoder:
         self.roles = dict(roles)
 
     def fit(self, catalogue: pd.DataFrame) -> Self:
-        """Learn vocabulary and statistics from the catalogue's rows of the items that were seen in training."""
+        """Learn vocabulary and statistics from the catalogue's rows of the training items."""
         self._labels: dict[str, list[str]] = {}
         self._numbers: dict[str, _Number] = {}
         names = []
@@ -83,11 +81,7 @@ class AttributeEncoder:
         return self
 
     def transform(self, catalogue: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Encode items, seen or not, as float32 (N, number of `names`), and say of which anything is known, bool (N,).
-
-        Raises:
-            ValueError: Not fitted, or a column is missing.
-        """
+        """Encode items, float32 (N, number of `names`), and say of which anything is known, bool (N,)."""
         if not hasattr(self, "names"):
             raise ValueError("not fitted yet: call fit() with the catalogue rows of the seen items first")
         if absent := [column for column in (*self._labels, *self._numbers) if column not in catalogue]:
@@ -114,7 +108,6 @@ class AttributeEncoder:
         return [column for column, role in self.roles.items() if role in roles and column in catalogue]
 
     def _of(self, catalogue: pd.DataFrame, column: str) -> list[set[str]]:
-        """The labels of each item."""
         several = self.roles[column] == CATEGORIES
         cells = ["" if pd.isna(value) else str(value) for value in catalogue[column]]
         labels = (cell.split(LABEL_SEPARATOR) if several else [cell] for cell in cells)
@@ -122,7 +115,7 @@ class AttributeEncoder:
 
 
 def _least(catalogue: pd.DataFrame, column: str) -> float | None:
-    """The smallest sum of money that is more than nothing; None for a quantity of another kind."""
+    """The smallest positive sum of money; None for a quantity of another kind."""
     if not any(name in column.lower() for name in MONEY):
         return None
     values = catalogue[column].to_numpy("float64", na_value=np.nan)
@@ -130,6 +123,6 @@ def _least(catalogue: pd.DataFrame, column: str) -> float | None:
 
 
 def _numbers(catalogue: pd.DataFrame, column: str, least: float | None) -> np.ndarray:
-    """The cells, float64; of money the logarithm, where what is free counts as `least` and less than nothing as NaN."""
+    """The cells, float64; of money the logarithm, where 0 counts as `least` and a negative sum as NaN."""
     values = catalogue[column].to_numpy("float64", na_value=np.nan)
     return values if least is None else np.log(np.where(values == 0, least, np.where(values < 0, np.nan, values)))

@@ -1,4 +1,4 @@
-"""What makes encodings fit for recommending: take away what all items share, spread out what tells them apart.
+"""Post-processing that fits encodings for recommending: removes what items share, spreads out what differs.
 
 Taught in notebook 02.
 """
@@ -16,10 +16,10 @@ SHRINKAGE = 0.1
 
 
 class Centring:
-    """Take away what all items have in common:  e′ = (e − μ) / ‖e − μ‖.
+    """Subtract what all items have in common:  e′ = (e − μ) / ‖e − μ‖.
 
     Sentence encodings lie in a narrow cone, so their cosines are all alike; around their mean they differ. μ comes from
-    the training items alone: an item that is held out must not have a say in it.
+    the training items alone: held-out items must not influence it.
 
     Example:
         >>> training = np.array([[1.0, 0.1], [1.0, -0.1]], "float32")
@@ -34,11 +34,7 @@ class Centring:
     mean: Encodings | None = None
 
     def fit(self, encodings: Encodings) -> Self:
-        """Learn from the encodings of the training items alone, (N, D).
-
-        Raises:
-            ValueError: Not a matrix of at least two finite rows.
-        """
+        """Learn from the encodings of the training items alone, (N, D)."""
         matrix = np.asarray(encodings, np.float64)
         if matrix.ndim != 2 or len(matrix) < 2 or not np.isfinite(matrix).all():
             raise ValueError(f"expected a matrix of at least two finite encodings, got shape {matrix.shape}")
@@ -47,11 +43,7 @@ class Centring:
         return self
 
     def transform(self, encodings: Encodings) -> Encodings:
-        """Treat encodings of any items, (N, D): rows of length 1 (a row that equals μ becomes zero).
-
-        Raises:
-            ValueError: Not fitted, or another width than the training items have.
-        """
+        """Treat encodings of any items, (N, D): rows of norm 1 (a row that equals μ becomes zero)."""
         if self.mean is None:
             raise ValueError("not fitted yet: call fit() with the encodings of the training items first")
         encodings = np.asarray(encodings, np.float32)
@@ -69,10 +61,10 @@ class Centring:
 
 
 class Whitening(Centring):
-    """Make all directions equally wide:  e′ = (Λ + ε I)^(−1/2) Uᵀ (e − μ), divided by its length.
+    """Make all directions equally wide:  e′ = (Λ + ε I)^(−1/2) Uᵀ (e − μ), divided by its norm.
 
-    U and Λ are eigenvectors and eigenvalues of the training items' covariance, widest first. Directions with next to
-    no width hold mostly noise, so ε, `SHRINKAGE` times the mean eigenvalue, is added to each.
+    U and Λ are eigenvectors and eigenvalues of the training items' covariance, widest first. Directions with next to no
+    width hold mostly noise, so ε, `SHRINKAGE` times the mean eigenvalue, is added to each.
 
     References:
         Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.

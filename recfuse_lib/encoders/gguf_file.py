@@ -1,8 +1,7 @@
-"""A language model out of a GGUF file: weights unpacked into KerasHub's Llama, and the tokenizer that lies beside them.
+"""A language model from a GGUF file: weights unpacked into KerasHub's Llama, and the tokenizer stored beside them.
 
-GGUF is the format of llama.cpp: one file with the settings, the vocabulary and the weights, most of them quantised (a
-block of 32 weights shares a scale). The package `gguf` unpacks them to float32; KerasHub computes. The one file in use
-is SmolLM2 (Allal et al., 2025).
+GGUF, the format of llama.cpp, holds settings, vocabulary and weights, most of them quantised (32 weights share a
+scale). The package `gguf` unpacks them to float32. The one file in use is SmolLM2 (Allal et al., 2025).
 
 Taught in notebook 03.
 """
@@ -19,11 +18,7 @@ ARCHITECTURE = "llama"
 
 
 def load(path: Path | str) -> tuple[Any, BytePairTokenizer, str]:
-    """Read the `keras_hub.models.LlamaBackbone` of a GGUF file in float32, its tokenizer, and its chat template.
-
-    Raises:
-        ValueError: Not a GGUF file, another architecture, or another kind of tokenizer.
-    """
+    """Read a GGUF file: a `keras_hub.models.LlamaBackbone` in float32, its tokenizer, and its chat template."""
     import gguf
 
     # To list tokens and merges takes seconds, so all comes from one reader.
@@ -79,7 +74,7 @@ def _backbone(reader: Any) -> Any:
 
 
 class BytePairTokenizer:
-    """A `tokenizers.Tokenizer` as `LocalLanguageModel` wants it; `end` is the token that ends an answer."""
+    """A `tokenizers.Tokenizer` for `LocalLanguageModel`; `end` is the token that ends an answer."""
 
     def __init__(self, tokenizer: Any, end: int) -> None:
         self.end, self._tokenizer = end, tokenizer
@@ -118,7 +113,7 @@ def _tokenizer(reader: Any) -> tuple[BytePairTokenizer, str]:
 
 
 def _half_split(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows in the order of KerasHub's rotation: llama.cpp pairs neighbours, KerasHub the two halves of a head."""
+    """Rows in KerasHub's order of rotation: llama.cpp pairs neighbours, KerasHub the two halves of a head."""
     rows, width = weight.shape
     return weight.reshape(heads, rows // heads // 2, 2, width).swapaxes(1, 2).reshape(rows, width)
 

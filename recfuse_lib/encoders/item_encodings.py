@@ -17,8 +17,8 @@ from recfuse_lib.encoders.centring import Centring
 class ItemEncodings:
     """The encodings e_i^d of a catalogue in several dimensions d, with a mask of what is missing.
 
-    A missing encoding is not a zero encoding: the mask says which rows exist, and the rows that do not are zero.
-    Build one with `ItemEncodings.of`; every method returns a new object.
+    A missing encoding is not a zero encoding: the mask says which rows exist, and the others are zero. Every method
+    returns a new object.
 
     Example:
         >>> text, image = np.eye(3), np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
@@ -38,15 +38,9 @@ class ItemEncodings:
 
     @classmethod
     def of(cls, matrices: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray] | None = None) -> ItemEncodings:
-        """Check matrices and masks and set the rows of missing items to zero.
+        """Check matrices, (I, width), and masks, bool (I,), by dimension, and set the rows of missing items to zero.
 
-        Args:
-            matrices: Dimension -> (I, width).
-            present: Dimension -> bool (I,); a dimension that is not named is there for every item.
-
-        Raises:
-            ValueError: There is no dimension, the shapes do not fit together, a mask belongs to no dimension, or the
-                encoding of an item that is present is not finite.
+        A dimension without a mask is present for every item. A ValueError names the dimension and the item at fault.
         """
         masks = dict(present or {})
         if not matrices:
@@ -80,7 +74,7 @@ class ItemEncodings:
         return {name: matrix.shape[1] for name, matrix in self.matrices.items()}
 
     def only(self, *dimensions: str) -> ItemEncodings:
-        """Keep these dimensions alone, in the order that they have here."""
+        """Keep these dimensions alone, without changing their order."""
         self._check(*dimensions)
         matrices = {name: matrix for name, matrix in self.matrices.items() if name in dimensions}
         return ItemEncodings.of(matrices, {name: self.present[name] for name in matrices})
@@ -90,16 +84,13 @@ class ItemEncodings:
         return self.only(*(name for name in self.matrices if name not in dimensions))
 
     def permuted(self, dimension: str, seed: int) -> ItemEncodings:
-        """Give each item some item's encoding in this dimension, and whether it has one, at random: a control."""
+        """Permute the items' encodings, and their mask, in this dimension at random: a control."""
         self._check(dimension)
         order = np.random.default_rng(seed).permutation(self.n_items)
         return self._replaced(dimension, self.matrices[dimension][order], self.present[dimension][order])
 
     def with_missing(self, dimension: str, share: float, seed: int) -> ItemEncodings:
-        """Take a dimension away from a random share (0–1) of the items that have it.
-
-        With one seed, what is missing at a smaller share is missing at a larger one too.
-        """
+        """Remove a dimension from a random share (0–1) of its items; with one seed, larger shares include smaller."""
         self._check(dimension)
         there = np.random.default_rng(seed).permutation(np.flatnonzero(self.present[dimension]))
         present = self.present[dimension].copy()
@@ -107,10 +98,7 @@ class ItemEncodings:
         return self._replaced(dimension, self.matrices[dimension], present)
 
     def centred(self, seen: np.ndarray) -> ItemEncodings:
-        """Subtract from each dimension its mean over the seen items that have it, and divide rows by their length.
-
-        `seen` is bool (I,), or item codes.
-        """
+        """Subtract each dimension's mean over the `seen` items (bool (I,) or codes) that have it; give rows norm 1."""
         known = np.zeros(self.n_items, bool)
         known[seen] = True
         matrices = {}

@@ -1,4 +1,4 @@
-"""Language models that write and judge, by name: one small interface, and `load` finds what stands behind a name.
+"""Language models that write and judge, behind one small interface, loaded by name.
 
 Taught in notebook 03.
 """
@@ -41,15 +41,10 @@ class LanguageModel(Protocol):
         seed: int = 0,
         answer: Sequence[str] = (),
     ) -> list[str]:
-        """Answer each message of a user, (P,).
+        """Answer each message of a user, (P,), in at most `max_tokens` tokens, ending before `stop`.
 
-        Args:
-            prompts: The messages.
-            max_tokens: An answer ends after so many tokens.
-            stop: It ends before this text too.
-            temperature: 0 takes the likeliest token at each step; otherwise tokens are drawn from softmax(logits / τ).
-            seed: Of the draws.
-            answer: Words put into the model's mouth, none or one text a prompt: it continues from there. Not returned.
+        At `temperature` τ = 0 each step takes the likeliest token; otherwise it draws from softmax(logits / τ), by
+        `seed`. `answer` holds words put into the model's mouth, none or one text a prompt; they are not returned.
         """
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -68,9 +63,8 @@ def generate_texts(
 ) -> list[str]:
     """Ask `model.generate`, each answer kept on disk under what it was made from.
 
-    Some greedy answers of the lessons come with the course, in `data/generated` (its card says how they were made),
-    because hundreds of them take minutes. They are found by the same key, so that a changed prompt, weight or setting
-    is answered again.
+    Some greedy answers come with the course, in `data/generated`, because hundreds of them take minutes. They are found
+    by the same key, so that a changed prompt, weight or setting is answered again.
     """
     settings = {"model": model.name, "max_tokens": max_tokens, "stop": stop, "temperature": temperature}
     begun = [answer] * len(prompts) if isinstance(answer, str) else list(answer)
@@ -105,7 +99,7 @@ def generate_texts(
 
 @functools.cache
 def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
-    """Key → log-likelihoods that come with the course, float32, as lesson 03 keeps them."""
+    """Return key → log-likelihoods that come with the course, float32, as lesson 03 keeps them."""
     if not (COMMITTED / "likelihoods.npz").exists():
         return {}
     content = read_verified(COMMITTED, "generated", "likelihoods.npz", "likelihoods")
@@ -115,7 +109,6 @@ def committed_likelihoods() -> dict[str, npt.NDArray[np.float32]]:
 
 @functools.cache
 def _committed() -> dict[str, str]:
-    """Key → answer, of the texts that come with the course."""
     if not (COMMITTED / "answers.jsonl").exists():
         return {}
     lines = read_verified(COMMITTED, "generated", "answers.jsonl", "answers").decode("utf-8").splitlines()
@@ -124,16 +117,14 @@ def _committed() -> dict[str, str]:
 
 @functools.cache
 def load(name: str = "smollm2") -> LanguageModel:
-    """Load the language model behind a name; one that is loaded once is kept.
+    """Load the language model behind a name, once.
 
-    Args:
-        name: `"smollm2"`; a causal language model of KerasHub (`"gpt2_base_en"`, a folder, `"hf://…"`), from which text
-            is continued without a chat template; or a server that speaks the OpenAI protocol, as
-            `"http://127.0.0.1:8080/v1#model"`, with the key in `$OPENAI_API_KEY` if it wants one.
+    `name` is `"smollm2"`; a causal language model of KerasHub (`"gpt2_base_en"`, a folder, `"hf://…"`), which continues
+    text without a chat template; or a server that speaks the OpenAI protocol, as `"http://127.0.0.1:8080/v1#model"`,
+    with the key in `$OPENAI_API_KEY` if it wants one.
 
     Raises:
         recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
-        ValueError: An address without a model.
     """
     if name.startswith(("http://", "https://")):
         from recfuse_lib.encoders.openai_compatible import OpenAICompatible

@@ -19,18 +19,13 @@ TOKENS_AT_ONCE = 1_024
 
 
 class LocalLanguageModel:
-    """A causal language model of KerasHub, with its tokenizer and chat template.
+    """A causal language model of KerasHub, `keras_hub.models.CausalLM`, with its tokenizer and chat template.
 
         P(w_1 … w_n | prompt) = Π_t P(w_t | prompt, w_1 … w_{t−1}),   P(w | context) = softmax(E h)_w
 
     h is the last hidden state of the context, E the token embeddings. Keys and values of all that was read are kept
-    (the *cache*), so a step reads one token.
-
-    Args:
-        model: A `keras_hub.models.CausalLM`.
-        tokenizer: `encode(text, special)` → token ids, `decode(ids)` → text, and `end`, the id that ends an answer.
-        template: The chat template in Jinja; None for a model that was not trained to chat: it continues the prompt.
-        name: See `LanguageModel`.
+    (the *cache*), so a step reads one token. `tokenizer` has `encode(text, special)` → token ids, `decode(ids)` → text
+    and `end`, the id that ends an answer; `template` is in Jinja, None for a model that was not trained to chat.
 
     Example:
         >>> from recfuse_lib.encoders import language_model
@@ -61,10 +56,10 @@ class LocalLanguageModel:
         model.call_with_cache = self._forward
 
     def prompt_text(self, message: str) -> str:
-        """Fills in the chat template with a user's message, up to where the answer begins.
+        """Fill in the chat template with a user's message, up to where the answer begins.
 
-        Marks of the template in the message lose their force ("<|" becomes "< |"), so that nobody can end his own
-        message and speak for the system.
+        Marks of the template in the message lose their force ("<|" becomes "< |"), so that nobody can end their own
+        message and write as the system.
         """
         if self._template is None:
             return message
@@ -81,12 +76,7 @@ class LocalLanguageModel:
         seed: int = 0,
         answer: Sequence[str] = (),
     ) -> list[str]:
-        """See `LanguageModel.generate`. Draws depend on the seed and on the other prompts of the call.
-
-        Raises:
-            TypeError: `prompts` is one string.
-            ValueError: `max_tokens` or `temperature` is out of range, or there is not one `answer` a prompt.
-        """
+        """See `LanguageModel.generate`; draws depend on the seed and on the other prompts of the call."""
         from keras_hub import samplers
 
         prompts = listed(prompts)
@@ -106,12 +96,7 @@ class LocalLanguageModel:
         return answers
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """See `LanguageModel.log_likelihood`. What the prompts begin with is read once, and each prompt once.
-
-        Raises:
-            TypeError: `prompts` or `continuations` is one string.
-            ValueError: A continuation is empty.
-        """
+        """See `LanguageModel.log_likelihood`; what all prompts begin with is read once, and each prompt once."""
         from keras import ops
 
         before = [self._read(self.prompt_text(prompt)) for prompt in listed(prompts)]
@@ -139,18 +124,18 @@ class LocalLanguageModel:
         return result
 
     def logits(self, text: str) -> npt.NDArray[np.float32]:
-        """What the model expects after each token of a text, without a template, (T, vocabulary)."""
+        """Compute the logits after each token of a text, without a template, (T, vocabulary)."""
         tokens = np.array([self._read(text)], np.int32)
         return np.asarray(_numpy(self._forward(tokens, self._empty(1, tokens.size), 0)[0])[0])
 
     def _continue(self, prompts: list[list[int]], max_tokens: int, stop: str | None) -> list[str]:
-        """Answers to some prompts of about the same length, written side by side."""
+        """Answers to some prompts of about the same length, generated in one batch."""
         behind = ((0, 0), (0, max_tokens))
         ids, real = (np.pad(one, behind) for one in _padded(prompts))
         # A stop that is one token ends an answer where it is written; any stop is cut off below.
         of_stop = self.tokenizer.encode(stop, False) if stop else []
         ends = (self.tokenizer.end, *(of_stop if len(of_stop) == 1 else ()))
-        # What stands where nothing is written yet must not look like an end.
+        # The filler where nothing is written yet must not look like an end.
         blank = next(token for token in itertools.count() if token not in ends)
         inputs = {"token_ids": np.where(real, ids, np.int32(blank)), "padding_mask": real}
         written = _numpy(self.model.generate_step(inputs, ends)["token_ids"])
@@ -162,7 +147,6 @@ class LocalLanguageModel:
         return answers
 
     def _fill(self, token_ids: Any, cache: Any, start: int) -> Any:
-        """The cache after some tokens more, from position `start`."""
         for first in range(0, token_ids.shape[1], width := max(1, TOKENS_AT_ONCE // len(token_ids))):
             cache = self._forward(token_ids[:, first : first + width], cache, start + first)[2]
         return cache
@@ -200,7 +184,7 @@ class LocalLanguageModel:
 
 
 class PresetTokenizer:
-    """A tokenizer of KerasHub, as `LocalLanguageModel` wants it."""
+    """A KerasHub tokenizer for `LocalLanguageModel`."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.end, self._tokenizer = int(tokenizer.end_token_id), tokenizer
@@ -215,7 +199,7 @@ class PresetTokenizer:
 
 
 def _padded(tokens: list[list[int]]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Token ids with zeros behind, (B, T), and which are real."""
+    """Token ids padded with zeros, (B, T), and which are real."""
     width = max(map(len, tokens))
     real = np.arange(width) < np.array([len(row) for row in tokens])[:, None]
     return np.array([[*row, *[0] * (width - len(row))] for row in tokens], np.int32), real

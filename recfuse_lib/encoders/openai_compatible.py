@@ -19,22 +19,18 @@ import numpy.typing as npt
 
 REQUESTS_AT_ONCE = 4
 TIMEOUT = 60.0
-"""Seconds that the server may keep silent."""
+"""Seconds without a response before a request fails."""
 
 
 class LanguageModelError(RuntimeError):
-    """A language model did not answer, or not usably; the message says where, what it said and what to do."""
+    """A language model gave no usable answer; the message says where, what it said and what to do."""
 
 
 class OpenAICompatible:
-    """A `LanguageModel` at an address, which is asked by `POST {address}/chat/completions`.
+    """A `LanguageModel` asked by `POST {address}/chat/completions`; the address often ends in /v1.
 
-    Servers differ. A given beginning of the answer is sent as a last message of the assistant: some continue there,
-    others start again (a beginning that comes back is taken away).
-
-    Args:
-        address: What stands before /chat/completions; it often ends in /v1.
-        model: The name under which the server knows the model.
+    A given beginning of the answer is sent as the assistant's last message: some servers continue it, others start over
+    (a beginning that comes back is removed).
 
     Raises:
         ValueError: Not an http or https address, or a key that may not be sent there.
@@ -89,11 +85,10 @@ class OpenAICompatible:
             return list(pool.map(lambda pair: one(*pair), pairs))
 
     def log_likelihood(self, prompts: Sequence[str], continuations: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Refuse: hardly any server tells the likelihood of given words."""
+        """Refuse: hardly any server scores given words."""
         raise self._error("the protocol cannot score given words; take a local model, such as smollm2")
 
     def _ask(self, **request: Any) -> Any:
-        """The first choice of an answer."""
         import openai
 
         try:
@@ -114,7 +109,7 @@ class OpenAICompatible:
 
 
 def _is_this_machine(address: str) -> bool:
-    """Whether an address is loopback; a ValueError if it is none that can be asked."""
+    """Whether an address is loopback; a ValueError if it is not a usable one."""
     parts = urlsplit(address)
     host, usable = parts.hostname or "", address.isascii() and address.isprintable() and parts.port != 0
     if parts.scheme not in ("http", "https") or not host or not usable or set(address) & set("?#@ "):

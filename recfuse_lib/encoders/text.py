@@ -1,8 +1,7 @@
 """A sentence encoder in KerasHub: texts in, unit vectors out.
 
-The vectors equal those of sentence-transformers on the same weights (a test holds them to 1e-4). It is fast on a CPU
-because a batch holds texts of the same number of tokens, so nothing is padded, and because batches are small enough to
-stay in the processor's cache and run two at a time. The forward pass calls KerasHub's own layers.
+The vectors equal those of sentence-transformers on the same weights (tested to 1e-4). For speed on a CPU, the texts of
+a batch have equally many tokens, so nothing is padded; batches fit the processor's cache and run two at a time.
 
 Taught in notebook 02.
 """
@@ -33,12 +32,10 @@ class TextEncoder:
 
         e = m / ‖m‖,   m = (1/T) Σ_t h_t
 
-    with h_t the last hidden state of token t, [CLS] and [SEP] included.
-
-    Args:
-        backbone: A `keras_hub.models.BertBackbone`; its layers may be frozen, trained or looked into.
-        tokenizer: A `tokenizers.Tokenizer` that adds [CLS] and [SEP].
-        max_tokens: Longer texts lose their end; [SEP] stays last. The weights were trained with 256.
+    with h_t the last hidden state of token t, [CLS] and [SEP] included. `backbone` is a
+    `keras_hub.models.BertBackbone`, whose layers may be frozen, trained or inspected; `tokenizer` a
+    `tokenizers.Tokenizer` that adds [CLS] and [SEP]. Texts longer than `max_tokens` lose their end but keep [SEP]; the
+    weights were trained with 256.
 
     Example:
         >>> encoder = TextEncoder.from_pretrained("minilm")
@@ -83,7 +80,7 @@ class TextEncoder:
         return cls(backbone, tokenizer, int(settings["max_seq_length"]))
 
     def recompile(self) -> None:
-        """Forget the graph that `encode` made; needed when layers were changed, not just their weights."""
+        """Discard the graph that `encode` made; needed when layers were changed, not just their weights."""
         self._forward = compiled(self.forward, ((None, None), "int32"))
 
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
@@ -118,7 +115,7 @@ class TextEncoder:
         return ops.normalize(masked_mean(states, mask), axis=-1)
 
     def encode(self, texts: Iterable[str]) -> Encodings:
-        """Encode N texts: float32 (N, D), every row of length 1; see `encode_texts`, which keeps the result."""
+        """Encode N texts: float32 (N, D), every row of norm 1; see `encode_texts`, which keeps the result."""
         from keras import ops
 
         tokens = self.tokenize(texts)
@@ -142,9 +139,7 @@ class TextEncoder:
 def masked_mean(states: Any, mask: Any = None) -> Any:
     """Compute the mean over the tokens of each text, padding left out, (B, D):  m = Σ_t a_t h_t / Σ_t a_t.
 
-    Args:
-        states: Hidden states h, (B, T, D).
-        mask: a, (B, T), 1 for a token and 0 for padding; None when nothing is padded.
+    `states` are h, (B, T, D); `mask` is a, (B, T), 1 for a token and 0 for padding, None when nothing is padded.
 
     Example:
         >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
@@ -160,14 +155,9 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
 
 
 def encode_texts(texts: Iterable[str], model: str = "minilm") -> Encodings:
-    """Encode N texts as float32 (N, D), rows of length 1, or take it from the cache, found by texts and weights.
-
-    Args:
-        texts: Strings.
-        model: A text encoder of `recfuse_lib.pretrained.MODELS`.
+    """Encode N texts with a `pretrained.MODELS` encoder: float32 (N, D), rows of norm 1, cached by texts and weights.
 
     Raises:
-        TypeError: `texts` is one string, or something in it is not a string.
         recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
 
     Example:
@@ -193,7 +183,7 @@ def encode_texts(texts: Iterable[str], model: str = "minilm") -> Encodings:
 
 
 def listed(texts: Iterable[str]) -> list[str]:
-    """Return texts as a list; a TypeError says what is none."""
+    """Return texts as a list; raise a TypeError that names what is not a text."""
     if isinstance(texts, str):
         raise TypeError("texts is one string; put it into a list: [text]")
     texts = list(texts)
@@ -209,7 +199,7 @@ def listed(texts: Iterable[str]) -> list[str]:
 
 
 def equal_lengths(tokens: Sequence[Sequence[int]], rows: int | None = None) -> Iterator[list[int]]:
-    """Yield rows whose texts have the same number of tokens, longest first, at most so many or `TOKENS_PER_BATCH`."""
+    """Yield rows of texts with equally many tokens, longest first, at most `rows` or `TOKENS_PER_BATCH` at once."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
     for width, group in itertools.groupby(order, key=lambda row: len(tokens[row])):
         same, size = list(group), max(1, TOKENS_PER_BATCH // width if rows is None else rows)

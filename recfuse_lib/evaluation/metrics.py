@@ -24,14 +24,11 @@ class Scorer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """What an evaluation found.
+    """The result of an evaluation at cut-off K.
 
-    Attributes:
-        k: The cut-off K.
-        per_query: One row a query: `user` and, each at K, `ndcg` (see `ndcg_at_k`), `recall` (the share of its relevant
-            items that are recommended) and `mrr` (1 / the position of the first of them, 0 when there is none).
-        coverage: Share of the candidates that were recommended to somebody.
-        items: The recommended item codes, best first, -1 where there were fewer than K candidates, (Q, K).
+    `per_query` has one row a query: `user` and, at K, `ndcg` (see `ndcg_at_k`), `recall` (share of its relevant items
+    that are recommended) and `mrr` (1 / position of the first of them, else 0). `coverage` is the share of candidates
+    recommended to somebody; `items` are the recommended codes, best first, -1 where candidates ran out, (Q, K).
     """
 
     k: int
@@ -46,17 +43,9 @@ class Ranking:
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
-    """Finds the K best items of each row, best first; of equal scores the lower item code wins.
+    """Finds the codes of the K best items a row, best first, int32 (Q, k); of equal scores the lower code wins.
 
-    Args:
-        scores: (Q, n_items); `-inf` marks an item that may not be recommended.
-        k: Cut-off.
-
-    Returns:
-        Item codes, int32 (Q, k); -1 where a row has fewer than K items left.
-
-    Raises:
-        ValueError: A score is NaN.
+    In `scores`, (Q, n_items), `-inf` marks an item that may not be recommended; -1 is returned where items run out.
 
     Example:
         >>> top_k(np.array([[0.1, 0.9, 0.9, -np.inf]]), k=4)
@@ -76,14 +65,9 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    """Computes the normalised discounted cumulative gain, Σ_k hit_k / log₂(k + 1) over the best possible sum.
+    """Computes the normalised discounted cumulative gain, Σ_k hit_k / log₂(k + 1) over the best possible sum, (Q,).
 
-    Args:
-        hits: Whether each recommended item is relevant, best first, (Q, K).
-        n_relevant: How many relevant items each query has, at least 1, (Q,).
-
-    Returns:
-        (Q,), each in 0–1.
+    `hits` says whether each recommended item is relevant, best first, (Q, K); `n_relevant` is at least 1, (Q,).
 
     Example:
         >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
@@ -100,11 +84,6 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
 def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
     """Ranks the whole catalogue for every query of a fold, with the history masked.
-
-    Args:
-        scorer: A fitted recommender, or anything with its `score`.
-        fold: Queries, targets and candidates.
-        k: Cut-off.
 
     Raises:
         ValueError: The scores have the wrong shape or hold a NaN.

@@ -16,7 +16,7 @@ _CHUNK = 100
 """Rows that are multiplied at once: few enough for the processor's cache."""
 
 _KEPT = 50_000_000
-"""The largest table of draws that is kept for the next comparison of as many people, in bytes."""
+"""Bytes of the largest table of draws that is kept for the next comparison of as many people."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +41,10 @@ class Interval:
 
 
 def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> Interval:
-    """Computes a 95 % percentile interval for the mean of `values`, resampling whole groups.
+    """Computes a 95 % percentile interval for the mean of `values`, (Q,), resampling whole `groups`, (Q,).
 
-    Queries of one person are not independent, so people are resampled, not queries.
-
-    Args:
-        values: One number a query, (Q,).
-        groups: Who each query belongs to, (Q,).
-        samples: Bootstrap replicates; the same for every comparison of as many groups.
-
-    Raises:
-        ValueError: There are no values, or as many groups as values are not given.
+    Queries of one person are not independent, so people are resampled, not queries. Replicates are the same for every
+    comparison of as many groups.
 
     Example:
         >>> bootstrap(np.array([0.0, 1.0, 1.0]), groups=np.array([0, 1, 2])).mean.__round__(3)
@@ -74,12 +67,7 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> 
 
 
 def paired_bootstrap(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> Interval:
-    """Computes a 95 % interval for the mean of `a - b`, for two models that answered the same queries.
-
-    The arguments are those of `bootstrap`.
-
-    Raises:
-        ValueError: The two do not have the same queries.
+    """Computes a 95 % interval for the mean of `a - b`, for two models that answered the same queries, as `bootstrap`.
 
     Example:
         >>> paired_bootstrap(np.array([1.0, 1.0]), np.array([0.5, 0.5]), groups=np.array([0, 1]))
@@ -91,15 +79,11 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, groups: np.ndarray, samples: 
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Corrects p-values for having made m comparisons: at most one *family* of them in 20 gives a false alarm.
+    """Corrects m p-values for multiple comparisons: at most one *family* of them in 20 gives a false alarm.
 
         p̃_(k) = max_{j ≤ k} min(1, (m − j + 1) p_(j)),  p in ascending order
 
-    Args:
-        p_values: (m,), in any order.
-
-    Returns:
-        (m,) in the same order. Those at most α may be claimed together.
+    Keeps the order of the input; p-values of at most α after correction may be claimed together.
 
     Example:
         >>> holm(np.array([0.01, 0.04, 0.03]))
@@ -116,7 +100,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`whole @ columns` in float64, without a copy in float64 of all the small whole numbers in `whole`."""
+    """`whole @ columns` in float64, without a float64 copy of all the small integers in `whole`."""
     product = np.empty((len(whole), columns.shape[1]))
     copy = np.empty((_CHUNK, whole.shape[1]))
     for start in range(0, len(whole), _CHUNK):
@@ -127,7 +111,7 @@ def _products(whole: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _draws(groups: int, samples: int) -> Iterator[np.ndarray]:
-    """Draws how often each group is in each replicate, uint8 (_BATCH, groups) at a time."""
+    """How often each group is in each replicate, uint8 (_BATCH, groups) at a time."""
     generator = np.random.default_rng(0)
     for start in range(0, samples, _BATCH):
         drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=min(_BATCH, samples - start))
@@ -137,5 +121,5 @@ def _draws(groups: int, samples: int) -> Iterator[np.ndarray]:
 
 @functools.lru_cache(maxsize=8)
 def _kept_draws(groups: int, samples: int) -> tuple[np.ndarray, ...]:
-    """All of `_draws`. They are the same for every comparison of as many people, and cost far more than their use."""
+    """All of `_draws`: the same for every comparison of as many people, and far more costly than their use."""
     return tuple(_draws(groups, samples))

@@ -16,10 +16,9 @@ _SHOWN_PACKAGES = ("tensorflow", "keras", "keras-hub", "keras-rs", "numpy", "pan
 
 
 def quiet_import(name: str) -> ModuleType:
-    """Imports a framework without its start-up messages on the page; when the import fails they are shown.
+    """Imports a framework without its start-up messages; when the import fails they are shown.
 
-    TensorFlow writes some of them past Python, straight to the process's standard error, before any setting of its own
-    takes effect.
+    TensorFlow writes some of them straight to the process's standard error, before any of its settings takes effect.
 
     Example:
         >>> quiet_import("json").__name__
@@ -41,11 +40,7 @@ def quiet_import(name: str) -> ModuleType:
 
 
 def profile() -> str:
-    """Returns the size of the experiments, ``$RECFUSE_PROFILE``: ``laptop`` (two CPU cores) or ``full`` (a GPU).
-
-    Raises:
-        ValueError: If the variable holds anything else.
-    """
+    """Returns the size of the experiments, ``$RECFUSE_PROFILE``: ``laptop`` (two CPU cores) or ``full`` (a GPU)."""
     name = os.environ.get("RECFUSE_PROFILE", PROFILES[0])
     if name not in PROFILES:
         raise ValueError(f"RECFUSE_PROFILE is {name!r}; set it to one of {', '.join(PROFILES)}")
@@ -56,9 +51,6 @@ def start(seed: int = 0) -> None:
     """Opens a notebook: sets the seeds and the figure style, prints versions, profile and device.
 
     Call it before Keras or TensorFlow is imported: it also keeps their start-up messages off the page.
-
-    Args:
-        seed: The seed of Python's, NumPy's and the Keras backend's random numbers.
 
     Example:
         >>> start(seed=0)  # doctest: +ELLIPSIS

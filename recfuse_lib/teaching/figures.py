@@ -55,16 +55,11 @@ def use_style() -> None:
 
 
 def show(figure: "Figure", *, alt: str, caption: str) -> None:
-    """Shows a figure and, below it, its caption; then closes it.
+    """Shows a figure and, below it, its caption; then closes it. Every visible axis needs a label, with its unit.
 
-    Args:
-        figure: A Matplotlib figure. Every axis that is drawn has a label, with its unit.
-        alt: One to three sentences for someone who cannot see it: what the figure shows and what one sees in it. They
-            are saved with the image, where screen readers and HTML exports find them.
-        caption: One sentence that says what to take from the figure.
-
-    Raises:
-        ValueError: If ``alt`` or ``caption`` is empty, or an axis has no label.
+    ``alt`` says in one to three sentences, for someone who cannot see the figure, what it shows and what one sees in
+    it; it is saved with the image, where screen readers and HTML exports find it. ``caption`` is one sentence that says
+    what to take from the figure.
 
     Example:
         >>> import matplotlib.pyplot as plt

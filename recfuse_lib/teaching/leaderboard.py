@@ -1,9 +1,9 @@
 """The leaderboard: one table a protocol, filled by runs and never typed.
 
-A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The rows that the course publishes are
-committed as ``docs/leaderboard/<protocol>.csv`` and shown in ``docs/leaderboard.md``;
-``python -m recfuse_lib.teaching.leaderboard`` renders that page, and with ``--accept`` first takes over the rows of the
-last ``make course`` (or of ``$RECFUSE_LEADERBOARD``). Used in every notebook that trains a model.
+A run records its rows under ``$RECFUSE_LEADERBOARD`` (by default in the cache). The course's rows are committed as
+``docs/leaderboard/<protocol>.csv``; ``python -m recfuse_lib.teaching.leaderboard`` renders them as
+``docs/leaderboard.md``, and with ``--accept`` first takes over the rows of the last ``make course`` (or of
+``$RECFUSE_LEADERBOARD``). Used in every notebook that trains a model.
 """
 
 import argparse
@@ -52,16 +52,9 @@ def record(
 ) -> None:
     """Keeps the result of a run; it replaces an earlier row of the same model as a whole.
 
-    Args:
-        protocol: One of ``PROTOCOLS``.
-        model: The model's name as it stands in the table.
-        metrics: Metric → value, or → (value, low, high), or → an interval with ``mean``, ``low``, ``high``.
-        seeds: The seed or seeds that the value is the mean of.
-        command: The command or notebook that produces the row again.
-        tuned: How the settings were chosen, with the number of trials ("12 trials on validation").
-
-    Raises:
-        ValueError: If the protocol is unknown, its first metric is missing, or a value is not a number.
+    ``metrics`` maps each metric to a value, (value, low, high), or an interval with ``mean``, ``low``, ``high``: the
+    mean over ``seeds``. ``command`` is the command or notebook that produces the row again; ``tuned`` says how the
+    settings were chosen, with the number of trials ("12 trials on validation").
     """
     main_metric = _main_metric(protocol)
     if main_metric not in metrics:
@@ -87,18 +80,11 @@ def record(
 
 
 def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
-    """Returns the table of a protocol, best first: the course's rows, and over them those of this machine.
+    """Returns the table of a protocol, best first: the course's rows, replaced by this machine's where it has them.
 
-    Args:
-        protocol: One of ``PROTOCOLS``.
-        provenance: Also show seeds, tuning, command, versions and date.
-
-    Returns:
-        One row a model, indexed by its name; for a metric ``m`` the columns ``m`` and, where there is an interval,
-        ``m_low`` and ``m_high``; ``run`` says whether the row is the course's or yours.
-
-    Raises:
-        ValueError: If the protocol is unknown.
+    Rows are indexed by model; metric ``m`` has the columns ``m`` and, where there is an interval, ``m_low`` and
+    ``m_high``; ``run`` says whether a row is the course's or yours. ``provenance`` adds seeds, tuning, command,
+    versions and date.
     """
     main_metric = _main_metric(protocol)
     frames = [_committed(protocol).assign(run="course"), _own(protocol).assign(run="yours")]

@@ -1,4 +1,4 @@
-"""What one looks at while a model learns: the validation protocol after every epoch, and TensorBoard.
+"""What to watch while a model learns: the validation metrics after every epoch, and TensorBoard.
 
 Taught in notebook 08.
 """
@@ -23,19 +23,15 @@ TAGS = {
     "val_ndcg": "retrieval/val_ndcg",
     "val_rmse": "ranking/val_rmse",
 }
-"""Where TensorBoard shows what stands in the logs; all else keeps its name."""
+"""Name in the logs → name in TensorBoard; all others are kept."""
 
 
 class ValidationMetrics(keras.callbacks.Callback):
     """Scores both tasks of a joint model on a validation fold after each epoch.
 
-    It adds `val_ndcg` (NDCG@10, full ranking) and, where ratings are given, `val_rmse` (stars) to the logs. A callback
-    that stands after it can use them: `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
-
-    Args:
-        model: The joint model that is trained.
-        fold: The validation fold; the test fold has no business here.
-        ratings: Ratings that came after the fold's history, columns `user`, `item`, `rating`.
+    Adds `val_ndcg` (NDCG@10, full ranking) to the logs and, given `ratings` made after the fold's history (columns
+    `user`, `item`, `rating`), `val_rmse` (stars). Later callbacks can use them:
+    `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
     """
 
     def __init__(self, model: Any, fold: Fold, ratings: pd.DataFrame | None = None) -> None:
@@ -50,27 +46,18 @@ class ValidationMetrics(keras.callbacks.Callback):
 
 
 def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> float:
-    """Compute the RMSE in stars of what a recommender predicts, each from the whole history of its user.
-
-    Args:
-        model: A joint model.
-        history: Columns `user`, `item`, `rating`, `timestamp`.
-        ratings: Columns `user`, `item`, `rating`.
-    """
+    """Computes the RMSE in stars of a joint model's predictions of `ratings`, each from its user's whole `history`."""
     queries = Queries.of(history, np.unique(ratings["user"]), model.n_items)
     return rmse(ratings["rating"].to_numpy(), model.predict(queries, ratings))
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes what a joint model's training says for TensorBoard: scalars by task, histograms, HParams.
+    """Writes a joint model's training for TensorBoard: scalars by task, histograms, HParams.
 
-    Scalars are all logs of an epoch, λ under `balance/`, and what a `GradientProbe` measured. Histograms are the item
-    tower's gates, one a dimension, and the length of each item's correction δ.
-
-    Args:
-        folder: Of this run; one folder a run. TensorBoard is started on the folder above it.
-        settings: The hyperparameters that the dashboard compares: numbers, strings or truth values.
-        probe: A `GradientProbe` that the training also has.
+    Scalars are all logs of an epoch, λ under `balance/`, and what `probe`, a `GradientProbe` of the same training,
+    measured. Histograms are the item tower's gates, one a dimension, and the norm of each item's correction δ. `folder`
+    is this run's alone; TensorBoard is started on its parent. `settings` are the hyperparameters to compare: numbers,
+    strings or booleans.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], probe: Any = None) -> None:

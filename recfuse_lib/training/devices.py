@@ -1,4 +1,4 @@
-"""What a training runs on: GPUs of any backend, and the precision that pays there.
+"""What training runs on: GPUs of any backend, and the precision that pays there.
 
 Taught in notebook 09.
 """
@@ -19,7 +19,7 @@ PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L4": 121.0, "T4": 6
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A processor that the backend can use: "cpu", "gpu" or "tpu", GiB of memory and CUDA capability where known."""
+    """A processor of the backend: "cpu", "gpu" or "tpu", GiB of memory and CUDA capability where known."""
 
     kind: str
     name: str

@@ -1,4 +1,4 @@
-"""Gradients of each task by itself, on any backend, and the angle between them.
+"""The gradient of each task by itself, on any backend, and the angle between them.
 
 Taught in notebook 08.
 """
@@ -14,7 +14,7 @@ from keras import ops
 
 
 def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    """Compute the cosine of the angle between two gradients, each given weight by weight; 0 where one of them is zero.
+    """Compute the cosine between two gradients, each given weight by weight; 0 where one of them is zero.
 
     Above 0 a step for one task also helps the other, below 0 it harms it, to first order.
 
@@ -37,15 +37,10 @@ def norm(gradient: Sequence[np.ndarray]) -> float:
 def task_gradients(
     model: Any, inputs: Mapping[str, np.ndarray], variables: Sequence[Any]
 ) -> tuple[tuple[float, float], tuple[list[np.ndarray], list[np.ndarray]]]:
-    """Compute each task's loss on a batch and its gradient, unweighted, with nothing dropped.
+    """Compute both tasks' losses (ℓ_idx, ℓ_item) on a batch and their gradients, unweighted and without dropout.
 
-    Args:
-        model: A `JointNetwork` or a `FineTuning`.
-        inputs: A batch, as `recfuse_lib.data.sequences.examples` gives it.
-        variables: The weights to differentiate by, trainable ones of the model.
-
-    Returns:
-        (ℓ_idx, ℓ_item) and their gradients, one array a variable.
+    `model` is a `JointNetwork` or a `FineTuning`, `inputs` a batch of `recfuse_lib.data.sequences.examples`. Each
+    gradient has one array for each of `variables`.
     """
     batch = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     # Keras has no gradient that is the same for all backends.

@@ -19,13 +19,7 @@ DECAY_SPARES = ("bias", "beta", "gamma")
 
 
 class _LayerRates:
-    """A mixin for Keras optimizers: the learning rate of each parameter is a multiple of the schedule's.
-
-    Args:
-        rates: Path of a variable → (multiple, first step at which it moves); (1, 0) where it is not named.
-        decay: Of the weights. Where `decoupled`, w ← w − η·decay·w before the step; elsewhere it is the L2 penalty
-            ½·decay·‖w‖², whose gradient decay·w goes through the moments as every gradient does.
-    """
+    """Mixin; `rates`: variable's path → (multiple of the schedule's rate, first step that moves it), else (1, 0)."""
 
     decoupled = False
 
@@ -59,26 +53,26 @@ class _LayerRates:
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseAdam(_LayerRates, keras.optimizers.Adam):
-    """Adam with a learning rate for each layer; `decay` is an L2 penalty."""
+    """Adam with a learning rate for each layer; `decay` is an L2 penalty ½·decay·‖w‖², part of the gradient."""
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseAdamW(_LayerRates, keras.optimizers.Adam):
-    """Adam with a learning rate for each layer and decoupled weight decay (Loshchilov and Hutter, 2019)."""
+    """Adam with a learning rate for each layer and weight decay w ← w − η·decay·w (Loshchilov and Hutter, 2019)."""
 
     decoupled = True
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
 class LayerwiseSGD(_LayerRates, keras.optimizers.SGD):
-    """SGD with a learning rate for each layer; `decay` is an L2 penalty."""
+    """SGD with a learning rate for each layer; `decay` is an L2 penalty ½·decay·‖w‖², part of the gradient."""
 
 
 OPTIMIZERS: dict[str, Any] = {"adam": LayerwiseAdam, "adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
 
 
 def embedding_layers(backbone: Any) -> list[Any]:
-    """Return the layers of a KerasHub BERT that lie below its first transformer layer and have parameters."""
+    """Return the layers below the first transformer layer of a KerasHub BERT that have parameters."""
     parts = ("token_embedding", "position_embedding", "segment_embedding", "embeddings_layer_norm")
     return [getattr(backbone, part) for part in parts]
 
@@ -90,18 +84,10 @@ def layer_rates(
 
         η_l = η · r · ξ^(L − 1 − l)
 
-    with η the rate of the recommender's own parameters φ, r that of the top layer relative to it, and ξ the decay from
-    one layer to the next lower one: what lies low is general and should move least. With gradual unfreezing, layer l
-    moves from step (L − 1 − l)·`unfreeze_every` on. The embeddings count as the layer below the lowest.
-
-    Args:
-        encoder: The text encoder.
-        text_rate: r.
-        layer_decay: ξ, 0–1.
-        unfreeze_every: Steps from one layer to the next; 0 moves all at once.
-
-    Returns:
-        Path of a variable → (multiple, first step), for `optimizer`.
+    with η the rate of the recommender's own parameters φ, r = `text_rate` that of the top layer relative to it, and ξ =
+    `layer_decay`, 0–1, the decay from one layer to the next lower one: low layers are general and should move least.
+    With gradual unfreezing, layer l moves from step (L − 1 − l)·`unfreeze_every` on. The embeddings count as the layer
+    below the lowest. Returns the path of each variable → (multiple, first step), for `optimizer`.
 
     References:
         Howard and Ruder (2018), Universal Language Model Fine-tuning for Text Classification, ACL.
@@ -138,19 +124,11 @@ def optimizer(
     accumulate: int = 1,
     loss_scaling: bool = False,
 ) -> Any:
-    """Make an optimizer by name.
+    """Make an optimizer: "adam", "adamw" or "sgd" (with momentum 0.9).
 
-    Args:
-        name: "adam", "adamw" or "sgd" (with momentum 0.9).
-        learning_rate: Of φ: a number or a schedule.
-        rates: See `layer_rates`.
-        decay: Weight decay for "adamw", an L2 penalty for the others.
-        clip: Longest allowed norm of the whole gradient; None for no limit.
-        accumulate: Batches whose gradients are averaged for one step.
-        loss_scaling: Multiply the loss so that float16 gradients do not vanish; for float16 alone.
-
-    Raises:
-        ValueError: There is no optimizer of that name.
+    `learning_rate` is that of φ, a number or a schedule; for `rates` see `layer_rates`. `decay` is weight decay for
+    "adamw", an L2 penalty for the others. `clip` limits the norm of the whole gradient. Gradients of `accumulate`
+    batches are averaged for one step. `loss_scaling`, for float16 alone, keeps small gradients from vanishing.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"no optimizer {name!r}; there are {', '.join(OPTIMIZERS)}")

@@ -12,12 +12,11 @@ import keras
 
 @contextmanager
 def untuned() -> Iterator[None]:
-    """Keep TensorFlow, within it, from tuning the pipelines that Keras makes of arrays; other backends have none.
+    """Keep TensorFlow from tuning the pipelines that Keras makes of arrays; other backends have none.
 
-    tf.data tunes a pipeline in a thread that sleeps between two looks, twice as long each time, up to a minute. At the
-    pipeline's end that thread often sleeps on, as if it were woken before it can see the end, and `fit` waits for it.
-    On two busy cores eleven of thirteen trainings of 3 seconds waited, most of them for two more; without tuning none
-    did. Arrays in memory leave nothing to tune.
+    The tuning thread sleeps between two looks, twice as long each time, up to a minute; often it sleeps through the
+    pipeline's end, and `fit` waits for it. On two busy cores eleven of thirteen trainings of 3 seconds waited, most of
+    them for two more; without tuning none did. Arrays in memory leave nothing to tune.
     """
     if keras.backend.backend() != "tensorflow":
         yield

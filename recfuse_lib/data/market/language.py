@@ -1,9 +1,8 @@
 """The words of the simulated shop: titles and descriptions of its products, comments of its shoppers.
 
-Nothing here is a lookup the other way round: a material, an occasion or an opinion has many wordings, some deny what
-another would say ("not exactly cheap"), and some words mislead ("the hours after the office closes" is a party). A
-language model reads them; a search for one keyword does not. All choices are whole numbers drawn from a NumPy
-generator, so that one seed gives the same texts on every platform.
+A material, an occasion or an opinion has many wordings; some deny what another would say ("not exactly cheap"), some
+mislead ("the hours after the office closes" is a party): a language model reads them, a keyword search does not. All
+draws are integers of a NumPy generator, so one seed gives the same texts on every platform.
 
 Taught in notebook 01.
 """
@@ -39,13 +38,13 @@ _MANY = 1 << 30
 
 @functools.cache
 def phrases() -> dict[str, Any]:
-    """Return the wordings: tables whose first index is a code, such as that of a material, a tag or the stars."""
+    """Return the wordings: tables indexed first by a code, such as that of a material, a tag or the stars."""
     return dict(json.loads(read_file("phrases.json")))
 
 
 @functools.cache
 def opinions(tag: int, polarity: int) -> list[str]:
-    """Return all wordings of an opinion: sayings, and subject × verdict, about as many of the one as of the other."""
+    """Return all wordings of an opinion: sayings and subject × verdict, about equally many of each."""
     verdicts = phrases()["liked" if polarity > 0 else "disliked"]
     general = [f"{subject} {verdict}" for subject, verdict in itertools.product(phrases()["subjects"][tag], verdicts)]
     sayings: list[str] = phrases()["sayings"][tag][0 if polarity > 0 else 1]
@@ -53,9 +52,7 @@ def opinions(tag: int, polarity: int) -> list[str]:
 
 
 def titles(generator: np.random.Generator, category: Codes, brand: Codes, material: Codes) -> list[str]:
-    """Draw names of products, such as "Halven linen shirt" or "Halven Opal shirt"; two products may share one.
-
-    Half of the titles name the material. Codes are those of the tuples above, (I,).
+    """Draw product names from codes of the tuples above, (I,); half name the material, and names may repeat.
 
     Example:
         >>> titles(np.random.default_rng(5), np.array([6, 9]), np.array([0, 1]), np.array([3, 1]))
@@ -70,11 +67,9 @@ def titles(generator: np.random.Generator, category: Codes, brand: Codes, materi
 
 
 def descriptions(generator: np.random.Generator, *codes: Codes) -> list[str]:
-    """Draw what the shop says of its products: category, material, occasion and price, now and then brand and look.
+    """Draw what the shop says of each product: category, material, occasion and price, sometimes brand and looks.
 
-    Args:
-        generator: Where the choices come from.
-        codes: Category, brand, material, occasion, price tier and looks (0 none, dark, light, plain, patterned), (I,).
+    `codes`: category, brand, material, occasion, price tier, looks (0 none, dark, light, plain, patterned), each (I,).
     """
     said = phrases()
     template = generator.integers(0, len(said["descriptions"]), len(codes[0]))
@@ -97,14 +92,9 @@ def descriptions(generator: np.random.Generator, *codes: Codes) -> list[str]:
 def comments(generator: np.random.Generator, stars: Codes, tags: Codes, polarities: Codes) -> list[str]:
     """Draw what shoppers write: a feeling that fits the stars, each opinion in words of its own, sometimes chatter.
 
-    An opinion has 32 wordings or more; most of the general ones ("… could not be better") serve every tag, so that a
-    comment with two tags has to be read, not searched.
-
-    Args:
-        generator: Where the choices come from.
-        stars: Whole stars, 1 to 5, (R,).
-        tags: Codes of `TAGS`, −1 for none, (R, K).
-        polarities: +1 where the tag was liked, −1 where it was disliked, (R, K).
+    An opinion has 32 wordings or more, and most general ones ("… could not be better") serve every tag, so a comment
+    with two tags has to be read, not searched. `stars` are 1 to 5, (R,); `tags` codes of `TAGS`, −1 for none, (R, K);
+    `polarities` +1 where the tag was liked, −1 where it was disliked, (R, K).
     """
     n, width = tags.shape
     layout = generator.integers(0, 6, n)
@@ -114,12 +104,12 @@ def comments(generator: np.random.Generator, stars: Codes, tags: Codes, polariti
 
 
 def _comment(star: int, layout: int, draws: Row, tags: Row, polarities: Row, wording: Row, joint: Row) -> str:
-    """One review. Layouts 0 to 2 and 5 open with the feeling, 3 to 5 close with it; odd ones have a filler."""
+    """One review: layouts 0 to 2 and 5 open with the feeling, 3 to 5 close with it; odd ones have a filler."""
     said, (opening, closing, chatter, start) = phrases(), draws
     filler = _one(said["happenings"], chatter // len(said["moments"])) + _one(said["moments"], chatter) + "."
     told = _told(start, tags, polarities, wording, joint)
     if not told:
-        layout |= 1  # without an opinion, something else has to be told
+        layout |= 1  # without an opinion, something else has to be said
     parts = [
         _one(said["openings"][star], opening) if layout in (0, 1, 2, 5) else "",
         filler if layout in (1, 3) else "",
@@ -131,7 +121,7 @@ def _comment(star: int, layout: int, draws: Row, tags: Row, polarities: Row, wor
 
 
 def _told(start: int, tags: Row, polarities: Row, wording: Row, joint: Row) -> str:
-    """The opinions of one review from the one at `start` round; a change of polarity is joined by a contrast."""
+    """The opinions of one review in turn, from `start`; a change of polarity is joined by a contrast."""
     told, before = "", 0
     for step in range(len(tags)):
         position = (start + step) % len(tags)
@@ -145,7 +135,7 @@ def _told(start: int, tags: Row, polarities: Row, wording: Row, joint: Row) -> s
 
 
 def _rows(*columns: Any) -> Iterator[tuple[Any, ...]]:
-    """Rows of several arrays as Python's own numbers, which are quicker one at a time than NumPy's."""
+    """Rows of several arrays as Python numbers, which are faster one at a time than NumPy's."""
     return zip(*(column.tolist() for column in columns), strict=True)
 
 

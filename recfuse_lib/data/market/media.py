@@ -1,8 +1,8 @@
 """A jingle and a turntable clip for each product of the simulated shop, made from its hidden properties, as real files.
 
-Samples and pixels are the same on every platform: they come from whole numbers and from single additions,
-multiplications and divisions, which IEEE 754 rounds in one way only. Sines and pitches, which libraries may round
-differently, are taken from two tables of whole numbers; a test holds that no entry is near a boundary of rounding.
+Samples and pixels are the same on every platform: they come from integers and from single additions, multiplications
+and divisions, which IEEE 754 rounds in one way only. Sines and pitches, which libraries may round differently, come
+from two integer tables; a test checks that no entry is near a rounding boundary.
 
 Taught in notebook 01.
 """
@@ -47,18 +47,12 @@ _MODALITIES = {"image": ("images", "png"), "sound": ("sounds", "flac"), "clip": 
 
 
 def jingle(mood: Sequence[float] | np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Make a short tune whose character is the mood; which notes it plays, and on which root, is chance.
+    """Make a short tune whose character is the mood, 1.5 s at 8 kHz, int16 (12000,); notes and root are random.
 
-    Valence makes it higher and brightens its chords: each note sounds with its fifth and with both thirds, the major
-    one with weight v, the minor one with weight 1 − v, where v is the valence moved to 0…1. Arousal makes it faster
-    (2 to 9 notes a second), sharper (each harmonic is 0.15 to 0.75 of the one below) and somewhat louder.
-
-    Args:
-        mood: Valence and arousal, each in −√3…√3; what is beyond counts as the extreme.
-        generator: Where notes and root come from.
-
-    Returns:
-        1.5 seconds at 8 kHz, int16 (12000,).
+    `mood` is valence and arousal, each clipped to −√3…√3. Valence raises the pitch and brightens the chords: each note
+    sounds with its fifth and both thirds, the major one with weight v, the minor one with 1 − v, where v is the valence
+    scaled to 0…1. Arousal makes it faster (2 to 9 notes a second), sharper (each harmonic is 0.15 to 0.75 of the one
+    below) and somewhat louder.
     """
     valence, arousal = (_share(value) for value in mood)
     length = int(RATE / (2 + 7 * arousal))
@@ -88,19 +82,11 @@ def jingle(mood: Sequence[float] | np.ndarray, generator: np.random.Generator) -
 def turntable(
     photograph: np.ndarray, motion: Sequence[float] | np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Film the photograph as a card on a turntable that turns to and fro once; where the clip starts is chance.
+    """Film the photograph, (28, 28), as a card that turns to and fro once from a random start, uint8 (8, 28, 28).
 
-    At the angle θ the card is |cos θ| as wide as from the front, and mirrored when one sees its back. Speed says how
-    far, and so how fast, it turns (0.04 to 0.3 of a full turn to either side); sway, how far it moves up and down and
-    away from the camera.
-
-    Args:
-        photograph: (28, 28).
-        motion: Speed and sway, each in −√3…√3; what is beyond counts as the extreme.
-        generator: Where the first moments of the turning and of the swaying come from.
-
-    Returns:
-        Eight frames, uint8 (8, 28, 28).
+    At angle θ the card has |cos θ| of its full width, mirrored when its back is seen. `motion` is speed and sway, each
+    clipped to −√3…√3: how far, and so how fast, it turns (0.04 to 0.3 of a full turn to either side), and how far it
+    moves up and down and away from the camera.
     """
     speed, sway = (_share(value) for value in motion)
     moments = np.arange(FRAMES * _EXPOSURES)
@@ -123,10 +109,9 @@ def turntable(
 
 
 def write(products: Products, seed: int) -> Media:
-    """Write images/<item_id>.png, sounds/<item_id>.flac and clips/<item_id>.gif without loss, or find them written.
+    """Write images/<item_id>.png, sounds/<item_id>.flac and clips/<item_id>.gif without loss, unless they exist.
 
-    The folder lies in the cache under a checksum of all that the files depend on; it appears whole or not at all.
-
+    The cache folder is named by a checksum of all that the files depend on, and appears whole or not at all.
     """
     key = store.sha256(Path(__file__), str(seed), products.pixels, products.mood, products.motion)
     folder = cache_dir() / "market" / key[:16]
@@ -175,11 +160,7 @@ def _cosine(angle: np.ndarray) -> np.ndarray:
 
 
 def _resampled(pictures: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Pictures (T, n, m) stretched about the middle of axis 1 and shifted along it, by linear interpolation.
-
-    `scale` (T,) is in units of `_SINE_UNIT`, negative to mirror; `shift` (T,) in 1/256 pixel. Values come out 256 times
-    as large. Outside of a picture all is black.
-    """
+    """Pictures (T, n, m) · 256, stretched along axis 1 by scale / `_SINE_UNIT` and shifted by shift / 256 pixels."""
     middle = (SIZE - 1) * _PIXEL // 2
     offset = np.arange(SIZE) * _PIXEL - middle - shift[:, None]
     position = middle + offset * _SINE_UNIT // scale[:, None]

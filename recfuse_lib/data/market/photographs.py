@@ -1,4 +1,4 @@
-"""The market's product photographs: real ones, and what can be measured on their pixels.
+"""The market's product photographs, real ones, and what can be measured on their pixels.
 
 Taught in notebook 01.
 """
@@ -17,7 +17,7 @@ VISUAL = ("brightness", "texture", "stripes", "area")
 
 
 def read_file(name: str) -> bytes:
-    """Return a file of the market's data folder; one that is missing or altered is a `DataError`."""
+    """Return a file of the market's data folder; a missing or altered one raises a `DataError`."""
     return read_verified(DATA, "market", name, name)
 
 
@@ -25,8 +25,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of the 3,000 committed photographs, uint8 (3000, 28, 28), and the category of each, int64.
 
     References:
-        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
-        Algorithms.
+        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST, arXiv:1708.07747.
     """
     from PIL import Image
 
@@ -38,11 +37,10 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 
 def visual_properties(photographs: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """Measure what photographs look like beyond the kind of product that they show.
+    """Measure how photographs look beyond their product's category, in the columns of `VISUAL`, float64 (N, 4).
 
-    How bright the product is, how much texture it has, whether its edges run along or across (stripes), how much of the
-    picture it fills: each relative to the product's category, then made uncorrelated with those before it, so that no
-    label tells anything about them. float64 (N, 4); every column has mean 0 in each category and variance 1.
+    Stripes is whether edges run along or across; area, how much of the picture is filled. Each has mean 0 in each
+    category and variance 1, and is uncorrelated with those before it, so that no label predicts any.
     """
     pixels = photographs.astype("int64")
     inside = pixels > 20

@@ -1,4 +1,4 @@
-"""The products of the simulated shop: what a customer is told of them, and what is true of them.
+"""The products of the simulated shop: what its customers see of them, and what is true of them.
 
 Taught in notebook 01.
 """
@@ -39,7 +39,7 @@ CENTRAL_PRICE = (15.0, 45.0, 40.0, 60.0, 110.0, 45.0, 35.0, 75.0, 55.0, 120.0)
 
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """What is true of every product, by item code; the catalogue shows some of it, the files some, the rest nobody."""
+    """What is true of every product, by item code; the catalogue and the files show some of it."""
 
     pixels: np.ndarray  # the photograph, uint8 (I, 28, 28)
     category: np.ndarray  # code of `language.CATEGORIES`, (I,); the next three are codes too
@@ -124,7 +124,7 @@ def make(seed: int, n_products: int) -> tuple[Products, pd.DataFrame]:
 
 
 def _looks_that_are_told(visual: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The one thing that some descriptions say of the picture: 0 nothing, 1 dark, 2 light, 3 plain, 4 patterned."""
+    """The one look that some descriptions mention: 0 none, 1 dark, 2 light, 3 plain, 4 patterned."""
     tone = np.select([visual[:, 0] < -0.4, visual[:, 0] > 0.4], [1, 2], 0)
     pattern = np.select([visual[:, 1] < -0.4, visual[:, 1] > 0.4], [3, 4], 0)
     told = np.where(generator.random(len(visual)) < 0.5, tone, pattern)

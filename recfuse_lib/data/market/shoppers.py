@@ -1,4 +1,4 @@
-"""The customers of the simulated shop: what each of them likes, and how they act on it; `visit` is one step in time.
+"""The customers of the simulated shop: what each likes, and how they act on it; `visit` is one step in time.
 
 Taught in notebook 01.
 """
@@ -21,7 +21,7 @@ DEEDS = {"viewed": "", "clicked": "click", "favourited": "favourite", "carted": 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """How much each dimension of taste matters: the standard deviation of its part of a utility. 0 switches it off.
+    """How much each dimension of taste matters: the standard deviation of its part of a utility; 0 switches it off.
 
     `mood` is the part of the taste in sound that drifts with time; `quality` is the same for everybody.
     """
@@ -109,24 +109,14 @@ def respond(
     coupon: np.ndarray | bool,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Draw what shoppers would do with each item of a slate, if they looked at it: all potential outcomes.
+    """Draw what shoppers would do with each item of a slate if they looked at it: all potential outcomes.
 
         P(click | look) = σ(0.8 U + 0.6 hype + activity − 2.4)   P(favourite | click) = σ(0.9 U − 0.6)
         P(cart | click) = σ(0.9 U − 1.2)                         P(buy | cart) = σ(0.5 U − 0.5 + coupon · sensitivity)
 
-    One draw decides each step, whatever the coupon: whoever buys without one also buys with one.
-
-    Args:
-        shoppers, products: All of them.
-        user: Who is asked, (n,).
-        item: What each of them is shown, (n, K).
-        day: Days since the log began, (n,).
-        coupon: Whether they have a coupon, (n,) or one for all.
-        generator: The randomness.
-
-    Returns:
-        `utility` float64 and, as bool, `click`, `favourite`, `cart`, `buy`, `buy_without_coupon`, `buy_with_coupon`,
-        each (n, K); a later step implies a click.
+    One draw decides each step, whatever the coupon: whoever buys without one also buys with one. `user` is (n,), `item`
+    (n, K), `day` since the log began, (n,), `coupon` (n,) or one for all. Returns, each (n, K), `utility` (float64),
+    `click`, `favourite`, `cart`, `buy`, `buy_without_coupon`, `buy_with_coupon` (bool; later steps imply a click).
     """
     utility = np.einsum("nw,nkw->nk", shoppers.at(day, user), products.features[item])
     utility += shoppers.weights.quality * products.quality[item]
@@ -155,14 +145,9 @@ def visit(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Step the simulation by one visit: shoppers look at a slate from the top, act on it and are pleased or not.
 
-    Args:
-        shoppers, products, user, item, day, generator, coupon: As `respond` takes them.
-        satisfaction: Of each of them before the visit, (n,).
-        filled: Which positions of the slates show their item, (n, K) or one for all.
-
-    Returns:
-        What they would do (see `respond`); what they do, by `DEEDS`, bool (n, K); and satisfaction afterwards:
-        0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,).
+    Takes what `respond` takes, the `satisfaction` before the visit, (n,), and which positions are `filled`, (n, K) or
+    one for all. Returns what they would do (see `respond`); what they do, by `DEEDS`, bool (n, K); and the satisfaction
+    afterwards: 0.8 · before + 0.2 · mean utility of what was clicked (−1 if nothing was), (n,).
     """
     would = respond(shoppers, products, user, item, day, coupon, generator)
     viewed = filled & (generator.random(item.shape) < EXAMINATION[: item.shape[1]])
@@ -173,7 +158,7 @@ def visit(
 
 
 def return_probability(satisfaction: np.ndarray) -> np.ndarray:
-    """P(comes back) = σ(2.5 + 1.5 · satisfaction), (n,)."""
+    """Compute P(comes back) = σ(2.5 + 1.5 · satisfaction), (n,)."""
     return _sigmoid(2.5 + 1.5 * satisfaction)
 
 

@@ -30,20 +30,20 @@ COUPON_SHARE, REVIEW_SHARE, UNIFORM_SHARE = 1 / 3, 0.4, 0.3
 SHOPPERS_AT_ONCE = 4_000
 
 BEHAVIOURS = {"clicked": 3.0, "favourited": 4.0, "carted": 4.5, "bought": 5.0}
-"""Behaviour → the signal that it sends, in stars. Being shown an item sends none: nobody knows whether it was seen."""
+"""Behaviour → its signal in stars. Being shown an item sends none: nobody knows whether it was seen."""
 
 SIGNALS = {3.0: "click", 4.0: "favourite", 4.5: "cart", 5.0: "purchase"}
-"""What the strongest behaviour is called, by its stars."""
+"""Stars → name of the strongest behaviour."""
 
 ROLES = {"title": TEXT, "genres": CATEGORIES, "brand": CATEGORY, "price": NUMBER, "description": TEXT}
 
 TAG_DIMENSIONS = ("visual", "material", "occasion", "price", "brand", "sound", "motion", "category", "collaborative")
-"""What each of `language.TAGS` is about, as `products.SLICES` calls it."""
+"""The dimension of each of `language.TAGS`, as named in `products.SLICES`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Market:
-    """What the simulated shop knows: its catalogue and its log, with the columns that `data/market/README.md` tells."""
+    """What the simulated shop knows: its catalogue and its log; `data/market/README.md` describes the columns."""
 
     seed: int
     scale: float
@@ -52,7 +52,7 @@ class Market:
     reviews: pd.DataFrame
 
     def dataset(self) -> Dataset:
-        """Return the log, a pair's first click as its interaction: a review's stars, else the strongest behaviour's."""
+        """Return one interaction a clicked pair, at its first click: its review's stars, else the top behaviour's."""
         clicked = self.impressions[self.impressions["clicked"]]
         stars = np.zeros(len(clicked))
         for behaviour, value in BEHAVIOURS.items():
@@ -66,7 +66,7 @@ class Market:
         return Dataset.of("Market", log.reset_index(), catalogue, roles=ROLES, positive="value>=4")
 
     def media(self) -> Media:
-        """Return a photograph, a jingle and a clip of each product, as files in the cache; written once."""
+        """Return a photograph, a jingle and a clip of each product, as files in the cache."""
         from recfuse_lib.data.market.media import write
 
         made, _ = products.make(self.seed, len(self.catalogue))
@@ -75,11 +75,11 @@ class Market:
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What is true of a simulated market, and no shop can know. Rows correspond to those of the `Market`.
+    """What is true of a simulated market and no shop can know. Rows correspond to those of the `Market`.
 
-    `outcomes` has one row an impression: `propensity` (with which the policy showed this item at this position),
-    `utility` (U), and what would have happened had it been looked at: `click`, `buy_without_coupon`, `buy_with_coupon`.
-    `tags` has one row a review: for each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
+    `outcomes`, one row an impression: `propensity` (of showing this item at this position), `utility` (U), and what
+    would have happened after a look: `click`, `buy_without_coupon`, `buy_with_coupon`. `tags`, one row a review: for
+    each of `language.TAGS`, +1 where the comment praises it, −1 where it blames it.
     """
 
     products: Products
@@ -97,18 +97,11 @@ class Truth:
 def make(
     seed: int = 0, scale: float = 1, weights: Weights | None = None, personal: float = 0.0
 ) -> tuple[Market, Truth]:
-    """Make a simulated market, all of which follows from the seed: what the shop knows, and the truth apart from it.
+    """Make a simulated market from a seed: what the shop knows, and the truth apart from it.
 
-    Args:
-        seed: Another seed, another market.
-        scale: 1 has 3,000 products and 4,000 shoppers; both grow with it, and so do time and memory.
-        weights: How much each dimension of taste matters.
-        personal: How differently it matters to the shoppers: each one's weight of each dimension is multiplied by
-            e^(`personal` · n − `personal`² / 2) with n from a standard normal distribution, 1 on average. With 0 all
-            weigh alike; with 1 two thirds of the factors lie between .22 and 1.6.
-
-    Raises:
-        ValueError: The scale leaves fewer than 100 products.
+    At `scale` 1 there are 3,000 products and 4,000 shoppers; time and memory grow with it. `personal` is how
+    differently the dimensions matter to the shoppers: each one's weight of each is multiplied by e^(`personal` · n −
+    `personal`² / 2), n standard normal, 1 on average; at 1 two thirds of the factors lie between .22 and 1.6.
 
     Example:
         >>> market, truth = make(seed=0, scale=0.1)
@@ -152,8 +145,8 @@ class LoggingPolicy:
         π(i | b) = ε / N + (1 − ε) b[c_i] · m_i / Σ_{j in c_i} m_j
 
     b is the shop's belief in each category, m an item's prominence, N the number of items on sale. Positions are filled
-    independently; an item that is drawn again leaves its later position empty, so it is shown at position k (from 0)
-    with propensity π (1 − π)^k.
+    independently; an item drawn again leaves its later position empty, so an item is shown at position k (from 0) with
+    propensity π (1 − π)^k.
     """
 
     def __init__(self, products: Products) -> None:
@@ -191,7 +184,7 @@ def believe(clicks: np.ndarray) -> np.ndarray:
 
 
 def shown_before(slate: np.ndarray) -> np.ndarray:
-    """Mark the positions whose item stands at an earlier position of the same slate, bool (n, K)."""
+    """Mark the positions whose item is at an earlier position of the same slate, bool (n, K)."""
     return np.asarray(np.tril(slate[:, :, None] == slate[:, None, :], k=-1).any(axis=2))
 
 
@@ -236,7 +229,6 @@ def _visits(
 def _reviews(
     people: Shoppers, made: Products, log: pd.DataFrame, outcomes: pd.DataFrame, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ratings and comments of purchases, and what the comments are truly about."""
     bought = np.flatnonzero(log["bought"])
     _, first = np.unique(log[["user_id", "item_id"]].to_numpy()[bought], axis=0, return_index=True)
     bought = np.sort(bought[first])
