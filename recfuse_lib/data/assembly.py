@@ -1,4 +1,4 @@
-"""From tables of cells to interactions, catalogue and users that fit together, with what was understood in words.
+"""Assembly of tables into interactions, catalogue and users that fit together, with what was understood in words.
 
 Taught in notebook 01.
 """
@@ -27,10 +27,9 @@ Say = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One table before its cells are read, ids and the fields of interactions under the library's names.
+    """A table before its cells are read, under the library's names; `written` maps a field to its column in the file.
 
-    `form` says what the file is, `written` what the column of a field is called in it, `columns` all that it has; ids
-    of a `typed` table stay text where they are, even if all of them are whole numbers.
+    If `typed`, ids that are text stay text, even where all of them are whole numbers.
     """
 
     table: pd.DataFrame
@@ -42,11 +41,7 @@ class Part:
 
 
 def part(name: str, table: pd.DataFrame) -> Part:
-    """Makes a part of a table in memory: "interactions", "catalogue" or "users"; columns are recognised as in a file.
-
-    Raises:
-        DataError: A column is missing or there twice.
-    """
+    """Makes a part of a table in memory ("interactions", "catalogue" or "users"); columns are found as in a file."""
     columns = [str(column) for column in table]
     check_twice(name, columns)
     wanted = {"interactions": FIELDS, "catalogue": ("item_id",), "users": ("user_id",)}[name]
@@ -59,7 +54,7 @@ def part(name: str, table: pd.DataFrame) -> Part:
 
 
 def check_twice(name: str, columns: list[str]) -> None:
-    """Raises `DataError` for a column that is there twice."""
+    """Raises `DataError` for a duplicate column."""
     for column in dict.fromkeys(columns):
         if columns.count(column) > 1:
             raise DataError(f"{name}: column {column!r} is there twice; rename one of them")
@@ -77,13 +72,7 @@ def assemble(
     keep: str | None,
     say: Say,
 ) -> dict[str, Any]:
-    """Reads the cells, checks them, and puts the tables together: the fields of a `Dataset` but its name.
-
-    What roles, positive, signal, time, keep and say are is written in `recfuse_lib.data.read.read`.
-
-    Raises:
-        DataError: A cell, a pair or an id breaks the schema.
-    """
+    """Reads, checks and joins tables into the fields of a `Dataset` except its name; options are as in `read.read`."""
     for part in (log, items, users):
         if part is not None and part.table.empty:
             raise DataError(f"{part.origin.name}: no rows; a recommender needs at least one interaction and one item")
@@ -173,7 +162,7 @@ def _refuse_missing(one: pd.Series, column: str, faults: Faults) -> None:
 
 
 def _once(events: pd.DataFrame, origin: Origin, keep: str | None, rule: Positives) -> pd.DataFrame:
-    """Each pair once, by time, then user, then item."""
+    """Keeps each pair once, ordered by time, then user, then item."""
     user, item = (pd.factorize(events[field], sort=True)[0].astype("int64") for field in ("user_id", "item_id"))
     pair = pd.Series(user * (item.max() + 1) + item)
     again = pair.duplicated()
@@ -205,7 +194,7 @@ def _repeated(events: pd.DataFrame, pair: pd.Series, origin: Origin, row: int) -
 def _entities(
     part: Part | None, field: str, columns: list[pd.Series], log: Part, roles: Mapping[str, str] | None, say: Say
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row for each id: those of the file (of users: who has interactions), then those that only the log knows."""
+    """Gives each id one row: those of the file (only users with interactions), then those that only the log has."""
     used = columns[0].drop_duplicates().sort_values(ignore_index=True)
     if part is None:
         return pd.DataFrame({field: used}), {}

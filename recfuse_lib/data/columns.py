@@ -1,4 +1,4 @@
-"""What a column means and what its cells say: names that are recognised, ids and numbers.
+"""Columns: the names that are recognised, and the ids and numbers that the cells hold.
 
 Taught in notebook 01.
 """
@@ -17,16 +17,16 @@ from recfuse_lib.data.faults import DataError, Faults, shown
 IGNORED = "ignored"
 
 FIELDS = ("user_id", "item_id", "value", "signal", "timestamp")
-"""What a row of interactions may say."""
+"""Fields of an interaction."""
 
 VOCABULARY: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
 
 VALUE_NAMES = {signal: names.split() for signal, names in VOCABULARY["values"].items()}
-"""The signal that a value is of → names of its column."""
+"""Signal of a value → names of its column."""
 
 NAMES = {field: names.split() for field, names in VOCABULARY["fields"].items()}
 NAMES["value"] = [name for names in VALUE_NAMES.values() for name in names]
-"""Field → names under which its column is recognised, the likelier first."""
+"""Field → names of its column, the likelier first."""
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "\\n", "<na>", "nat")
 
@@ -38,7 +38,7 @@ LARGEST_RATING = 10
 
 
 def plain(name: str) -> str:
-    """A column's name as it is compared: letters and digits, in lower case, without the type that RecBole appends.
+    """Reduces a name to lower-case letters and digits, without the type that RecBole appends.
 
     >>> plain("User-ID"), plain("item_id:token")
     ('userid', 'itemid')
@@ -47,16 +47,13 @@ def plain(name: str) -> str:
 
 
 def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str, str]) -> dict[str, str]:
-    """Finds the columns of fields: field → name as written, for the fields that are there.
+    """Finds the column of each field that is there: field → name as written.
 
-    What is `stated` (name → field, or `IGNORED`) goes before what a name looks like.
+    What is `stated` (name → field, or `IGNORED`) overrides what a name looks like. Raises `DataError` for a field
+    stated twice.
 
-    Raises:
-        DataError: Two columns are stated to be the same field.
-
-    Example:
-        >>> recognise(["userId", "asin", "stars", "note"], ["user_id", "item_id", "value", "timestamp"], {})
-        {'user_id': 'userId', 'item_id': 'asin', 'value': 'stars'}
+    >>> recognise(["userId", "asin", "stars", "note"], ["user_id", "item_id", "value", "timestamp"], {})
+    {'user_id': 'userId', 'item_id': 'asin', 'value': 'stars'}
     """
     fields: dict[str, str] = {}
     for column in columns:
@@ -74,12 +71,12 @@ def recognise(columns: Iterable[str], wanted: Sequence[str], stated: Mapping[str
 
 
 def is_missing(texts: pd.Series) -> pd.Series:
-    """Which cells of text say that nothing is known; "none" may be a label, "None" is what Python writes."""
+    """Finds the text cells that say that nothing is known; "none" may be a label, "None" is what Python writes."""
     return texts.isna() | (texts.str.lower().isin(MISSING) & (texts != "none"))
 
 
 def signal_of(value_column: str, values: np.ndarray) -> str:
-    """Finds the signal that the values of a column are of, by its name; else small ones are ratings.
+    """Names the signal of a column's values by the column's name; otherwise small values are ratings.
 
     >>> signal_of("playcount", np.array([3.0])), signal_of("column 3", np.array([3.0, 5.0]))
     ('play', 'rating')
@@ -90,15 +87,12 @@ def signal_of(value_column: str, values: np.ndarray) -> str:
 
 
 def ids(columns: Sequence[pd.Series], typed: bool = False) -> list[pd.Series]:
-    """Reads ids of one kind from different tables: as text; as int64 only if every one of them prints back the same.
+    """Reads ids of one kind from several tables: stripped text, or int64 if all print back the same; "" if missing.
 
-    There are no blanks around them, and a missing id is "". `typed` columns that are text stay text.
+    Text in `typed` columns stays text.
 
-    Example:
-        >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series([7])])]
-        [[7, 12], [7]]
-        >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series(["007"])])]
-        [['7', '12'], ['007']]
+    >>> [column.tolist() for column in ids([pd.Series(["7", "12"]), pd.Series(["007"])])]
+    [['7', '12'], ['007']]
     """
     coded = [_distinct_texts(column) for column in columns]
     if typed:
@@ -110,7 +104,7 @@ def ids(columns: Sequence[pd.Series], typed: bool = False) -> list[pd.Series]:
 
 
 def _distinct_texts(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
-    """Codes (N,) and what they stand for as text without blanks around it; code 0 is "", a missing cell."""
+    """Codes the cells, (N,), by their distinct stripped texts; code 0 is "", a missing cell."""
     codes, distinct = pd.factorize(column)
     if pd.api.types.is_float_dtype(distinct) and (distinct % 1 == 0).all():
         # An integer column with a gap: in the file it is a column of floats.
@@ -122,14 +116,13 @@ def _distinct_texts(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
 
 
 def numbers(column: pd.Series, field: str, faults: Faults, may_be_missing: bool = True) -> np.ndarray:
-    """Reads numbers: a decimal point or comma, thousands, a currency or per cent sign; NaN where missing.
+    """Reads numbers with a decimal point or comma, thousands, a currency or per cent sign; NaN where missing.
 
-    `faults` gets the cells that are no number, under the name `field`, and unless they may be missing the empty ones.
+    `faults` gets cells of `field` that are no number and, unless they `may_be_missing`, empty ones.
 
-    Example:
-        >>> from recfuse_lib.data.faults import Origin
-        >>> numbers(pd.Series(["12,50 €", "1.250,00 €", ""]), "price", Faults(Origin("items.csv"))).tolist()
-        [12.5, 1250.0, nan]
+    >>> from recfuse_lib.data.faults import Origin
+    >>> numbers(pd.Series(["12,50 €", "1.250,00 €", ""]), "price", Faults(Origin("items.csv"))).tolist()
+    [12.5, 1250.0, nan]
     """
     codes, distinct = pd.factorize(column)
     values, wrong = parsed_numbers(pd.Series(distinct))
@@ -141,7 +134,7 @@ def numbers(column: pd.Series, field: str, faults: Faults, may_be_missing: bool 
 
 
 def parsed_numbers(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as float64, NaN where they are missing or wrong; and whether they are wrong, bool (N,)."""
+    """Parses cells as float64, NaN where missing or wrong, and tells which are wrong, bool (N,)."""
     if pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_bool_dtype(cells):
         values = cells.to_numpy("float64", na_value=np.nan)
         return values, np.isinf(values)
@@ -166,7 +159,7 @@ def parsed_numbers(cells: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _has_decimal_comma(digits: pd.Series) -> bool:
-    """Whether a comma in a column of amounts is the decimal sign: "1.250,00" says so, "1,250" does not."""
+    """Tells whether commas in a column of amounts are decimal: "1.250,00" says so, "1,250" does not."""
     both = digits[digits.str.contains(",") & digits.str.contains(".", regex=False)]
     if len(both):
         return bool((both.str.rfind(",") > both.str.rfind(".")).mean() > 0.5)

@@ -1,4 +1,4 @@
-"""Data files that are committed with the course: read only when they are what their checksums say.
+"""Data files that are committed with the course, read only if they match their checksums.
 
 Taught in notebook 01.
 """
@@ -13,11 +13,7 @@ from recfuse_lib.pretrained import store
 
 
 def read_verified(folder: Path, data: str, file: str, entry: str) -> bytes:
-    """Reads a committed file, which `checksums.json` beside it calls `entry`; `data` is the folder to restore it from.
-
-    Raises:
-        DataError: The file is missing or is not the one that the checksums describe.
-    """
+    """Reads a file of data/`data`; raises `DataError` where it is not what `entry` of `checksums.json` describes."""
     advice = f"restore it with `git checkout -- data/{data}` or rebuild it with `python data/{data}/build.py`"
     try:
         pinned = json.loads((folder / "checksums.json").read_text("utf-8"))[entry]["file_sha256"]

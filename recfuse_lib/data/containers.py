@@ -1,6 +1,4 @@
-"""What a file of rows is, and its columns as they are written: CSV, JSON lines, Parquet, Excel, gzipped or not.
-
-A file is known by its content, never by its name. What a column means is decided in `columns`.
+"""Files of rows, known by their content and not their name: CSV, JSON lines, Parquet, Excel, gzipped or not.
 
 Taught in notebook 01.
 """
@@ -43,22 +41,21 @@ NOT_TABLES = {
 
 
 def open_table(path: Path | str, encoding: str | None = None, **dialect: Any) -> Source:
-    """Finds out what a file is; the `dialect` of a CSV file is as in `dialects.csv_source`.
+    """Finds out what a file is.
 
-    `encoding` is that of a text file which is neither UTF-8 nor names its encoding by a byte order mark.
+    `encoding` is needed for text that is neither UTF-8 nor has a byte order mark; `dialect` is as in `csv_source`.
 
     Raises:
-        DataError: The file cannot be read as a table; the message names the file and the way out.
+        DataError: The file cannot be read as a table; the message names the file and what to do.
 
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
-        >>> _ = path.write_text("Kunde;Preis\\n007;3,50\\n")
-        >>> source = open_table(path)
-        >>> source.form, source.columns
-        ("CSV with ';' between fields", ['Kunde', 'Preis'])
-        >>> source.load(["Kunde"], [])["Kunde"].tolist()
-        ['007']
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
+    >>> _ = path.write_text("Kunde;Preis\\n007;3,50\\n")
+    >>> source = open_table(path)
+    >>> source.form, source.columns
+    ("CSV with ';' between fields", ['Kunde', 'Preis'])
+    >>> source.load(["Kunde"], [])["Kunde"].tolist()
+    ['007']
     """
     path, packed = Path(path), ""
     try:
@@ -88,7 +85,7 @@ def open_table(path: Path | str, encoding: str | None = None, **dialect: Any) ->
 
 
 def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
-    """The text in UTF-8, without a byte order mark."""
+    """Converts text to UTF-8 without a byte order mark."""
     if content.startswith(codecs.BOM_UTF8):
         content, encoding = content[len(codecs.BOM_UTF8) :], None
     elif content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -115,7 +112,7 @@ def _utf8(name: str, content: bytes, encoding: str | None) -> bytes:
 
 
 def _json_lines(name: str, content: bytes) -> Source:
-    """Numbers stay as written; lists and objects stay as JSON."""
+    """Reads JSON lines; numbers stay as written, lists and objects stay JSON."""
     import pyarrow
 
     lines = np.array([number for number, line in enumerate(io.BytesIO(content), 1) if line.strip()])

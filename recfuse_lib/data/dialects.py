@@ -1,4 +1,4 @@
-"""CSV in any usual dialect: which separator, which quotes, a header or none; and its fields as they are written.
+"""CSV in any usual dialect: its separator, its quotes, a header or none, and its fields as they are written.
 
 Taught in notebook 01.
 """
@@ -21,7 +21,7 @@ from recfuse_lib.data.faults import DataError, Origin, and_more, shown
 
 SEPARATORS = ("::", "\t", ";", "|", ",")
 UNIT_SEPARATOR = "\x1f"
-"""Stands for "::" while a file is parsed: parsers know separators of one character only."""
+"""Replaces "::" while a file is parsed, because parsers know separators of one character only."""
 
 HEAD, ROWS_TRIED = 1 << 16, 100
 BLOCK = 1 << 24
@@ -32,13 +32,8 @@ BAD_ROWS_READ = 1_000
 class Source:
     """A file that is understood as a table; its columns are loaded when their meaning is known.
 
-    Attributes:
-        origin: Its name, and the line of each row.
-        form: What it is, in words.
-        columns: Names of its columns, as written; "column 1" … without a header.
-        has_header: Whether the names stood in the file.
-        load: Gives some columns as a table. The second argument names those whose values repeat: where they are text,
-            they come as categoricals, which take little memory.
+    `columns` are as written, "column 1" … without a header. `load(columns, repeated)` gives some of them as a table;
+    text in those of them that are `repeated` comes as categoricals, which take little memory.
     """
 
     origin: Origin
@@ -56,18 +51,13 @@ def csv_source(
     quoting: bool | None = None,
     is_header: Callable[[list[str]], bool] = lambda first_row: False,
 ) -> Source:
-    """Finds out the dialect of a text.
+    """Finds out the dialect of UTF-8 text that is not blank; raises `DataError` for a single column.
 
     Args:
-        name: Of the file, for messages.
-        content: UTF-8, not blank.
-        separator: What stands between fields; by default the one of `SEPARATORS` that fits the first rows best.
-        names: The columns, when there is no header line; by default, a first row with a number in it is no header.
+        separator: By default, the one of `SEPARATORS` that fits the first rows best.
+        names: The columns of a file without a header; by default, a first row with a number in it is no header.
         quoting: Whether quotes enclose fields; by default, where a quote that opens a field also ends it.
         is_header: Whether the names in a row are known ones; decides where the rows leave a doubt.
-
-    Raises:
-        DataError: There is one column only.
     """
     blank = len(content) - len(content.lstrip(b"\r\n"))
     above, content = content.count(b"\n", 0, blank), content[blank:]
@@ -100,7 +90,7 @@ def csv_source(
 
 
 def _first_rows(head: str, separator: str) -> tuple[list[list[str]], int]:
-    """The first rows as this separator splits them, and the number of lines that the first of them takes."""
+    """Splits the first rows by this separator, and counts the lines that the first of them takes."""
     if len(separator) > 1:
         head, separator = head.replace(separator, UNIT_SEPARATOR), UNIT_SEPARATOR
     limit = csv.field_size_limit(1 << 30)
@@ -114,14 +104,14 @@ def _first_rows(head: str, separator: str) -> tuple[list[list[str]], int]:
 
 
 def _fit(rows: list[list[str]], is_header: Callable[[list[str]], bool]) -> tuple[bool, float, int]:
-    """How well a separator fits: known names first, then rows of one length, then many columns."""
+    """Rates a separator: known names first, then rows of one length, then many columns."""
     width = len(rows[0])
     same = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0
     return width > 1 and is_header(rows[0]), round(same, 1), width
 
 
 def _quotes_enclose(head: str, separator: str) -> bool:
-    """Whether a quote that opens a field also ends it, as far as the first rows show."""
+    """Tells whether a quote that opens a field also ends it, as far as the first rows show."""
     if re.search(rf'\\"[^{re.escape(separator)}\r\n"]', head):
         head = head.replace('\\"', '""')
     try:
@@ -141,7 +131,7 @@ def _is_number(field: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """The rows of a CSV file below its header; `above` is the number of lines before them."""
+    """Rows of a CSV file below its header; `above` is the number of lines before them."""
 
     name: str
     body: bytes
@@ -157,7 +147,7 @@ class _Rows:
         return self.quoted and re.search(rb'\\"[^' + ends + rb"]", self.body) is not None
 
     def lines(self) -> np.ndarray:
-        """The line on which each row begins, (N,): blank lines are no rows, and a quoted field may span lines."""
+        """Finds the line on which each row begins, (N,): blank lines are no rows, and a quoted field may span lines."""
         data = np.frombuffer(self.body, "uint8")
         ends = np.flatnonzero(data == ord("\n"))
         row_ends = ends

@@ -1,4 +1,4 @@
-"""Faults of a table: gathered row by row as masks, put into words for the first few, counted for the rest.
+"""Faults of a table: gathered as masks over its rows, the first few put into words, the rest counted.
 
 Taught in notebook 01.
 """
@@ -17,16 +17,12 @@ PROBLEMS_SHOWN, CHARACTERS_SHOWN = 5, 60
 
 
 class DataError(ValueError):
-    """Data that breaks the schema. The message names the file, the line, the field, the reason and the way out."""
+    """Data that breaks the schema; the message names the file, the line, the field, the reason and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where the rows of a table came from, so that an error can point at one.
-
-    `lines` gives the line of each row, (N,), when there is something to report; rows of a table without lines are named
-    by their position, from 0.
-    """
+    """The source of a table, for errors; `lines`, (N,), is called when one occurs. Without lines, rows count from 0."""
 
     name: str
     lines: Callable[[], np.ndarray] | None = None
@@ -46,14 +42,13 @@ class Origin:
 class Faults:
     """What is wrong with the rows of one table.
 
-    Example:
-        >>> faults = Faults(Origin("ratings.csv"))
-        >>> faults.add(np.array([True, False, True]), lambda row: "value is missing")
-        >>> faults.raise_any()
-        Traceback (most recent call last):
-        ...
-        recfuse_lib.data.faults.DataError: ratings.csv row 0: value is missing
-        ratings.csv row 2: value is missing
+    >>> faults = Faults(Origin("ratings.csv"))
+    >>> faults.add(np.array([True, False, True]), lambda row: "value is missing")
+    >>> faults.raise_any()
+    Traceback (most recent call last):
+    ...
+    recfuse_lib.data.faults.DataError: ratings.csv row 0: value is missing
+    ratings.csv row 2: value is missing
     """
 
     def __init__(self, origin: Origin) -> None:
@@ -62,7 +57,7 @@ class Faults:
         self._found: list[tuple[np.ndarray, np.ndarray, Callable[[int], str]]] = []
 
     def among(self, rows: np.ndarray) -> Faults:
-        """Returns the same for somebody who sees some rows only: position k there is row `rows[k]` here."""
+        """Returns the same faults for a selection: position k there is row `rows[k]` here."""
         part = Faults(self.origin)
         part._rows, part._found = rows, self._found
         return part
@@ -75,7 +70,7 @@ class Faults:
             self._found.append((rows, positions, sentence))
 
     def raise_any(self) -> None:
-        """Raises one `DataError` with the first few faults, in the order of the rows, and the number of the others."""
+        """Raises one `DataError` with the first few faults, in the order of the rows, and the number of the rest."""
         if not self._found:
             return
         first = [
@@ -88,13 +83,13 @@ class Faults:
 
 
 def and_more(problems: Iterable[str], count: int, least: str = "") -> str:
-    """Lists the first few of `count` problems, one a line, and counts the others."""
+    """Lists the first few of `count` problems, one a line, and counts the rest."""
     more = count - PROBLEMS_SHOWN
     listed = "\n".join(itertools.islice(problems, PROBLEMS_SHOWN))
     return listed + (f"\n… and {least}{more:,} more problems" if more > 0 else "")
 
 
 def shown(value: Any) -> str:
-    """Quotes a value as it stands in an error, cut when it is long."""
+    """Quotes a value for an error, cut when it is long."""
     text = str(value)
     return repr(text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…")

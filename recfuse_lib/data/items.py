@@ -1,4 +1,4 @@
-"""What is known of the items, apart from who chose them.
+"""Items: what is known of them, apart from who chose them.
 
 Taught in notebook 01.
 """
@@ -24,7 +24,7 @@ _ARTICLE = re.compile(
 
 
 def natural_title(title: str) -> str:
-    """Puts the article of a library-sorted title back in front.
+    """Moves the article of a library-sorted title to its front.
 
     >>> natural_title("Hangover, The"), natural_title("Jetée, La")
     ('The Hangover', 'La Jetée')
@@ -36,18 +36,17 @@ def natural_title(title: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Items:
-    """A catalogue, with what its columns hold, and what encoders made of it.
+    """A catalogue, the roles of its columns, and what encoders made of it.
 
     Attributes:
         catalogue: `item_id` and the attributes, one row an item; the position of a row is the *item code*.
-        roles: Attribute of the catalogue → its role (`roles.ROLES`).
-        encodings: Dimension, such as "text" → raw encodings of the items, float32 (I, D).
-        available: Which items could be chosen during the history that a model is fitted on, bool (I,); None for all.
+        roles: Attribute → its role (`roles.ROLES`).
+        encodings: Dimension, such as "text" → raw encodings, float32 (I, D).
+        available: Items that could be chosen during the history that a model is fitted on, bool (I,); None for all.
             The others are new: that nobody has chosen them says nothing against them.
 
-    Example:
-        >>> Items.unnamed(3).n_items
-        3
+    >>> Items.unnamed(3).n_items
+    3
     """
 
     catalogue: pd.DataFrame
@@ -57,7 +56,7 @@ class Items:
 
     @classmethod
     def unnamed(cls, n_items: int) -> Items:
-        """Items of which nothing is known but their number."""
+        """Makes items of which only the number is known."""
         return Items(catalogue=pd.DataFrame({"item_id": np.arange(n_items)}), roles={})
 
     @property
@@ -65,26 +64,25 @@ class Items:
         return len(self.catalogue)
 
     def encoded(self, **encodings: np.ndarray) -> Self:
-        """The same with raw encodings of the items beside those that are there, (I, D) a dimension."""
+        """Returns the items with further raw encodings, (I, D) a dimension."""
         return dataclasses.replace(self, encodings={**self.encodings, **encodings})
 
     def columns(self, *roles: str) -> list[str]:
-        """Names of the catalogue's attributes in some roles, in the order of the catalogue."""
+        """Names the catalogue's attributes in some roles, in the catalogue's order."""
         return [name for name, role in self.roles.items() if role in roles]
 
     def _title_column(self) -> list[str]:
-        """The name of the column that titles are in, or nothing."""
         texts = self.columns(TEXT)
         return ([name for name in texts if plain(name) in ("title", "name", "headline")] or texts)[:1]
 
     def titles(self) -> list[str]:
-        """What to call each item: its title as written, or its id where it has none."""
+        """Names each item: its title as written, or its id where it has none."""
         ids = self.catalogue["item_id"].astype("str")
         column = self._title_column()
         return (self.catalogue[column[0]].fillna(ids) if column else ids).tolist()
 
     def labels(self) -> list[list[str]]:
-        """The labels of each item: those of all columns in the role `categories`."""
+        """Lists the labels of each item, of all columns in the role `categories`."""
         found: list[list[str]] = [[] for _ in range(self.n_items)]
         for name in self.columns(CATEGORIES):
             for own, cell in zip(found, self.catalogue[name], strict=True):
@@ -92,10 +90,7 @@ class Items:
         return found
 
     def texts(self) -> list[str]:
-        """One text an item for a language model: title, year, labels and whatever else is text; "" for nothing known.
-
-        Labels are the columns in the role `categories`.
-        """
+        """Describes each item for a language model: title, year, labels and other text; "" where nothing is known."""
         first = self._title_column()
         others = [name for name in self.columns(TEXT) if name not in first]
         cells = [self.catalogue[name].fillna("") for name in (*first, *self.columns(CATEGORIES), *others)]
@@ -108,7 +103,7 @@ class Items:
         return found
 
     def years(self) -> np.ndarray:
-        """The year of each item, float64 (I,): of a column of years, else of the first date; NaN where unknown."""
+        """Finds the year of each item, float64 (I,), in a column of years or else of dates; NaN where unknown."""
         numbers = [name for name in self.columns(NUMBER) if plain(name).endswith("year")]
         if numbers:
             years = self.catalogue[numbers[0]].to_numpy("float64", na_value=np.nan)

@@ -1,19 +1,10 @@
-"""Pictures, sounds and clips of items: files on the disk in, arrays out; a bad file is named and never becomes a zero.
+"""Pictures, sounds and clips of items: files in, arrays out; a bad file is an error that names it, never a zero.
 
-Pillow reads pictures, soundfile reads sounds, PyAV reads clips. What each reader does with an odd file:
-
-| file | what happens |
-|---|---|
-| 16-bit, palette, 1-bit or CMYK picture, transparency, EXIF rotation | read exactly; transparent parts are black |
-| float or 32-bit picture, damaged or truncated picture | error |
-| picture or clip of one colour throughout, silent sound | error: there is nothing in it |
-| sound of another rate | resampled; two channels become their mean; any other number is an error |
-| sound shorter or longer than asked | silence is added at its end; its end is cut off |
-| clip with more or fewer frames than asked | sampled evenly over time; frames repeat where there are too few |
-| clip without frames, truncated clip or sound | error |
-| missing file, folder, empty file, text under another name | error |
-
-`read_all` turns an error into a *missing* item where the caller says so.
+Pictures (by Pillow) are read exactly, 16-bit, palette, 1-bit and CMYK ones too, with their EXIF rotation; transparent
+parts are black. Sounds (soundfile) are resampled, two channels averaged, the end cut or padded with silence. Clips
+(PyAV) are sampled evenly over time; frames repeat where there are too few. Errors are: a file that is missing, empty,
+damaged, truncated or of another type than its name says; a float or 32-bit picture; more than two channels; nothing to
+see or hear (one colour throughout, silence). `read_all` turns them into *missing* items where the caller says so.
 
 Taught in notebooks 01 and 06.
 """
@@ -43,32 +34,26 @@ Array = npt.NDArray[np.float32]
 
 
 class MediaError(DataError):
-    """A media file that cannot be used. The message names the file, what is wrong with it, and what to do."""
+    """A media file that cannot be used; the message names the file, what is wrong with it and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Media:
-    """Where the pictures, sounds and clips of the items lie.
-
-    `files` has for each modality ("image", "sound", "clip") one path per item code, None for an item without a file.
-    """
+    """Files by modality ("image", "sound", "clip"): one path per item code, None for an item without a file."""
 
     files: Mapping[str, tuple[Path | None, ...]]
 
     @property
     def n_items(self) -> int:
-        """Number of items, those without any file included."""
+        """Number of items, with or without a file."""
         return max((len(paths) for paths in self.files.values()), default=0)
 
     @classmethod
     def in_folder(cls, folder: str | Path, item_ids: Sequence[Any], modality: str = "image") -> Self:
-        """Find the files of a folder that are named by item id, given by item code: 862.jpg, 1029.png, ….
-
-        Files whose name begins with a dot are left alone; an item without a file has None.
+        """Find the files of a folder that are named by item id, such as 862.jpg; hidden files are ignored.
 
         Raises:
-            MediaError: No such folder or modality, no file of any item in it, a name that is no item id, a suffix that
-                the modality does not have, or two files of one item.
+            MediaError: No such folder or modality, no file of any item, a wrong name or suffix, or two files of one.
         """
         folder = Path(folder)
         if modality not in SUFFIXES:
@@ -96,10 +81,9 @@ class Media:
 
 
 def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
-    """Read a picture as a square of numbers. Its proportions stay: what the square has beyond it is black.
+    """Read a picture as float32 (size, size, channels) in 0–1; its proportions are kept, the rest is black.
 
-    PNG, JPEG, WebP, BMP or TIFF; of an animation the first frame. That size is not resampled; one channel
-    is grey, 0.299 R + 0.587 G + 0.114 B. Returns float32 (size, size, channels) in 0–1.
+    PNG, JPEG, WebP, BMP, TIFF or an animation's first frame. One channel is grey, 0.299 R + 0.587 G + 0.114 B.
     """
     from PIL import Image, ImageOps
 
@@ -117,9 +101,9 @@ def read_image(path: str | Path, size: int = 28, channels: int = 1) -> Array:
 
 
 def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Array:
-    """Read the beginning of a sound (FLAC, WAV, Ogg or MP3 with one or two channels) as one channel at one rate.
+    """Read the beginning of a sound as one channel, float32 (round(rate · seconds),) in −1…1.
 
-    Another rate than that is resampled by a polyphase filter. Returns float32 (round(rate · seconds),) in −1…1.
+    FLAC, WAV, Ogg or MP3 with one or two channels; another rate is resampled by a polyphase filter.
     """
     import soundfile
     from scipy.signal import resample_poly
@@ -145,11 +129,9 @@ def read_sound(path: str | Path, rate: int = 8000, seconds: float = 1.5) -> Arra
 
 
 def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int = 1) -> Array:
-    """Read frames of a clip at even distances in time, each as `read_image` would give it.
+    """Read frames of a clip, each as `read_image` would give it, as float32 (frames, size, size, channels) in 0–1.
 
-    The clip (GIF, MP4, MOV, WebM, MKV or AVI) of length T is cut into `frames` equal parts; each part is shown by the
-    frame that stands at its middle, t_k = (k + ½) T / frames. A clip that has exactly this many even frames gives them
-    all, as float32 (frames, size, size, channels) in 0–1.
+    A clip (GIF, MP4, MOV, WebM, MKV or AVI) of length T gives the frames at t_k = (k + ½) T / frames.
     """
     import av
 
@@ -177,16 +159,10 @@ def read_clip(path: str | Path, frames: int = 8, size: int = 28, channels: int =
 def read_all(
     paths: Iterable[str | Path | None], read: Callable[[Path], Array], missing: Literal["error", "mask"] = "error"
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Read the files of all items as one array.
+    """Read one file per item code, None for no file, as float32 (I, …), and tell which items are present, bool (I,).
 
-    Args:
-        paths: One path per item code, None for an item without a file.
-        read: `read_image`, `read_sound` or `read_clip`, with `functools.partial` for other sizes.
-        missing: "error": every item must have a file that can be read. "mask": an item without such a file is missing;
-            files that are there and cannot be read are named in a warning.
-
-    Returns:
-        The arrays, float32 (I, …), zeros for missing items, and which items are present, bool (I,).
+    `read` is `read_image`, `read_sound` or `read_clip`, with `functools.partial` for other sizes. With missing="mask",
+    items without a readable file are zeros, and a warning names files that cannot be read; "error" refuses both.
     """
     files = [None if path is None else Path(path) for path in paths]
     arrays: dict[int, Array] = {}
@@ -217,7 +193,7 @@ def _listed(problems: list[str]) -> str:
 
 @contextmanager
 def _decoding(path: str | Path, way_out: str) -> Iterator[None]:
-    """Refuses what is no file, and names the file where a decoder does not get on."""
+    """Refuses what is no file, and names the file that a decoder cannot read."""
     path = Path(path)
     if path.is_dir():
         raise MediaError(f"{path}: is a folder; name a file")
@@ -238,7 +214,7 @@ def _with_content(pixels: Array, path: str | Path) -> Array:
 
 
 def _square(pixels: Array, size: int, channels: int) -> Array:
-    """(h, w, 1 or 3) to (size, size, channels), the proportions kept."""
+    """Fits (h, w, 1 or 3) into (size, size, channels), the proportions kept."""
     from PIL import Image
 
     if channels == 1 and pixels.shape[-1] == 3:
@@ -258,7 +234,7 @@ def _square(pixels: Array, size: int, channels: int) -> Array:
 
 
 def _is_cut_wav(path: Path) -> bool:
-    """libsndfile reads what there is of a WAV file; its header tells how long it was."""
+    """Compares a WAV file's length with its header, because libsndfile reads what there is."""
     with path.open("rb") as file:
         head = file.read(8)
     size = int.from_bytes(head[4:], "little")
@@ -266,6 +242,6 @@ def _is_cut_wav(path: Path) -> bool:
 
 
 def _is_cut_gif(path: Path) -> bool:
-    """FFmpeg reads what there is of a GIF file; a whole one ends with a semicolon."""
+    """Looks for the semicolon that ends a whole GIF file, because FFmpeg reads what there is."""
     content = path.read_bytes()
     return content.startswith(b"GIF8") and not content.rstrip(b"\0").endswith(b";")

@@ -27,20 +27,17 @@ ROLES = {
 
 
 def load(folder: Path | str = DATA) -> Dataset:
-    """The `ml-latest-small` snapshot of 2016 as a `Dataset`.
+    """Reads the `ml-latest-small` snapshot of 2016 as a `Dataset`.
 
-    Five films came without a title and year; they are called "Untitled film <id>", so that every item has a text.
+    Five films without title and year are called "Untitled film <id>", so that every item has a text.
+    Source: Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
 
     Raises:
-        DataError: A file is missing or is not the one that the checksums describe.
+        DataError: A file is missing or does not match its checksum.
 
-    Example:
-        >>> dataset = load()
-        >>> len(dataset.interactions), dataset.n_users, dataset.n_items
-        (100004, 671, 9066)
-
-    References:
-        Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
+    >>> dataset = load()
+    >>> len(dataset.interactions), dataset.n_users, dataset.n_items
+    (100004, 671, 9066)
     """
     folder = Path(folder)
     contents = {

@@ -1,4 +1,4 @@
-"""What counts as a positive: a rule that is stated, or inferred from the signals and their values, and that prints.
+"""What counts as a positive: a rule that is stated, or inferred from signals and values, and that prints.
 
 Taught in notebook 01.
 """
@@ -15,25 +15,24 @@ from recfuse_lib.data.columns import NAMES, VOCABULARY, plain
 from recfuse_lib.data.faults import DataError
 
 STRENGTHS = {int(strength): names.split() for strength, names in VOCABULARY["strengths"].items()}
-"""Signals without a value: where there is a stronger one, a weaker one is no positive; 0 never is."""
+"""Signals without a value by strength: only the strongest that are there are positive, and 0 never is."""
 
 COUNTED = ("play", "view", "click")
 """Signals whose values are counts even where they are small."""
 
 SHARE_OF_RANGE = 0.4
 RATING_RANGE, STARS_NEEDED = (0.5, 5.0), 4.0
-"""The scale of five stars, and from where on it is a positive."""
+"""The scale of five stars, and where its positives begin."""
 
 BELOW, ABOVE = 3.0, 5.0
-"""Stars of what has no value, as a click or a purchase: no positive, and a positive."""
+"""Stars of a negative and of a positive without a value, as a click or a purchase."""
 SAME_VALUES, NOTHING_BETTER = "all values are the same", "nothing better is there"
 HINT = "say what is: positive='value>=3', 'value>=median' or 'signal in purchase,favourite'"
 
 
 @dataclasses.dataclass(frozen=True)
 class Clause:
-    """Interactions that are positive: of one of these signals (none means any), with at least this value, if one is
-    asked for, or with at least the person's own median."""
+    """Interactions of some `signals` (none: any), from a `minimum` or the person's own `median` on, if asked for."""
 
     signals: tuple[str, ...] = ()
     minimum: float | None = None
@@ -57,7 +56,7 @@ class Clause:
         return f"every {signals}" + (f" with a value of {self.minimum:g} or more" if self.asks_values else "")
 
     def concerns(self, interactions: pd.DataFrame) -> np.ndarray:
-        """Which interactions are of its signals, bool (N,)."""
+        """Finds the interactions of its signals, bool (N,)."""
         if not self.signals:
             return np.ones(len(interactions), bool)
         return np.asarray(interactions["signal"].isin(self.signals))
@@ -65,15 +64,14 @@ class Clause:
 
 @dataclasses.dataclass(frozen=True)
 class Positives:
-    """The rule of a data set: an interaction is a positive when one of the clauses says so; and why this is the rule.
+    """The rule of a data set, and the reason for it: an interaction is positive when any of the clauses says so.
 
-    Example:
-        >>> rule = Positives.parse("rating>=4 or signal in purchase,favourite")
-        >>> print(rule)
-        A positive is every rating with a value of 4 or more, and every purchase or favourite (as stated).
-        >>> log = pd.DataFrame({"signal": ["rating", "rating", "purchase"], "value": [5.0, 3.0, None]})
-        >>> rule.of(log)
-        array([ True, False,  True])
+    >>> rule = Positives.parse("rating>=4 or signal in purchase,favourite")
+    >>> print(rule)
+    A positive is every rating with a value of 4 or more, and every purchase or favourite (as stated).
+    >>> log = pd.DataFrame({"signal": ["rating", "rating", "purchase"], "value": [5.0, 3.0, None]})
+    >>> rule.of(log)
+    array([ True, False,  True])
     """
 
     clauses: tuple[Clause, ...]
@@ -89,11 +87,9 @@ class Positives:
 
     @classmethod
     def parse(cls, text: str) -> Positives:
-        """Reads a rule: "all", "value>=3", "rating>=4" (values of one signal), "plays>=median" (the person's own),
-        "signal in purchase,favourite", or several of them with "or" between them.
+        """Reads "all", "value>=3", "rating>=4" (one signal), "plays>=median" (a person's own), "signal in view,like".
 
-        Raises:
-            DataError: The text is no rule.
+        Several are joined by " or ". Raises `DataError` for any other text.
         """
         clauses = []
         for part in re.split(r"\s+or\s+", text.strip()):
@@ -112,11 +108,7 @@ class Positives:
         return cls(tuple(clauses))
 
     def bound(self, interactions: pd.DataFrame, value_column: str = "value") -> Positives:
-        """Returns the rule for this data: a name of the column of values means any signal.
-
-        Raises:
-            DataError: A signal is not in the data, or a value is asked for where there are none.
-        """
+        """Adapts the rule to data: the value column's name is any signal; `DataError` if it asks for what is absent."""
         known = interactions["signal"].unique().tolist()
         names = {plain(value_column), *NAMES["value"]}
         clauses = []
@@ -134,11 +126,10 @@ class Positives:
 
     @classmethod
     def infer(cls, interactions: pd.DataFrame) -> Positives:
-        """Finds the rule where nobody states one.
+        """Infers the rule where nobody states one.
 
-        Stars of 4 or more out of 5; the top 40 % of the used range of any other scale; every purchase, like or
-        favourite, or, where there are none, every weaker signal of the strongest kind that is there; plays and other
-        counts at or above the person's own median.
+        Stars of 4 or more out of 5; the top 40 % of the used range of any other scale; counts at or above the person's
+        own median; signals without values of the strongest kind that is there (purchases, likes, favourites first).
         """
         values = interactions.get("value", pd.Series(np.nan, interactions.index))
         clauses: list[Clause] = []
@@ -166,7 +157,7 @@ class Positives:
         return cls(tuple(clauses) or (Clause(),), "inferred: " + ", ".join(reasons or [NOTHING_BETTER]))
 
     def of(self, interactions: pd.DataFrame) -> np.ndarray:
-        """Which interactions are positive, bool (N,), by their `signal`, `value` and `user_id`."""
+        """Finds the positive interactions, bool (N,), by `signal`, `value` and `user_id`."""
         positive = np.zeros(len(interactions), bool)
         for clause in self.clauses:
             holds = clause.concerns(interactions)
@@ -179,18 +170,15 @@ class Positives:
         return positive
 
     def stars(self, interactions: pd.DataFrame) -> np.ndarray:
-        """Puts interactions of any kind on one scale, .5 to 5 stars, where 4 and more is positive; float32 (N,).
+        """Maps interactions of any kind to one scale of .5 to 5 stars, positive from 4 on; float32 (N,).
 
-        Stars stay as they are. Other values v of a clause that asks for at least m are laid on the scale in two pieces,
+        Stars stay as they are. Other values v of a clause that asks for at least m have 4 + (v − m) / (largest − m)
+        stars from m on, and 4 − 3 (m − v) / (m − smallest), but less than 4, below it. A positive without such a value
+        has 5 stars, everything else 3.
 
-            4 + (v − m) / (largest − m) from m on,   and   4 − 3 (m − v) / (m − smallest), but less than 4, below it.
-
-        A positive without such a value has 5 stars, everything else 3.
-
-        Example:
-            >>> log = pd.DataFrame({"signal": "rating", "value": [10.0, 7.0, 1.0]})
-            >>> Positives.parse("value>=7").stars(log).tolist()
-            [5.0, 4.0, 1.0]
+        >>> log = pd.DataFrame({"signal": "rating", "value": [10.0, 7.0, 1.0]})
+        >>> Positives.parse("value>=7").stars(log).tolist()
+        [5.0, 4.0, 1.0]
         """
         positive = self.of(interactions)
         stars = np.where(positive, ABOVE, BELOW)

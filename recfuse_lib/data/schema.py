@@ -1,4 +1,4 @@
-"""The one door through which data enters: a validated, immutable `Dataset` of films, goods, songs or anything else.
+"""The validated, immutable `Dataset` of films, goods, songs or anything else, which all data becomes.
 
 Taught in notebook 01.
 """
@@ -21,30 +21,21 @@ from recfuse_lib.data.positives import Positives
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset(Items):
-    """The items of a catalogue, what people did with them, and the people, validated and in a fixed order.
-
-    `recfuse_lib.data.read.read` makes one from files, `Dataset.of` from tables; `movielens.load`,
-    `public_formats.load` and a `Market` have one.
+    """A catalogue, what people did with its items, and the people, validated and in a fixed order.
 
     Attributes:
-        name: What the data is called.
         interactions: `user_id`, `item_id`, `signal` (as "rating" or "purchase") and, where there are any, `value`
             (stars, plays; float64) and `timestamp` (int64, seconds since 1970); each pair once, ordered by time, then
             user, then item.
-        users: `user_id` and the attributes of everybody who has interactions, or None. They serve slices and fairness
-            and are no features.
-        user_roles: Attribute of the users → its role.
-        positives: What counts as a positive.
-        media: Pictures, sounds and clips of the items, by item code; None where there are none.
+        users: `user_id` and attributes of everybody with interactions; for slices and fairness, not features.
 
-    Example:
-        >>> log = pd.DataFrame({"user_id": [7, 7], "item_id": [3, 4], "rating": [5.0, 2.5], "timestamp": [10, 11]})
-        >>> items = pd.DataFrame({"item_id": [3, 4], "title": ["Alien", "Ran"], "genres": ["Horror|Sci-Fi", "War"]})
-        >>> dataset = Dataset.of("tiny", log, items)
-        >>> print(dataset.positives)
-        A positive is every rating with a value of 4 or more (inferred: stars up to 5).
-        >>> dataset.texts()
-        ['Alien. Horror, Sci-Fi.', 'Ran. War.']
+    >>> log = pd.DataFrame({"user_id": [7, 7], "item_id": [3, 4], "rating": [5.0, 2.5], "timestamp": [10, 11]})
+    >>> items = pd.DataFrame({"item_id": [3, 4], "title": ["Alien", "Ran"], "genres": ["Horror|Sci-Fi", "War"]})
+    >>> dataset = Dataset.of("tiny", log, items)
+    >>> print(dataset.positives)
+    A positive is every rating with a value of 4 or more (inferred: stars up to 5).
+    >>> dataset.texts()
+    ['Alien. Horror, Sci-Fi.', 'Ran. War.']
     """
 
     name: str
@@ -72,9 +63,7 @@ class Dataset(Items):
         signal: str | None = None,
         keep: str | None = None,
     ) -> Dataset:
-        """Validates tables and puts them in order, as `recfuse_lib.data.read.read` does files.
-
-        Columns are recognised by name; times are seconds since 1970.
+        """Validates and orders tables, as `recfuse_lib.data.read.read` does files; times are seconds since 1970.
 
         Raises:
             DataError: A column is missing, or a row breaks the schema; the message names table, row, field and reason.
@@ -101,12 +90,12 @@ class Dataset(Items):
 
     @functools.cached_property
     def items(self) -> Items:
-        """The items alone, without what anybody did with them: what a model is fitted with."""
+        """The items alone, with which a model is fitted."""
         return Items(**{one.name: getattr(self, one.name) for one in dataclasses.fields(Items)})
 
     @property
     def has_times(self) -> bool:
-        """Whether anything is known of the order in which somebody did things; an empty log says nothing against it."""
+        """Whether the order of somebody's interactions is known; an empty log says nothing against it."""
         if "timestamp" not in self.interactions:
             return False
         moments = self.interactions.groupby("user_id")["timestamp"].nunique()
@@ -121,10 +110,9 @@ class Dataset(Items):
         return stars.nunique() > 1
 
     def events(self) -> pd.DataFrame:
-        """Returns the interactions with codes for ids: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
+        """Returns the interactions with codes: `user`, `item` (int32), `rating` (float32), `timestamp` (int64).
 
-        `rating` is on one scale whatever the signals are, five stars: `Positives.stars`. Where no times are known,
-        every `timestamp` is 0.
+        Ratings of any signal are on one scale, `Positives.stars`; where no times are known, every `timestamp` is 0.
         """
         table, items = self.interactions, pd.Index(self.catalogue["item_id"].to_numpy())
         return pd.DataFrame(

@@ -1,6 +1,6 @@
-"""From events to the arrays that models read: what came before, in order, and what came next.
+"""Arrays that models read, made of events: what came before, in order, and what came next.
 
-In all of them a history is padded on the left with 0, and a rating of 0 marks padding, since no real rating is 0.
+Histories are padded on the left with 0; a rating of 0 marks padding, since no real rating is 0.
 
 Taught in notebooks 01 and 05.
 """
@@ -18,20 +18,14 @@ _COLUMNS = {"item": "int32", "rating": "float32", "timestamp": "int32"}
 def examples(history: pd.DataFrame, length: int) -> Arrays:
     """Return one training example an event: who did what, and what they had done just before.
 
-    Args:
-        history: Columns `user`, `item`, `rating`, `timestamp`.
-        length: L, how many earlier events are kept.
+    `user`, `item` and `rating` of each event are (N,); `history` and `history_rating`, of the last L = `length` earlier
+    events, oldest first, are (N, L).
 
-    Returns:
-        `user`, `item` and `rating` of each event, (N,); `history`, the items of the last L earlier events, oldest
-        first, and `history_rating`, (N, L).
-
-    Example:
-        >>> events = pd.DataFrame({"user": [0, 0, 1], "item": [5, 6, 7], "rating": [4.0, 3, 5], "timestamp": [1, 2, 3]})
-        >>> examples(events, length=2)["history"]
-        array([[0, 0],
-               [0, 5],
-               [0, 0]], dtype=int32)
+    >>> events = pd.DataFrame({"user": [0, 0, 1], "item": [5, 6, 7], "rating": [4.0, 3, 5], "timestamp": [1, 2, 3]})
+    >>> examples(events, length=2)["history"]
+    array([[0, 0],
+           [0, 5],
+           [0, 0]], dtype=int32)
     """
     events = in_order(history)
     user, item, rating = (events[name].to_numpy() for name in ("user", "item", "rating"))
@@ -44,24 +38,15 @@ def examples(history: pd.DataFrame, length: int) -> Arrays:
 def sequences(history: pd.DataFrame, length: int, scored: int, horizon: int = 1) -> Arrays:
     """Cut every person's history into rows, so that each event is the next item of exactly one position.
 
-    The rows of a person are cut from the end: the last S events are the targets of one row, the S before them of
-    another, and so on. Each row reads the L events before its last target, which overlap with those of other rows.
+    The last S = `scored` events are the targets of one row, the S before them of another, and so on; each row reads the
+    L = `length` ≥ S events before its last target. `history`, `history_rating` and `history_time` (Unix seconds) are
+    (R, L); `target` and `target_rating`, the next H = `horizon` items after each of the last S positions, 0 where there
+    are none, are (R, S, H).
 
-    Args:
-        history: Columns `user`, `item`, `rating`, `timestamp`.
-        length: L, how many events a row reads.
-        scored: S, how many of its last positions have targets, at most L.
-        horizon: H, how many of the events that came next are targets of a position.
-
-    Returns:
-        `history`, `history_rating` and `history_time` (Unix seconds), (R, L); `target` and `target_rating`, the next H
-        items after each of the last S positions, 0 where there are none, (R, S, H).
-
-    Example:
-        >>> events = pd.DataFrame({"user": 0, "item": [5, 6, 7], "rating": [4.0, 3, 5], "timestamp": [1, 2, 3]})
-        >>> sequences(events, length=3, scored=2)["target"][..., 0]
-        array([[6, 7],
-               [0, 5]], dtype=int32)
+    >>> events = pd.DataFrame({"user": 0, "item": [5, 6, 7], "rating": [4.0, 3, 5], "timestamp": [1, 2, 3]})
+    >>> sequences(events, length=3, scored=2)["target"][..., 0]
+    array([[6, 7],
+           [0, 5]], dtype=int32)
     """
     if not 1 <= scored <= length or horizon < 1:
         raise ValueError(f"scored={scored}, length={length}, horizon={horizon}: 1 ≤ scored ≤ length and 1 ≤ horizon")
@@ -92,7 +77,7 @@ def _named(past: list[np.ndarray]) -> Arrays:
 
 
 def _gather(columns: tuple[np.ndarray, ...], position: np.ndarray, exists: np.ndarray) -> list[np.ndarray]:
-    """Items, ratings and seconds at positions of the flat arrays, 0 where nothing exists."""
+    """Take items, ratings and seconds at positions of the flat arrays, 0 where nothing exists."""
     position = np.where(exists, position, 0)
     return [
         np.where(exists, column[position] if len(column) else 0, 0).astype(kind)

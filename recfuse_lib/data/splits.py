@@ -1,9 +1,9 @@
 """The frozen evaluation protocols: which past a model may see, which future it is asked about.
 
-Every protocol gives a validation fold for tuning and a test fold that is scored once. In both, nothing in the history
-is later than the first target of the same user (`warm`, `last_one`), than the global cut (`rolling`), or touches a
-held-out item (`cold`). A *positive*, 4 or more on the scale of `Dataset.events`, is the only kind of target; every
-interaction may be history. Where no times are known, `warm` and `last_one` hold out at random.
+Each gives a validation fold for tuning and a test fold that is scored once. No history is later than the first target
+of the same user (`warm`, `last_one`) or the global cut (`rolling`), or touches a held-out item (`cold`). Only a
+*positive*, 4 or more on the scale of `Dataset.events`, is a target; any interaction may be history. Where no times are
+known, `warm` and `last_one` hold out at random.
 
 Taught in notebook 01.
 """
@@ -33,20 +33,14 @@ RATING_FOLDS = 5
 class Queries:
     """Questions of the form "this person did these things; what next?".
 
-    Attributes:
-        user: User code of each query, (Q,).
-        indptr: Query q's history is at positions `indptr[q]:indptr[q + 1]` of the arrays below, (Q + 1,).
-        item: Item codes of all histories, oldest first, (H,).
-        rating: Their ratings, (H,).
-        timestamp: Their Unix seconds, (H,).
-        n_items: Size of the catalogue.
+    Query q of `user`, codes (Q,), has its history, oldest first, at positions `indptr[q]:indptr[q + 1]` of `item`
+    (codes), `rating` and `timestamp` (Unix seconds), (H,).
 
-    Example:
-        >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [4, 2, 3], "rating": 4.0, "timestamp": [1, 2, 3]})
-        >>> queries = Queries.of(history, np.array([0, 1]), n_items=5)
-        >>> queries.matrix().toarray()
-        array([[0., 0., 1., 0., 1.],
-               [0., 0., 0., 1., 0.]], dtype=float32)
+    >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [4, 2, 3], "rating": 4.0, "timestamp": [1, 2, 3]})
+    >>> queries = Queries.of(history, np.array([0, 1]), n_items=5)
+    >>> queries.matrix().toarray()
+    array([[0., 0., 1., 0., 1.],
+           [0., 0., 0., 1., 0.]], dtype=float32)
     """
 
     user: np.ndarray
@@ -58,13 +52,7 @@ class Queries:
 
     @classmethod
     def of(cls, history: pd.DataFrame, users: np.ndarray, n_items: int) -> Queries:
-        """Makes one query for each of `users`, with all that `history` holds of them (none is a history too).
-
-        Args:
-            history: Columns `user`, `item`, `rating`, `timestamp`.
-            users: User codes, sorted and distinct, (Q,).
-            n_items: Size of the catalogue.
-        """
+        """Makes one query for each of `users`, sorted distinct codes (Q,), with all that `history` holds of them."""
         history = in_order(history[history["user"].isin(users)])
         indptr = np.concatenate([[0], np.searchsorted(history["user"], users, side="right")])
         return cls(
@@ -105,7 +93,7 @@ class Queries:
 
 
 def _runs(start: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of positions, laid one after the other: where each begins there, (Q + 1,), and the positions, (H,)."""
+    """Lays runs of positions one after the other: where each begins there, (Q + 1,), and the positions, (H,)."""
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     return indptr, np.repeat(start - indptr[:-1], lengths) + np.arange(indptr[-1])
 
@@ -114,13 +102,8 @@ def _runs(start: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarra
 class Fold:
     """One round of fitting and scoring.
 
-    Attributes:
-        history: Everything that a model may be fitted on: `user`, `item`, `rating`, `timestamp`.
-        queries: The questions, (Q,).
-        targets: What each person liked next, sparse bool (Q, n_items).
-        candidates: The items that may be recommended, bool (n_items,).
-        n_users: Number of users in the whole data set.
-        items: What is known of the items.
+    Models are fitted on `history` (`user`, `item`, `rating`, `timestamp`). `targets`, sparse bool (Q, n_items), are
+    what each person liked next; `candidates`, bool (n_items,), may be recommended. `n_users` counts the whole data set.
     """
 
     history: pd.DataFrame
@@ -135,7 +118,7 @@ class Fold:
         return len(self.candidates)
 
     def drawn(self, most: int, seed: int) -> Fold:
-        """Returns the fold with at most `most` of its queries, drawn at random."""
+        """Draws at most `most` of the queries at random."""
         if len(self.queries) <= most:
             return self
         kept = np.sort(np.random.default_rng(seed).choice(len(self.queries), most, replace=False))
@@ -161,10 +144,7 @@ class RatingSplit:
 
 
 def in_order(events: pd.DataFrame) -> pd.DataFrame:
-    """Sorts events by user, then time; ties in time are broken by item code.
-
-    Events without times (every `timestamp` is 0) are put in a random order, always the same one.
-    """
+    """Sorts events by user, time and item code; without times (all 0), by user in a random order, always the same."""
     if events["timestamp"].any() or events.empty:
         return events.sort_values(["user", "timestamp", "item"], ignore_index=True)
     order = np.lexsort((_shuffled(events["user"], events["item"]), events["user"]))
@@ -172,7 +152,7 @@ def in_order(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shuffled(user: pd.Series, item: pd.Series) -> np.ndarray:
-    """A number for each pair that looks random: SplitMix64 (Steele, Lea and Flood, 2014)."""
+    """Gives each pair a number that looks random: SplitMix64 (Steele, Lea and Flood, 2014)."""
     mixed = user.to_numpy("uint64") << np.uint64(32) | item.to_numpy("uint64")
     mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -185,7 +165,7 @@ def _unusable(dataset: Dataset, protocol: str, reason: str) -> DataError:
 
 
 def _events(dataset: Dataset, protocol: str) -> pd.DataFrame:
-    """The events in order, of data that something can be learned from."""
+    """Returns the events in order, of data that something can be learned from."""
     if dataset.n_users < 2:
         raise _unusable(dataset, protocol, "it has one person, and a recommender learns from others")
     if dataset.n_items < 2:
@@ -199,8 +179,7 @@ def _events(dataset: Dataset, protocol: str) -> pd.DataFrame:
 def warm(dataset: Dataset) -> Split:
     """Splits by user: the last 20 % of each user's positives are the test, the 10 % before them the validation.
 
-    Users with fewer than five positives are history only. A person's history ends before their first target, whatever
-    the rating, so that nothing from a user's future is known.
+    Users with fewer than five positives are history only. A history ends before the first target: no future leaks.
 
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
@@ -214,7 +193,7 @@ def warm(dataset: Dataset) -> Split:
 
 
 def last_one(dataset: Dataset) -> Split:
-    """Splits by user: the last positive is the test, the one before it the validation; for comparison with papers only.
+    """Splits by user: the last positive is the test, the one before it the validation; only for comparison with papers.
 
     Raises:
         DataError: Nobody has five positives, or there is nothing to learn from.
@@ -225,7 +204,7 @@ def last_one(dataset: Dataset) -> Split:
 
 
 def _positives_from_the_end(dataset: Dataset, protocol: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The events, and of the positives of whoever has enough: their number, and how many come after each."""
+    """Returns the events, and of the positives of whoever has enough: their number, and how many come after each."""
     events = _events(dataset, protocol)
     by_user = events[events["rating"] >= POSITIVE].groupby("user")["item"]
     positives = pd.DataFrame({"count": by_user.transform("size"), "from_end": by_user.cumcount(ascending=False)})
@@ -266,8 +245,7 @@ def _fold(dataset: Dataset, history: pd.DataFrame, targets: pd.DataFrame, candid
 def cold(dataset: Dataset, seed: int) -> Split:
     """Splits by item: a random tenth is unknown until the test, another tenth until the validation.
 
-    The held-out items alone are ranked. To rank them among the whole catalogue, replace `candidates`. `seed` is the
-    number of the split; the leaderboard uses 0 to 9.
+    Only held-out items are ranked; for the whole catalogue, replace `candidates`. The leaderboard uses seeds 0 to 9.
 
     Raises:
         DataError: Nobody likes a held-out item, or there is nothing to learn from.
@@ -290,8 +268,8 @@ def cold(dataset: Dataset, seed: int) -> Split:
 def rolling(dataset: Dataset) -> Split:
     """Splits in time: models are frozen at one moment; each later positive is a query with the history up to it.
 
-    The test is cut at the 80 % quantile of time, the validation at the 70 % quantile (and ends where the test starts).
-    Items that nobody had rated at the cut are neither candidates nor targets: a frozen catalogue cannot hold them.
+    The validation begins at the 70 % quantile of time, the test at the 80 % quantile. Items that nobody had rated by
+    then are neither candidates nor targets: a frozen catalogue cannot hold them.
 
     Raises:
         DataError: No times are known, or there is nobody to ask after a cut.
@@ -313,10 +291,7 @@ def rolling(dataset: Dataset) -> Split:
 
 
 def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold:
-    """Makes one round of `rolling`: models know what is before `cut`; each positive from there to `end` is a query.
-
-    `events` are in order (`in_order`); `cut` and `end` are Unix seconds, `end` is excluded.
-    """
+    """Makes one fold of `rolling` from ordered events: history before `cut`, queries from there to before `end`."""
     history = events[events["timestamp"] < cut].reset_index(drop=True)
     known = np.isin(np.arange(items.n_items), history["item"])
     user, item, rating, time = (events[name].to_numpy() for name in ("user", "item", "rating", "timestamp"))
@@ -331,7 +306,7 @@ def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold
 
 
 def rating(dataset: Dataset, fold: int) -> RatingSplit:
-    """Splits all ratings into five random folds; a tenth of what is not the test is validation; `fold` is 0 to 4.
+    """Splits all ratings into five random folds, 0 to 4; a tenth of what is not the test is validation.
 
     Raises:
         DataError: There are no ratings, or too few.

@@ -14,7 +14,7 @@ from recfuse_lib.data.columns import IGNORED, MISSING, TRIED
 from recfuse_lib.data.faults import DataError, Faults, shown
 
 EARLIEST, LATEST = 1e8, 4.2e9
-"""Seconds since 1970 that a time of an interaction plausibly has: 1973 to 2102."""
+"""Seconds since 1970 that the time of an interaction plausibly has: 1973 to 2102."""
 
 YEAR = 31_556_952
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -29,27 +29,19 @@ FORMATS = (*(date + clock for date, clock in itertools.product(_DATES, _CLOCKS))
 def times(
     column: pd.Series, field: str, faults: Faults, stated: str | None = None, earliest: int = 0
 ) -> tuple[np.ndarray, str]:
-    """Reads times as seconds since 1970 (UTC), int64 (N,), whatever they are written in; and says what was understood.
+    """Reads times as seconds since 1970 (UTC), int64 (N,), and says in words what they are.
 
     Numbers are s, ms, µs or ns by their size, or dates as 20240131; text is ISO 8601, with or without a zone, or one of
-    `FORMATS`. Fractions of a second are cut off; times without a zone are read as UTC.
-
-    Args:
-        column: Text, numbers or datetimes, (N,).
-        field: Its name, for messages.
-        faults: Gets the cells that are no such time.
-        stated: What the times are, when it is known: "s", "ms", "us", "ns" or a format as "%d.%m.%Y".
-        earliest: Seconds before which no time is plausible; a film may well be older than 1970.
+    `FORMATS`. Fractions of a second are cut off; times without a zone are read as UTC. `stated` overrides this: "s",
+    "ms", "us", "ns" or a format as "%d.%m.%Y". `faults` gets the cells of `field` that are no time, or before
+    `earliest`, since a film may be older than 1970.
 
     Raises:
-        DataError: The unit or the order of day and month cannot be told.
+        DataError: The unit or the order of day and month is ambiguous.
 
-    Example:
-        >>> from recfuse_lib.data.faults import Origin
-        >>> times(pd.Series(["1700000000123", "1700000001000"]), "ts", Faults(Origin("log.csv")))
-        (array([1700000000, 1700000001]), 'milliseconds')
-        >>> times(pd.Series(["2023-11-14T23:13:20+01:00"]), "ts", Faults(Origin("log.csv")))
-        (array([1700000000]), 'ISO 8601')
+    >>> from recfuse_lib.data.faults import Origin
+    >>> times(pd.Series(["1700000000123", "1700000001000"]), "ts", Faults(Origin("log.csv")))
+    (array([1700000000, 1700000001]), 'milliseconds')
     """
     if pd.api.types.is_datetime64_any_dtype(column):
         return _seconds(pd.to_datetime(column, utc=True), column, field, faults, earliest), "dates and times"
@@ -99,7 +91,6 @@ def _text_times(
 
 
 def _format(cells: pd.Series, field: str, faults: Faults) -> str:
-    """The format that most of the cells have."""
     some = pd.Series(cells.unique()[:TRIED])
     some = some[~some.str.lower().isin(MISSING)]
     fits = {}

