@@ -40,7 +40,7 @@ class ItemEncodings:
     def of(cls, matrices: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray] | None = None) -> ItemEncodings:
         """Check matrices, (I, width), and masks, bool (I,), by dimension, and set the rows of missing items to zero.
 
-        A dimension without a mask is present for every item. A ValueError names the dimension and the item at fault.
+        A dimension without a mask is present for every item. A ValueError says what does not fit or is not finite.
         """
         masks = dict(present or {})
         if not matrices:

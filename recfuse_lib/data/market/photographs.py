@@ -40,7 +40,7 @@ def visual_properties(photographs: np.ndarray, category: np.ndarray) -> np.ndarr
     """Measure how photographs look beyond their product's category, in the columns of `VISUAL`, float64 (N, 4).
 
     Stripes is whether edges run along or across; area, how much of the picture is filled. Each has mean 0 in each
-    category and variance 1, and is uncorrelated with those before it, so that no label predicts any.
+    category, so that no label predicts it, and variance 1, and is uncorrelated with the others.
     """
     pixels = photographs.astype("int64")
     inside = pixels > 20
