@@ -33,9 +33,8 @@ Settings = dict[str, Any]
 
 
 def tune(split: Split, work: Work) -> tuple[list[dict[str, Any]], list[str]]:
-    """Tries the baselines in turn on validation, until each had `TRIALS` or their share of the budget is used.
-
-    Returns the trials (`baseline`, `settings`, `ndcg`, `seconds`), and what was left out and why.
+    """Tries the baselines in turn on validation, until each had `TRIALS` or their share of the budget is used. Returns
+    the trials (`baseline`, `settings`, `ndcg`, `seconds`), and what was left out and why.
     """
     trials: list[dict[str, Any]] = work.kept("trials") or []
     until = work.left * (1 - TUNING_SHARE)

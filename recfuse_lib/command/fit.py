@@ -40,18 +40,12 @@ SHOWN = 200
 
 
 def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> dict[str, Any]:
-    """Fits a recommender to a data set, and says whether it is worth it.
+    """Fits a recommender to a data set, and says whether it is worth it; returns what the report says, as numbers.
 
     Each person's last likes are held out (random ones where no times are known). Baselines are tuned on the likes
     before those, the fused model learns its gates, and each is scored once on what was held out. The model that is
-    written then knows all interactions.
-
-    Args:
-        out: The folder of the model, `report.md`, `report.html` and their figures; it is replaced as a whole.
-        minutes: The budget. What does not fit is left out, and the report says so.
-        say: Gets each line of progress.
-
-    Returns what the report says, as numbers.
+    written then knows all interactions. `out` is replaced as a whole; what does not fit into the budget is left out,
+    and the report says so.
 
     Raises:
         DataError: The data cannot be used.

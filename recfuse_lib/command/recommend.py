@@ -22,12 +22,8 @@ REASONS = 3
 
 
 def recommend(folder: Path, user: str | None, liked: Sequence[str], k: int, say: Callable[[str], None]) -> None:
-    """Says the k best items that the person does not have, a line each, with the dimensions that support it most.
-
-    Args:
-        folder: What `recfuse fit` wrote.
-        user: An id of the data; None for somebody new.
-        liked: Ids or titles of more items that the person likes.
+    """Says the k best items that the person does not have, a line each, with the dimensions that support it most. A
+    `user` of None is somebody new; `liked` are ids or titles of more items that the person likes.
 
     Raises:
         DataError: The folder is not a model, or its data lack the person or an item.
@@ -60,7 +56,6 @@ def recommend(folder: Path, user: str | None, liked: Sequence[str], k: int, say:
 
 
 def _item(name: str, ids: list[str], titles: list[str]) -> int:
-    """Code of an item by its id, or by a title that only one item has."""
     same = [code for code, title in enumerate(titles) if title.casefold() == natural_title(name).casefold()]
     return same[0] if name not in ids and len(same) == 1 else _position(name, ids, "item", "give its id", titles)
 

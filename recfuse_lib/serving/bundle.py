@@ -178,7 +178,6 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _remove_abandoned(store: Path) -> None:
-    """Removes what a killed writer left, once it is too old for a writer that is still at work."""
     for path in store.glob(".*.partial"):
         if time.time() - path.stat().st_mtime > 3600 * HOURS_OF_A_WRITER:
             shutil.rmtree(path, ignore_errors=True)

@@ -32,8 +32,7 @@ class ItemError(ValueError):
 class Catalogue:
     """All items of a bundle and those that came after it; immutable: `extended` returns a larger one.
 
-    The item tower makes a new item's vector of its text and attributes, without a correction by behaviour; the item is
-    as popular as the median one.
+    A new item's vector comes from its text and attributes alone; its popularity is the median.
 
     Attributes:
         ids, records: Item ids and what is known of each, by item code.
@@ -156,10 +155,7 @@ class Catalogue:
 
 
 class Scale:
-    """Mean and spread of an inner product over all items, in closed form:
-
-    mean_i q·v_i = q·v̄,   var_i q·v_i = qᵀ C q,   C = cov(v)
-    """
+    """Mean and spread of q·v_i over all items in closed form:  mean = q·v̄,  variance = qᵀ C q,  C = cov(v)."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self.average = rows.mean(axis=0, dtype="float64").astype("float32")
@@ -174,7 +170,6 @@ class Scale:
 
 
 def _items_alone(catalogue: pd.DataFrame) -> Dataset:
-    """A data set without interactions."""
     roles = {column: role for column, role in ROLES.items() if column in catalogue}
     nobody = pd.DataFrame(columns=["user_id", "item_id", "signal", "value", "timestamp"])
     return Dataset("the catalogue", nobody, None, {}, Positives.parse("value>=4"), catalogue=catalogue, roles=roles)

@@ -33,11 +33,9 @@ class Drift:
 
 
 def population_stability(reference: np.ndarray, recent: np.ndarray) -> float:
-    """Computes the population stability index of the counts in each bin then and now:  PSI = Σ_b (q_b − p_b) ln(q_b /
-    p_b).
-
-    p and q are the shares of each bin; half a count is added to each, so that an empty bin is finite (Siddiqi, 2006,
-    Credit Risk Scorecards; its rule of thumb: 0.1 look, 0.25 act).
+    """Computes the population stability index of bin counts then and now,  PSI = Σ_b (q_b − p_b) ln(q_b / p_b),  of
+    shares p and q; half a count is added to each, so that an empty bin is finite (Siddiqi, 2006, Credit Risk
+    Scorecards; its rule of thumb: 0.1 look, 0.25 act).
     """
     p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (reference, recent))
     return float(np.sum((q - p) * np.log(q / p)))
@@ -55,9 +53,8 @@ def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
 
 
 def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 10) -> float:
-    """Computes the mean distance between predicted and given stars, over bins of equally many predictions:
-
-    ECE = Σ_b (n_b / N) |mean ŷ − mean y|        (Naeini, Cooper and Hauskrecht, 2015, AAAI)
+    """Computes  ECE = Σ_b (n_b / N) |mean ŷ − mean y|  over bins of equally many predictions, in stars (Naeini, Cooper
+    and Hauskrecht, 2015, AAAI).
     """
     predicted, observed = np.asarray(predicted, "float64"), np.asarray(observed, "float64")
     order = np.argsort(predicted, kind="stable")
@@ -69,9 +66,8 @@ def measure(
     reference: pd.DataFrame, recent: pd.DataFrame, categories: np.ndarray, predicted: np.ndarray | None = None
 ) -> Drift:
     """Compares recent events with those of training, both with columns `item`, `rating`; chance by 200 random
-    permutations.
-
-    `categories` label each item, (I,); `predicted` are the champion's stars for the recent events, for calibration.
+    permutations. `categories` label each item, (I,); `predicted` are the champion's stars for the recent events, for
+    calibration.
     """
     both = pd.concat([reference, recent], ignore_index=True)
     levels, items = np.round(2 * both["rating"].to_numpy()).astype("int64"), both["item"].to_numpy("int64")

@@ -32,7 +32,6 @@ _SQL: dict[Any, Any] = {
 
 
 def _table(name: str, kept: type, key: str) -> sa.Table:
-    """A table with a column for each field of a message, numbered in the order of insertion."""
     columns = [
         sa.Column(field, _SQL[(typing.get_args(hint) or (hint,))[0]], unique=field == key)
         for field, hint in typing.get_type_hints(kept).items()
@@ -143,10 +142,9 @@ class EventStore:
             connection.execute(statement, list(rows.values()))
 
     def import_dataset(self, dataset: Dataset) -> None:
-        """Imports a catalogue, and its interactions as events of kind "rated"; repeating it changes nothing.
-
-        Once somebody was erased, interactions are imported only of a data set that has none in the store: it does not
-        know whom to leave out.
+        """Imports a catalogue, and its interactions as events of kind "rated"; repeating it changes nothing. Once
+        somebody was erased, a data set that has interactions in the store adds none: the store does not know whom to
+        leave out.
         """
         table = dataset.catalogue.reindex(columns=list(ITEM_FIELDS)).astype(object)
         rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")

@@ -34,10 +34,7 @@ from recfuse_lib.serving.text_encoder import export_text_encoder
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CatalogueEncodings:
-    """Centred encodings of a catalogue, and the subtracted means, by dimension, to centre new items in the same way.
-
-    The means are of the items `seen` in the history, bool (I,).
-    """
+    """Centred encodings, and the means over the items `seen` in the history, bool (I,), which also centre new items."""
 
     encodings: ItemEncodings
     means: Mapping[str, np.ndarray]
@@ -72,14 +69,9 @@ def export_bundle(
 ) -> Bundle:
     """Writes all that a service needs into one folder.
 
-    An item without interactions gets the popularity of the median item: untrained, it would have 0, more than most
-    known items.
-
-    Args:
-        model: Trained on `dataset`, whose ids become text, with `content`.
-        metrics, provenance: What the model achieved, and its origin; checksums of data and code are added.
-        ranker: From `recfuse_lib.serving.ranker.choose`.
-        text_encoder: What encoded `content`, or its name; None for a bundle that cannot read words.
+    The model was trained on `dataset`, whose ids become text, with `content`; `text_encoder` is what encoded it, or its
+    name, None for a bundle that cannot read words. Provenance gains checksums of data and code. An item without
+    interactions gets the popularity of the median item: its untrained 0 is more than most known items have.
 
     Raises:
         BundleError: The version exists, the disk is full, or the text encoder disagrees with Keras.

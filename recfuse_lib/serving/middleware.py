@@ -92,9 +92,8 @@ class Rates:
 
 
 class RequestMiddleware:
-    """ASGI middleware that limits rates and sizes, measures times, and logs one JSON line a request.
-
-    The line has the route's template, status, time and sizes; never a path, query, id or body.
+    """ASGI middleware that limits rates and sizes, measures times, and logs one JSON line a request: the route's
+    template, status, time and sizes; never a path, query, id or body.
     """
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:

@@ -1,9 +1,7 @@
 """Decides which bundle serves, and records every decision.
 
-A bundle store is a folder with one folder a version, and:
-
-- `current`: the version of the champion, replaced atomically, so that a reader finds the old or the new one.
-- `decisions.jsonl`: one line a decision, oldest first, on disk before the decision takes effect.
+A bundle store holds a folder for each version, `current` (the champion's version, replaced atomically, so that a reader
+finds the old or the new one) and `decisions.jsonl` (oldest first, each on disk before it takes effect).
 
 Taught in notebook 19.
 """
@@ -35,9 +33,8 @@ class PromotionError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """One line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger was made), "roll-back" or "remove".
-
-    The champion is the one before the decision; the figures are its grounds.
+    """A line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger), "roll-back" or "remove"; the champion
+    before it, and the figures that are its grounds.
     """
 
     action: str

@@ -1,7 +1,5 @@
-"""The recommender that a service runs: a bundle, NumPy, ONNX Runtime and faiss; neither Keras nor TensorFlow.
-
-Two stages answer a request. Retrieval looks the person's interest and the wish up in the index; ranking orders the few
-hundred candidates. What is missing (a person, a history, an encoder) is made up for, and the answer says how.
+"""Recommends from a bundle with NumPy, ONNX Runtime and faiss, without Keras: retrieval in an index, then ranking. An
+answer names its fallbacks: what it did without a person, a history or an encoder.
 
 Taught in notebook 18.
 """
@@ -31,10 +29,7 @@ NO_WORDS = "this bundle has no text encoder: the words were not heard"
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a person did, oldest first; ids that the catalogue does not have are `missing`.
-
-    The code of the `person` is the number of people for a stranger.
-    """
+    """A person's past, oldest first, without the `missing` ids; a stranger's code is the number of people."""
 
     codes: np.ndarray
     ratings: np.ndarray
@@ -44,7 +39,7 @@ class History:
 
 @dataclasses.dataclass(frozen=True)
 class ParsedQuery:
-    """A wish as it was understood: its direction (see `UserVector`) if any, and which items satisfy its constraints."""
+    """A wish as it was understood: its direction (see `UserVector`) if any, and which items meet its constraints."""
 
     wish: Wish
     direction: np.ndarray | None
@@ -54,7 +49,7 @@ class ParsedQuery:
 
 
 class Recommender:
-    """Answers what `recfuse_lib.models.joint.JointModel` would, from a verified bundle."""
+    """Answers as `recfuse_lib.models.joint.JointModel` would, from a verified bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.version, self._towers = bundle, bundle.version, Towers(bundle)
@@ -69,9 +64,8 @@ class Recommender:
         self.catalogue = self.catalogue.extended(items)
 
     def history_of(self, user_id: str | None, later: Iterable[tuple[str, float, int]] = ()) -> History:
-        """What the bundle knows of a person, and what they did later; of each item the newest rating counts.
-
-        Somebody without a name is None; `later` are (item id, stars, Unix seconds), in any order.
+        """Collects what the bundle knows of a person, None for a stranger, and what they did `later`: (item id, stars,
+        Unix seconds), in any order. The newest rating of an item counts.
         """
         person = self.people.get(user_id or "", len(self.people))
         newest: dict[str, tuple[int, int, float]] = {}
@@ -88,7 +82,7 @@ class Recommender:
         return History(codes, np.array([rating for _, rating in known], "float32"), missing, person)
 
     def parse_query(self, text: str) -> ParsedQuery:
-        """Understands a wish; the slow part of an answer, and safe to run beside others."""
+        """Understands a wish; the slow part of an answer, and safe to run in parallel."""
         catalogue = self.catalogue
         wish = parse(text, catalogue.dataset)
         allowed = np.ones(len(catalogue), bool)
@@ -123,19 +117,12 @@ class Recommender:
         reasons: bool = True,
         exploration: np.random.Generator | None = None,
     ) -> dict[str, Any]:
-        """The k best items that the person does not have yet; the last one may be drawn by chance instead.
+        """Finds the k best items that the person does not have yet; with `exploration`, the last one is drawn at
+        random.
 
-        What a model shows can be liked, what it leaves out cannot. Only what was shown by chance tells fairly which of
-        two models is better (`recfuse_lib.serving.retraining.compare`).
-
-        Args:
-            wish_weight: How much the wish counts beside the history, 0–1; without a history it is 1.
-            constraints: See `Catalogue.allowed`.
-            exclude: Ids that must not come back.
-            reasons: Whether each item comes with its shares and a sentence.
-            exploration: Draws the last item, each allowed one that is not shown already as likely as any other. Nothing
-                is drawn without it, of one item, where there is nothing to choose from, or where words count: what was
-                drawn would not be what was asked for.
+        People can like only what a model shows, so only what was shown at random compares two models fairly. Nothing is
+        drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be what was asked
+        for. `wish_weight`, 0–1, is the wish's share against the history; without a history it is 1.
         """
         catalogue = self.catalogue
         allowed = catalogue.allowed(constraints or {})
@@ -169,7 +156,7 @@ class Recommender:
         return {"items": items, "fallbacks": fallbacks, "notes": notes}
 
     def similar(self, item_id: str, k: int = 10) -> list[dict[str, Any]]:
-        """The items whose vectors have the largest cosine with that of an item of the catalogue."""
+        """Finds the items whose vectors have the largest cosine with that of an item of the catalogue."""
         code, vectors = self.catalogue.codes[item_id], self.catalogue.vectors[:, :-1]
         norms = np.linalg.norm(vectors, axis=1)
         cosine = vectors @ vectors[code] / np.maximum(norms * norms[code], 1e-9)
@@ -180,7 +167,7 @@ class Recommender:
     def explain(
         self, history: History, item_id: str, query: ParsedQuery | None, wish_weight: float = 0.5
     ) -> dict[str, Any]:
-        """Why an item of the catalogue stands where it stands for a person, taken apart exactly."""
+        """Decomposes the score of an item of the catalogue for a person, exactly."""
         codes = np.array([self.catalogue.codes[item_id]])
         user = self.user_vector(history, query, wish_weight)
         lead, stars, score = self.rank(user, history, codes)
@@ -195,7 +182,7 @@ class Recommender:
         }
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
-        """The items whose title holds all of the words, most rated first."""
+        """Finds the items whose title contains all of the words, most rated first."""
         wanted = words.casefold().split()
         folded = (title.casefold() for title in self.catalogue.titles)
         found = [code for code, title in enumerate(folded) if all(word in title for word in wanted)]
@@ -203,7 +190,7 @@ class Recommender:
         return [self.catalogue.shown[code] for code in found[:k]]
 
     def user_vector(self, history: History, query: ParsedQuery | None = None, wish_weight: float = 0.5) -> UserVector:
-        """A request as vectors: what the user tower makes of the history, and the wish."""
+        """Computes the vectors of a request: of the history by the user tower, and of the wish."""
         past = history.codes[-self._towers.history_length :]
         stars = history.ratings[-self._towers.history_length :]
         sources = self._towers.user_sources(self.catalogue.vectors[past, :-1], stars, history.person)
@@ -213,7 +200,7 @@ class Recommender:
         return UserVector(vector, past, sources, scale.mean(vector), scale.deviation(vector), direction, offset, weight)
 
     def retrieve(self, user: UserVector, allowed: np.ndarray, k: int) -> np.ndarray:
-        """Candidates, at least k where as many are allowed, by the history, by the wish, or by both."""
+        """Retrieves candidates, at least k where as many are allowed, by the history, the wish, or both."""
         wanted, found = max(self.bundle.schema["candidates"], k), []
         if user.weight < 1:
             found.append(index.search(self.catalogue.index, user.query, wanted, allowed)[0])
@@ -222,7 +209,7 @@ class Recommender:
         return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
     def rank(self, user: UserVector, history: History, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(lead, ŷ, score) of each candidate; see `RankerWeights`."""
+        """Computes (lead, ŷ, score) of each candidate; see `RankerWeights`."""
         catalogue, weights = self.catalogue, self.bundle.schema["ranker"]
         vectors = catalogue.vectors[codes]
         lead = (1 - user.weight) * (vectors @ user.query - user.mean) / user.deviation
@@ -237,7 +224,6 @@ class Recommender:
     def _reasons(
         self, user: UserVector, codes: np.ndarray
     ) -> tuple[list[dict[str, float]], list[list[int]], list[str]]:
-        """Of each item the shares, the past items that lift it, and both as a sentence."""
         shares, past = (
             explanation.shares(self.catalogue, user, codes),
             explanation.evidence(self.catalogue, user, codes),

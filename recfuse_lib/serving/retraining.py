@@ -1,4 +1,4 @@
-"""From events to a better model, or to the decision that there is none: challenger against champion.
+"""Retrains from events: a challenger replaces the champion only where it is better.
 
     python -m recfuse_lib.serving.retraining retrain --store STORE --database URL
     python -m recfuse_lib.serving.retraining roll-back --store STORE
@@ -35,7 +35,7 @@ from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import Encode, build, met_by, remove_older, restore
 
 FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50
-"""So many new events a round takes; so many holdout events by chance are enough to ask for them alone."""
+"""New events that a round needs, and randomly shown holdout events that suffice to evaluate on them alone."""
 
 HOLDOUT_SHARE = 0.5
 """Of the events that the champion has not seen, the newest are held out; the challenger learns from the others."""
@@ -48,7 +48,7 @@ BATCH = 512
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models on the same questions: a figure of each, and the interval of challenger minus champion over people."""
+    """A metric of two models on the same queries, and the interval of challenger minus champion over people."""
 
     metric: str
     difference: Interval
@@ -63,7 +63,7 @@ class Comparison:
         return self.difference.low > 0
 
     def figures(self) -> dict[str, Any]:
-        """For `decisions.jsonl`."""
+        """Returns the record for `decisions.jsonl`."""
         interval = [self.difference.mean, self.difference.low, self.difference.high]
         both = {f"{self.metric} challenger": self.challenger, f"{self.metric} champion": self.champion}
         return {**both, "difference": interval, "queries": self.queries, "people": self.people}
@@ -72,20 +72,15 @@ class Comparison:
 def compare(
     challenger: Scorer, champion: Scorer, dataset: Dataset, cut: int, explored: pd.DataFrame | None = None
 ) -> Comparison:
-    """Asks two models for everything that people liked from a moment on, with what they had done before it as history.
+    """Evaluates two models on what people liked from `cut` on (Unix seconds), given what they had done before.
 
-    People can only like what they are shown, and the champion chose that: on its own slates it looks better than it
-    is. What was shown by chance is a fair holdout. It is also a small one, so there the figure is one that needs few
-    questions: the percentile, the share of the items that the model puts below the liked one.
-
-    Args:
-        challenger, champion: Of the size of `dataset`; neither was trained on events from `cut` on.
-        dataset: All events.
-        cut: Unix seconds.
-        explored: Columns `user_id`, `item_id`; then these events alone are asked for.
+    Neither may have been trained on events from `cut` on. People can like only what they are shown, and the champion
+    chose that: on its own slates it looks better than it is. What was shown at random (`explored`: columns `user_id`,
+    `item_id`) is a fair holdout, and then used alone. It is small, so its metric needs few queries: the percentile, the
+    share of the items that the model puts below the liked one.
 
     Raises:
-        DataError: Nobody liked anything known from there on.
+        DataError: Nobody liked a known item from `cut` on.
     """
     events = in_order(dataset.events())
     fold = rolling_fold(dataset.items, events, cut, int(events["timestamp"].max()) + 1)
@@ -130,7 +125,7 @@ def challenge(
     figures: Mapping[str, Any] | None = None,
     explored: pd.DataFrame | None = None,
 ) -> Decision:
-    """Compares a bundle with the champion (see `compare`) and promotes it when it is better, otherwise removes it."""
+    """Compares a bundle with the champion (see `compare`); promotes it when it is better, otherwise removes it."""
     store = Path(store)
     if (champion := promotion.current(store)) is None:
         raise PromotionError(f"there is no champion in {store}; promote one first")
@@ -144,7 +139,7 @@ def challenge(
 
 @dataclasses.dataclass(frozen=True)
 class RetrainingRule:
-    """How a round trains, see `recfuse_lib.serving.training.build`; `when` "drift" asks for an alarm first."""
+    """How a round trains, see `recfuse_lib.serving.training.build`; `when` is "drift" to require an alarm first."""
 
     when: Literal["always", "drift"] = "always"
     seed: int = 0
@@ -154,7 +149,7 @@ class RetrainingRule:
     text_encoder: str | None = "minilm"
 
     def build(self, dataset: Dataset, store: Path, version: str, **more: Any) -> Bundle:
-        """A bundle by this rule."""
+        """Builds a bundle by this rule."""
         shared = {"seed": self.seed, "encode": self.encode, "text_encoder": self.text_encoder}
         return build(dataset, store, version, **{"epochs": self.epochs, **shared, **more})
 
@@ -165,14 +160,15 @@ def retrain(
     rule: RetrainingRule = RetrainingRule(),
     version: str | None = None,
 ) -> Decision:
-    """One round: measure drift, train a challenger onward from the champion, compare, decide, write it down.
+    """Runs one round: measures drift, trains a challenger from the champion's weights, compares, decides, and records
+    it. Without a champion, the first one is built and promoted. `version` is by default the time.
 
-    If somebody was erased since the champion was built, the round ends with a champion that does not know them: the
-    challenger where it is better, otherwise the champion's own weights in a new bundle without that person. Older
-    bundles, which still know them, are removed. An erasure is not put to a test.
+    If somebody was erased since the champion was built, a champion without them is promoted whatever the comparison
+    says: the challenger where it is better, otherwise the old weights in a new bundle. Older bundles, which still know
+    them, are removed.
 
-    Without a champion, the first one is built and promoted. The new bundle's `version` is by default the time. Raises
-    StoreUnavailable, DataError and BundleError, where events or bundles cannot be read or written.
+    Raises:
+        StoreUnavailable, DataError, BundleError: Events or bundles cannot be read or written.
     """
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
@@ -207,7 +203,6 @@ def _round(
     pending: bool,
     origin: dict[str, Any],
 ) -> Decision:
-    """A decision on the new events alone, whoever was erased."""
     trained_until = int(champion.manifest["provenance"]["trained_until"])
     new = dataset.interactions[dataset.interactions["timestamp"] > trained_until]
     figures: dict[str, Any] = {"new events": len(new)}
@@ -232,7 +227,7 @@ def _round(
 
 
 def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
-    """What `compare` can ask for, columns `user_id`, `item_id`: who liked which known item from a moment on."""
+    """Events that `compare` can evaluate on, columns `user_id`, `item_id`: likes of known items from `cut` on."""
     events = dataset.interactions
     known = events["item_id"].isin(events["item_id"][events["timestamp"] < cut])
     liked = (events["timestamp"] >= cut) & dataset.positive & known
@@ -240,7 +235,7 @@ def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
 
 
 def measure(champion: Bundle, dataset: Dataset, encode: Encode) -> drift.Drift:
-    """Drift of the events that a bundle has not seen, compared with three times as many before them."""
+    """Measures drift of the events that a bundle has not seen, compared with three times as many before them."""
     events = in_order(dataset.events())
     is_new = events["timestamp"].to_numpy() > champion.manifest["provenance"]["trained_until"]
     recent = events[is_new]
@@ -251,7 +246,7 @@ def measure(champion: Bundle, dataset: Dataset, encode: Encode) -> drift.Drift:
 
 
 def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
-    """Stars that a `JointModel` gives to some of the events, which are in order, each after the history before it."""
+    """Predicts stars of the events that are `asked`, in order, with a `JointModel`, each from the history before it."""
     inputs = {name: value[asked] for name, value in sequences.examples(events, model.history_length).items()}
     starts = range(0, int(asked.sum()), BATCH)
     parts = [{name: value[start : start + BATCH] for name, value in inputs.items()} for start in starts]
@@ -259,7 +254,7 @@ def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
 
 
 def restored(bundle: Bundle, dataset: Dataset, encode: Encode) -> Any:
-    """A bundle's model as it serves, on the catalogue and the people of a data set."""
+    """Restores a bundle's model as it serves, on the catalogue and the people of a data set."""
     content = encode(dataset, met_by(bundle, dataset))
     model = restore(bundle, dataset, content)
     model.item_tower.set_encodings(content.encodings)
@@ -267,7 +262,7 @@ def restored(bundle: Bundle, dataset: Dataset, encode: Encode) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.serving.retraining", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("retrain", help="one round, or one every so many hours")

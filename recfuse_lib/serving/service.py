@@ -1,7 +1,5 @@
-"""What runs behind the addresses: the bundle that serves, the people's newest events, and the items that came later.
-
-Everything that may take longer than a moment (a database, a text encoder, a new bundle) runs in a thread; requests
-continue meanwhile. A new champion is loaded beside the old one and takes over between two requests.
+"""The state behind the routes: the bundle that serves, people's newest events, and items that were added. What may be
+slow (a database, a text encoder, a new bundle) runs in threads while requests continue.
 
 Taught in notebook 18.
 """
@@ -33,10 +31,10 @@ from recfuse_lib.serving.settings import Settings
 
 PEOPLE_REMEMBERED = 10_000
 SECONDS_UNTIL_ASKED_AGAIN = 5.0
-"""A database that did not answer is not asked again by every request."""
+"""After a failure, requests do not call the database for so long."""
 
 READ_SECONDS, WRITE_SECONDS = 3.0, 10.0
-"""So long a request waits for a person's events, and for its own to be written."""
+"""Longest wait of a request for a person's events, and for its own to be written."""
 
 THREADS = 4
 
@@ -46,11 +44,10 @@ log = logging.getLogger("recfuse.service")
 
 
 class CircuitBreaker:
-    """Calls of the event store that nobody waits for in vain; `failed` is told of every failure.
+    """Calls the event store without waiting in vain; `failed` is called with every failure.
 
-    A database that hangs holds every thread that calls it. So reading and writing have threads of their own, which
-    nothing else needs; a request waits `seconds` at most; and after a call that failed the others are refused at once,
-    until one call, made every few seconds, finds the store again.
+    A database that hangs blocks the threads that call it. So this has its own threads, a request waits at most
+    `seconds`, and after a failure calls are refused at once, except one every few seconds that tries the store again.
     """
 
     def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:
@@ -59,7 +56,7 @@ class CircuitBreaker:
         self._ask_again_at = 0.0
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What the function returns, or StoreUnavailable; a call that took too long may still do its work."""
+        """Returns the function's result, or raises StoreUnavailable; a call that timed out may still take effect."""
         if (now := time.monotonic()) < self._ask_again_at:
             raise StoreUnavailable("the event store did not answer a moment ago; send the same again later")
         if self._ask_again_at:
@@ -98,17 +95,17 @@ class Service:
         self._changing = asyncio.Lock()
 
     def exploration(self) -> np.random.Generator | None:
-        """For an answer: what draws its last item, in the share of answers that the settings name; else None."""
+        """Returns the random generator in the share of answers that explore, by the settings; otherwise None."""
         return self._random if self._random.random() < self.settings.exploration else None
 
     async def run(self) -> None:
-        """Loads the champion, then looks every so often whether there is another one; ends when it is cancelled."""
+        """Loads the champion, then checks periodically for a new one, until it is cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def refresh(self) -> None:
-        """Loads the champion when it is not the one that serves; where the new one is damaged, the old one stays."""
+        """Loads the champion when it is not the one that serves; if it is damaged, the old one stays."""
         try:
             version = current(self.settings.store)
             serving = self.recommender and self.recommender.version
@@ -132,7 +129,7 @@ class Service:
             _say("bundle cannot serve", reason=str(error))
 
     async def _add_known_items(self, recommender: Recommender) -> bool:
-        """Items of the event store go to the recommender, and the bundle's to the event store; whether that went."""
+        """Exchanges items between the event store and the recommender; False when the store is unavailable."""
         try:
             kept = await asyncio.to_thread(self.events.items)
             there = {item.item_id for item in kept}
@@ -150,7 +147,7 @@ class Service:
         return True
 
     async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
-        """What is known of a person, then what came with the request; and what to say of it."""
+        """Returns a person's known history, then what came with the request; and notes on what is missing."""
         recommender = self._ready()
         # A history without times comes after everything that is known, in its own order.
         latest = [(item_id, rating, 2**62 + place) for place, (item_id, rating) in enumerate(given)]
@@ -173,7 +170,7 @@ class Service:
         return history, notes
 
     async def add_events(self, events: Sequence[Event]) -> list[str]:
-        """Writes events; when this returns they are on disk, and the next answer knows them; see `EventStore.add`."""
+        """Writes events (see `EventStore.add`), which the next answer takes into account."""
         try:
             keys: list[str] = await self._write(self.events.add, events)
         finally:
@@ -184,7 +181,7 @@ class Service:
         return keys
 
     async def add_item(self, item: Item) -> int:
-        """Adds an item to the store and to the catalogue, or to neither; how many items there are now."""
+        """Adds an item to both the store and the catalogue, or to neither; returns the number of items."""
         recommender = self._ready()
         async with self._changing:
             larger = await asyncio.to_thread(recommender.catalogue.extended, [item.row()])
@@ -210,7 +207,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
-    """The service with its bundle loaded, looking for a new champion until the block ends."""
+    """Runs the service: its bundle is loaded, and new champions are watched for until the block ends."""
     # A request's matrices are small: a second thread would wait for the first, not help.
     limits = threadpoolctl.threadpool_limits(1)
     await service.refresh()

@@ -1,4 +1,4 @@
-"""What a service is told by its environment: variables that begin with RECFUSE_.
+"""Settings of a service, from environment variables that begin with RECFUSE_.
 
 Taught in notebook 18.
 """
@@ -23,7 +23,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseModel):
-    """One attribute a variable: RECFUSE_STORE is `store`, and so on; `docs/serving.md` says what each does."""
+    """One attribute a variable: `store` is RECFUSE_STORE, and so on; `docs/serving.md` describes them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,10 +53,8 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Reads the variables of the process, or of another environment.
-
-        Raises:
-            SettingsError: A value is of the wrong kind, or a service for others has no key.
+        """Reads the variables; raises SettingsError where one is invalid, or others can reach the service without a
+        key.
         """
         environment = os.environ if environment is None else environment
         names = {field: f"RECFUSE_{field.upper()}" for field in cls.model_fields}

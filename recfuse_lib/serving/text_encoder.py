@@ -1,7 +1,5 @@
-"""The text encoder in a process without Keras: an ONNX graph, written node by node from its weights.
-
-A converter traces a Keras model and folds constants in what it traced; on the way it copies the weights many times,
-7 GB for an encoder of 91 MB. The graph of a BERT is known, so it is written down instead.
+"""The text encoder without Keras: an ONNX graph, written node by node from its weights. A converter would trace the
+Keras model and copy its weights many times, 7 GB for an encoder of 91 MB.
 
 Taught in notebook 18.
 """
@@ -19,13 +17,13 @@ from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.serving.bundle import Bundle, BundleError
 
 LARGEST_DIFFERENCE = 1e-3
-"""Between ONNX Runtime's answer and Keras's, relative to the largest number of the answer."""
+"""Between the encodings of ONNX Runtime and Keras, relative to the largest number."""
 
 OPSET, IR_VERSION = 20, 10  # of ONNX: the first with GELU as one operator, and the format that goes with it
 
 
 class TextEncoderSession:
-    """Encodes texts as `recfuse_lib.encoders.text.TextEncoder` does, which a test holds it to."""
+    """Encodes texts as `recfuse_lib.encoders.text.TextEncoder` does."""
 
     def __init__(self, bundle: Bundle) -> None:
         from tokenizers import Tokenizer
@@ -35,7 +33,7 @@ class TextEncoderSession:
         self._longest = int(bundle.schema["max_tokens"])
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 (N, width), rows of length 1. A longer text than the encoder reads loses its end."""
+        """Encodes texts as unit vectors, float32 (N, width); a text that is too long loses its end."""
         return np.concatenate([self._one(text) for text in texts])
 
     def _one(self, text: str) -> np.ndarray:
@@ -51,7 +49,7 @@ def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     """Writes a text encoder as `text_encoder.onnx` and `tokenizer.json`.
 
     Raises:
-        BundleError: The graph's answers, to padded texts too, differ from Keras's.
+        BundleError: The graph's encodings, also of padded texts, differ from Keras's.
     """
     encoder._tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "text_encoder.onnx"
@@ -74,7 +72,7 @@ def _session(path: Path) -> Any:
 
 
 def _text_graph(encoder: TextEncoder) -> Any:
-    """Inputs `token_ids` int32 (B, T) and `attention` (B, T), 0 where padded; output `encoding` (B, D), of length 1."""
+    """From `token_ids` int32 (B, T) and `attention` (B, T), 0 where padded, to unit vectors `encoding` (B, D)."""
     from onnx import TensorProto, helper
 
     graph, backbone = _Graph(), encoder.backbone
@@ -109,7 +107,7 @@ def _text_graph(encoder: TextEncoder) -> Any:
 
 
 def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
-    """softmax(Q Kᵀ / √d + padding) V for every head, and their mixture."""
+    """softmax(Q Kᵀ / √d + padding) V of every head, and their projection."""
     size, heads, width = layer._query_dense.kernel.shape
     by_head = graph.constant([0, 0, heads, width])
     query, key, value = (
@@ -126,14 +124,14 @@ def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
 
 
 class _Graph:
-    """Nodes in the order in which they are computed, and the weights that they read."""
+    """Nodes in the order of computation, and their weights."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
 
     def constant(self, value: Any) -> str:
-        """A weight; lists are whole numbers, a number is float32."""
+        """Adds a weight; lists become int64, the rest float32."""
         from onnx import numpy_helper
 
         name = f"weight_{len(self.weights)}"
@@ -142,7 +140,7 @@ class _Graph:
         return name
 
     def add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """One node; the name of its output."""
+        """Adds a node and returns the name of its output."""
         from onnx import helper
 
         output = name or f"{kind}_{len(self.nodes)}"
@@ -150,13 +148,12 @@ class _Graph:
         return output
 
     def dense(self, states: str, layer: Any) -> str:
-        """x W + b over the last axis; Keras keeps the heads of attention as an axis of W and of b."""
+        """x W + b over the last axis; Keras keeps the heads of attention as an axis of W and b."""
         kernel, bias = _array(layer.kernel), _array(layer.bias)
         product = self.add("MatMul", states, self.constant(kernel.reshape(-1, bias.size)))
         return self.add("Add", product, self.constant(bias.ravel()))
 
     def norm(self, states: str, layer: Any) -> str:
-        """Layer normalisation over the last axis."""
         weights = self.constant(_array(layer.gamma)), self.constant(_array(layer.beta))
         return self.add("LayerNormalization", states, *weights, axis=-1, epsilon=float(layer.epsilon))
 

@@ -1,4 +1,4 @@
-"""The joint model as arrays: the equations of `recfuse_lib.models` without Keras, for items that it never met as well.
+"""The equations of `recfuse_lib.models` on arrays, without Keras, also for items that the model never met.
 
 Taught in notebook 18.
 """
@@ -13,7 +13,7 @@ from recfuse_lib.serving.bundle import Bundle
 
 
 class Towers:
-    """Both towers and the ranking task of a bundle; tests compare all of it with Keras."""
+    """Both towers and the ranking task of a bundle; tests compare them with Keras."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.weights, schema = bundle.weights(), bundle.schema
@@ -22,10 +22,8 @@ class Towers:
         self._scale, self._mean_rating = np.float32(schema["encoding_scale"]), np.float32(schema["mean_rating"])
 
     def item_parts(self, encodings: Mapping[str, np.ndarray], present: np.ndarray) -> np.ndarray:
-        """What each dimension adds to z_i of items without a correction, and a last row of zeros for it: equation (1).
-
-        Takes centred encodings, dimension -> (N, width), and which dimensions an item has, (N, dimensions); gives
-        (N, dimensions + 1, D).
+        """Computes what each dimension adds to z_i, equation (1), and zeros for a correction: (N, dimensions + 1, D).
+        Takes centred encodings, dimension → (N, width), and which dimensions an item has, (N, dimensions).
         """
         present = np.asarray(present, "float32")
         scaled = {name: self._scale * encodings[name] for name in self.dimensions}
@@ -40,10 +38,8 @@ class Towers:
         return np.stack([*parts, np.zeros_like(parts[0])], axis=1)
 
     def user_sources(self, past: np.ndarray, stars: np.ndarray, person: int) -> np.ndarray:
-        """What each past item and, last, the person add to p_u: equations (2) and (3), (H + 1, D).
-
-        Takes z of at most L past items, oldest first, (H, D), their ratings, and the person's code, the last one for a
-        stranger.
+        """Computes what each past item and, last, the person add to p_u, equations (2) and (3), (H + 1, D). Takes z of
+        at most L past items, oldest first, (H, D), their stars, and the person's code, the last one for a stranger.
         """
         recency, levels = self.weights["recency"], np.rint(2 * stars).astype("int64")
         floor, half_life = 1 / (1 + np.exp(-recency[1])), np.exp(recency[0])
@@ -55,7 +51,7 @@ class Towers:
         return np.concatenate([lifted, self.weights["users"][person][None]])
 
     def deviations(self, interest: np.ndarray, vectors: np.ndarray, person: int, item_bias: np.ndarray) -> np.ndarray:
-        """ŷ − μ of items with vectors (N, D) and biases (N,) for an interest (D,), in stars: equation (6), (N,)."""
+        """Computes ŷ − μ in stars, equation (6), (N,), for an interest (D,), item vectors (N, D) and biases (N,)."""
         wide = np.broadcast_to(interest, vectors.shape)
         features = np.concatenate([wide, vectors, wide * vectors], axis=1)
         hidden = np.maximum(features @ self.weights["hidden_kernel"] + self.weights["hidden_bias"], 0)
@@ -63,5 +59,5 @@ class Towers:
         return np.asarray(self.weights["user_bias"][person] + item_bias + answer[:, 0])
 
     def stars(self, deviations: np.ndarray) -> np.ndarray:
-        """ŷ within the range of stars."""
+        """Computes ŷ, clipped to the range of stars."""
         return np.clip(self._mean_rating + deviations, 0.5, 5)

@@ -1,4 +1,4 @@
-"""From a data set to a bundle: training from nothing, or on from the weights of the champion.
+"""Trains a bundle on a data set, from random weights or from those of the champion.
 
     python -m recfuse_lib.serving.training      builds a first model to serve, of MovieLens
 
@@ -55,16 +55,9 @@ def build(
 ) -> Bundle:
     """Trains a joint model and writes it as a bundle, from which the next one can start.
 
-    Whoever is in the data set is in the bundle, and nobody else: an erased person's id, history and vector are not
-    carried over from `warm_from`.
-
-    Args:
-        dataset: What to learn from; all its items are in the bundle, met or not.
-        warm_from: Where to start from; from nothing by default.
-        epochs: By default 8 from nothing and 3 onward. 0 keeps the weights of `warm_from`.
-        since, replay: See `fit`.
-        text_encoder, metrics, provenance: See `export_bundle`.
-        ranker: By default that of `warm_from`, or retrieval's own order.
+    The bundle holds exactly the people of the data set, and all its items. `warm_from` gives the initial weights and,
+    by default, the ranker; an erased person's id, history and vector are not carried over. It is trained for 3 epochs
+    by default, a new model for 8; 0 keeps the weights. For the other arguments see `fit` and `export_bundle`.
 
     Raises:
         BundleError: See `export_bundle`, or `warm_from` has other dimensions.
@@ -117,18 +110,11 @@ def fit(
     replay: float | None = None,
     seed: int = 0,
 ) -> keras.callbacks.History:
-    """Trains on all events, or on the newest ones and a share of the older ones.
+    """Trains on all events, or on those from `since` on (Unix seconds) and a sample of the older ones.
 
-    Every example has the person's history before it, whichever examples are chosen. A model that was trained before
-    continues with the momenta of Adam at 0.
-
-    Args:
-        model: With the encodings of the items.
-        events: Columns `user`, `item`, `rating`, `timestamp`.
-        since: Unix seconds; events from here on are the new ones, at least one. By default all are.
-        replay: How many older events are repeated beside the new ones, as a multiple of their number; None is all.
-            Without any, the model forgets.
-        seed: Of the choice of older events, of the order and of what is dropped; sets Keras's random numbers.
+    `replay` is the number of older events as a multiple of the new ones, None for all; without any, the model forgets.
+    Every example has its full history, whichever examples are chosen. The model needs its item encodings; one that was
+    trained before continues with Adam's momenta reset to 0.
     """
     events = in_order(events)
     new = np.ones(len(events), bool) if since is None else events["timestamp"].to_numpy() >= since
@@ -154,10 +140,10 @@ def fit(
 
 
 def restore(bundle: Bundle, dataset: Dataset, content: CatalogueEncodings) -> JointModel:
-    """The model of a bundle, resized to another data set: what both know keeps its weights.
+    """Restores the model of a bundle, resized to another data set: what both know keeps its weights.
 
-    A new person starts as a stranger. A new item starts with its content alone and the popularity of the median item.
-    A new attribute has no say yet. A bundle with other dimensions than `content` raises BundleError.
+    A new person starts as a stranger, a new item with its content alone and the popularity of the median item, a new
+    attribute with weights of 0. Raises BundleError if the dimensions differ from those of `content`.
     """
     schema, saved, widths = bundle.schema, bundle.weights(), content.encodings.widths
     if list(schema["dimensions"]) != list(widths):
@@ -190,12 +176,12 @@ def restore(bundle: Bundle, dataset: Dataset, content: CatalogueEncodings) -> Jo
 
 
 def met(dataset: Dataset) -> np.ndarray:
-    """Which items have an event, bool (I,)."""
+    """Finds the items that have an event, bool (I,)."""
     return dataset.catalogue["item_id"].isin(dataset.interactions["item_id"]).to_numpy()
 
 
 def met_by(bundle: Bundle, dataset: Dataset) -> np.ndarray:
-    """Which items of a data set had an event when a bundle was trained, bool (I,)."""
+    """Finds the items of a data set that had an event when a bundle was trained, bool (I,)."""
     known = [row["item_id"] for row, there in zip(bundle.catalogue(), bundle.array("seen"), strict=True) if there]
     return np.isin(_item_ids(dataset), known)
 
@@ -208,10 +194,10 @@ def build_first(
     encode: Encode = CatalogueEncodings.of_dataset,
     text_encoder: str | None = "minilm",
 ) -> Bundle:
-    """Trains once on the past of the validation fold, to choose the ranker, and once on everything; then promotes.
+    """Chooses the ranker on the validation fold, trains on everything, and promotes the bundle.
 
-    Whoever was erased from the event store since it took over the data set is in neither training, and older bundles,
-    which still know them, are removed.
+    Whoever was erased from the event store is in neither training, and older bundles, which still know them, are
+    removed.
     """
     erasures = events.erasures()
     events.import_dataset(dataset)
@@ -239,7 +225,7 @@ def build_first(
 
 
 def remove_older(store: Path, erasures: int) -> None:
-    """Removes the bundles that have heard of fewer erasures than the champion: they may know who was erased."""
+    """Removes bundles with fewer erasures than the champion: they may know who was erased."""
     for version in promotion.versions(store):
         try:
             heard_of = int(Bundle.load(store / version).manifest["provenance"].get("erasures", 0))
@@ -250,7 +236,6 @@ def remove_older(store: Path, erasures: int) -> None:
 
 
 def _without_whom_was_erased(dataset: Dataset, kept: Dataset) -> Dataset:
-    """The interactions of a data set of which the event store still has the pair of person and item."""
     there, given = (
         pd.MultiIndex.from_frame(one.interactions[["user_id", "item_id"]].astype(str)) for one in (kept, dataset)
     )
@@ -262,7 +247,7 @@ def _item_ids(dataset: Dataset) -> list[str]:
 
 
 def _positions(old: Sequence[str], new: Sequence[str]) -> np.ndarray:
-    """Where each new id was among the old ones, -1 for nowhere, (len(new),)."""
+    """Position of each new id among the old ones, -1 where absent, (len(new),)."""
     return pd.Index(old).get_indexer(pd.Index(new))
 
 
@@ -273,7 +258,7 @@ def _rows(old: np.ndarray, positions: np.ndarray, missing: Any) -> np.ndarray:
 
 
 def main() -> int:
-    """Builds a first model of MovieLens where the settings of the service say."""
+    """Builds a first model of MovieLens in the store of the settings."""
     settings = Settings.of()
     settings.store.mkdir(parents=True, exist_ok=True)
     if settings.database.startswith("sqlite:///"):

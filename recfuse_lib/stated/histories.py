@@ -1,6 +1,5 @@
-"""Summarises a person's history by genre, brand, year and title, and decides when that is enough evidence of a taste.
-
-A profile uses strict rules; a text is judged by looser ones, so that a slightly different reading is not called false.
+"""Summarises a person's history, and decides when it is enough evidence of a taste. A profile uses strict rules; a text
+is judged by looser ones, so that a slightly different reading is not called false.
 
 Taught in notebook 03.
 """
@@ -96,11 +95,7 @@ class RatingHistory:
 
 
 def histories(dataset: Dataset, queries: Queries) -> list[RatingHistory]:
-    """Collects the history of each query, and nothing else about the person.
-
-    Raises:
-        ValueError: The queries are about another catalogue.
-    """
+    """Collects the history of each query, and nothing else about the person."""
     if queries.n_items != dataset.n_items:
         raise ValueError(f"the queries are about {queries.n_items:,} items, {dataset.name} has {dataset.n_items:,}")
     groups, years = catalogue_groups(dataset), dataset.years()

@@ -1,7 +1,5 @@
-"""Writes interest profiles, two or three sentences about a person, with and without a language model.
-
-A template states the facts. A language model may rephrase them (`grounded_prompt`), and
-`recfuse_lib.stated.faithfulness` counts what it made up.
+"""Writes interest profiles, two or three sentences about a person: by a template, which states the facts, or by a
+language model, which may rephrase them; `recfuse_lib.stated.faithfulness` counts what it made up.
 
 Taught in notebook 03.
 """
@@ -122,10 +120,8 @@ def _facts(history: RatingHistory, shares: dict[Group, float], titles: list[str]
 def clearest(
     history: RatingHistory, opinion: int, most: int, titles: Sequence[str], groups: set[Group] | None = None
 ) -> list[int]:
-    """Finds the positions in the history of the clearest liked (1) or disliked (−1) items.
-
-    Extreme ratings come first, then items of the named groups, then the newest. A title that two items share is skipped
-    when their ratings disagree.
+    """Finds the positions in the history of the clearest liked (1) or disliked (−1) items: extreme ratings first, then
+    items of the named groups, then the newest. A title that two items share is skipped when their ratings disagree.
     """
     opinions: dict[str, set[int]] = {}
     for item, rating in zip(history.items, history.ratings, strict=True):

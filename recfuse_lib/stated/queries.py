@@ -1,7 +1,5 @@
-"""Understands a wish in words: its hard constraints, the text left for the encoder, and the items that answer it.
-
-Patterns find years, prices, exclusions and "like" with a known title. A genre that is merely named stays text: the
-encoder treats it as a matter of degree, as a person does.
+"""Understands a wish in words: patterns find years, prices, exclusions and "like" with a known title; the encoder reads
+the rest. A genre that is merely named stays text: the encoder treats it as a matter of degree, as a person does.
 
 Taught in notebook 03.
 """
@@ -131,7 +129,6 @@ def parse(text: str, dataset: Dataset) -> Wish:
 
 
 def _tidied(rest: str) -> str:
-    """Drops the commas and joining words that are left alone once something was taken out."""
     rest = re.sub(r"\b(an?|the|some)\s+,", r"\1", rest, flags=re.I)
     rest = re.sub(r"\s*([,;.])(?:\s*[,;.])+", r"\1", " ".join(rest.split())).replace(" ,", ",")
     return re.sub(r"^(?:\W|\b(?:but|and|or|only)\b)+|(?:\W|\b(?:but|and|or)\b)+$", "", rest, flags=re.I)
@@ -225,7 +222,6 @@ def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _exclusions(rest: str, dataset: Dataset, found: list[Constraint]) -> str:
-    """Takes out the exclusions, genres and words, into `found`."""
     names = {}
     for genre in sorted({name for names in dataset.labels() for name in names}):
         others = WORDS["genres"].get(genre, {})
