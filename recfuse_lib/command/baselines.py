@@ -75,7 +75,6 @@ def tested(name: str, trials: list[dict[str, Any]], split: Split, work: Work) ->
 
 
 def _grids(has_times: bool) -> dict[str, list[Settings]]:
-    """The settings of each baseline, in a reproducible random order."""
     recent = [(3.0, 0.0), (10.0, 0.2), (30.0, 0.2)] if has_times else []
     weightings: list[Settings] = [
         {"low_rating": low, "half_life": half_life, "floor": floor}

@@ -105,9 +105,8 @@ def write_bundle(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Bundle:
-    """Writes a bundle into a hidden folder, flushes it to disk, then renames the folder to `store / version`.
-
-    `fill` writes the files into the folder that it is given, where `arrays/` exists. Metrics and provenance are JSON.
+    """Writes a bundle into a hidden folder, flushes it to disk, then renames the folder to `store / version`. `fill`
+    writes the files into the folder that it is given, where `arrays/` exists. Metrics and provenance are JSON.
 
     Raises:
         BundleError: The version exists, its name is invalid, or the disk is full.

@@ -60,11 +60,9 @@ class EventError(ValueError):
 
 
 class EventStore:
-    """Events and items in a database: SQLite in a file, or PostgreSQL.
-
-    What `add` has returned is on disk: SQLite runs with a write-ahead log and `synchronous=FULL`, PostgreSQL with
-    `synchronous_commit=on`. The first call connects, so a service starts without its database. Every method raises
-    `StoreUnavailable` when the database cannot be reached.
+    """Events and items in a database: SQLite in a file, or PostgreSQL. The first call connects, so a service starts
+    without its database; every method raises `StoreUnavailable` when it cannot be reached. What `add` has returned is
+    on disk: SQLite runs with a write-ahead log and `synchronous=FULL`, PostgreSQL with `synchronous_commit=on`.
 
     Example:
         >>> import pathlib, tempfile

@@ -32,13 +32,9 @@ EVIDENCE = 2
 
 @dataclasses.dataclass(frozen=True)
 class UserVector:
-    """A request as vectors.
-
-    Attributes:
-        query: p_u and, last, 1, (D + 1,).
-        past, sources: Past items that the user tower read, oldest first; what each and, last, the person add to p_u.
-        mean, deviation: Of the score over the catalogue.
-        direction, offset, weight: Of the wish; e_i·v − offset is standardised over the texts e_i, weight is 0–1.
+    """A request as vectors: `query` is p_u and, last, 1, (D + 1,); `past` are the items that the user tower read,
+    oldest first, and `sources` what each and, last, the person add to p_u; `mean` and `deviation` are of the score over
+    the catalogue. Of the wish, e_i·`direction` − `offset` is standardised over the texts e_i, and `weight` is 0–1.
     """
 
     query: np.ndarray

@@ -24,10 +24,9 @@ QUERIES_AT_ONCE = 128
 
 @dataclasses.dataclass(frozen=True)
 class RankerWeights:
-    """Weights a (`rating`) and b (`count`) of a candidate's score:  r = lead + a (ŷ − μ) + b log(1 + n_i).
-
-    The lead is retrieval's score, in standard deviations above the average item; ŷ are the predicted stars, n_i is the
-    item's number of ratings.
+    """Weights a (`rating`) and b (`count`) of a candidate's score,  r = lead + a (ŷ − μ) + b log(1 + n_i):  the lead is
+    retrieval's score, in standard deviations above the average item, ŷ are the predicted stars, n_i is the item's
+    number of ratings.
     """
 
     rating: float = 0.0

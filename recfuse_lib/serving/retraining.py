@@ -227,7 +227,6 @@ def _round(
 
 
 def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
-    """Events that `compare` can evaluate on, columns `user_id`, `item_id`: likes of known items from `cut` on."""
     events = dataset.interactions
     known = events["item_id"].isin(events["item_id"][events["timestamp"] < cut])
     liked = (events["timestamp"] >= cut) & dataset.positive & known

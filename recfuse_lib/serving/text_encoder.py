@@ -46,10 +46,8 @@ class TextEncoderSession:
 
 
 def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
-    """Writes a text encoder as `text_encoder.onnx` and `tokenizer.json`.
-
-    Raises:
-        BundleError: The graph's encodings, also of padded texts, differ from Keras's.
+    """Writes `text_encoder.onnx` and `tokenizer.json`; raises BundleError where encodings, also padded, differ from
+    Keras's.
     """
     encoder._tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "text_encoder.onnx"
@@ -124,14 +122,11 @@ def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
 
 
 class _Graph:
-    """Nodes in the order of computation, and their weights."""
-
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
 
     def constant(self, value: Any) -> str:
-        """Adds a weight; lists become int64, the rest float32."""
         from onnx import numpy_helper
 
         name = f"weight_{len(self.weights)}"
@@ -140,7 +135,6 @@ class _Graph:
         return name
 
     def add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Adds a node and returns the name of its output."""
         from onnx import helper
 
         output = name or f"{kind}_{len(self.nodes)}"

@@ -140,10 +140,9 @@ def fit(
 
 
 def restore(bundle: Bundle, dataset: Dataset, content: CatalogueEncodings) -> JointModel:
-    """Restores the model of a bundle, resized to another data set: what both know keeps its weights.
-
-    A new person starts as a stranger, a new item with its content alone and the popularity of the median item, a new
-    attribute with weights of 0. Raises BundleError if the dimensions differ from those of `content`.
+    """Restores the model of a bundle, resized to another data set: what both know keeps its weights. A new person
+    starts as a stranger, a new item with its content alone and the popularity of the median item, a new attribute with
+    weights of 0. Raises BundleError if the dimensions differ from those of `content`.
     """
     schema, saved, widths = bundle.schema, bundle.weights(), content.encodings.widths
     if list(schema["dimensions"]) != list(widths):
@@ -194,10 +193,8 @@ def build_first(
     encode: Encode = CatalogueEncodings.of_dataset,
     text_encoder: str | None = "minilm",
 ) -> Bundle:
-    """Chooses the ranker on the validation fold, trains on everything, and promotes the bundle.
-
-    Whoever was erased from the event store is in neither training, and older bundles, which still know them, are
-    removed.
+    """Chooses the ranker on the validation fold, trains on everything, and promotes the bundle. Whoever was erased from
+    the event store is in neither training, and older bundles, which still know them, are removed.
     """
     erasures = events.erasures()
     events.import_dataset(dataset)

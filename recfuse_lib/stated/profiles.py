@@ -194,10 +194,9 @@ def grounded_prompt(known: Facts) -> str:
 def profiles(
     dataset: Dataset, queries: Queries, model: LanguageModel | None = None, prompts: Sequence[str] | None = None
 ) -> list[str]:
-    """Writes a profile of at most three sentences for each query, by `template` where the model says nothing.
-
-    An empty prompt skips the model. The default is `grounded_prompt` where something is known to be liked: the answer
-    begins with `ANSWER`, so elsewhere the model would invent.
+    """Writes a profile of at most three sentences for each query, by `template` where the model says nothing. An empty
+    prompt skips the model. The default is `grounded_prompt` where something is known to be liked: the answer begins
+    with `ANSWER`, so elsewhere the model would invent.
     """
     known = facts(dataset, queries)
     texts = [template(person) for person in known]

@@ -135,7 +135,6 @@ def _tidied(rest: str) -> str:
 
 
 def _numbers(rest: str, field: str, dataset: Dataset, found: list[Constraint], notes: list[str]) -> str:
-    """Takes out the years or prices, into `found`, or into `notes` when the catalogue has none."""
     is_known = field in dataset.catalogue and bool(dataset.catalogue[field].notna().any())
     left = rest
     for comparison, pattern in _NUMBERS[field]:
@@ -169,7 +168,6 @@ def _sum(words: str) -> list[float]:
 
 
 def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
-    """Takes out "like <title>", the longest title first; returns the rest, item codes and titles."""
     titles = dataset.titles()
     index, longest = title_index(tuple(titles))
     like: list[int] = []
@@ -216,7 +214,6 @@ def _title_at(
 
 
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Where the next phrase may begin; the end of the text when nothing joins it."""
     match = pattern.match(text, start)
     return match.end() if match else len(text)
 

@@ -100,10 +100,9 @@ def _finder(phrases: set[str]) -> re.Pattern[str]:
 
 @functools.lru_cache(maxsize=4)
 def title_index(titles: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Maps the normal form of each title to item codes; also returns the number of words of the longest.
-
-    A title is known by all its names: with or without the article, before a colon, from three words on after a colon or
-    a dash (unless another title is called so), and the names in brackets.
+    """Maps the normal form of each title to item codes; also returns the number of words of the longest. A title is
+    known by all its names: with or without the article, before a colon, from three words on after a colon or a dash
+    (unless another title is called so), and the names in brackets.
     """
     proper: dict[str, list[int]] = {}
     lesser: dict[str, list[int]] = {}
