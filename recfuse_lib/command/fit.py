@@ -1,5 +1,4 @@
-"""Fits a recommender to one's own files and reports on it: tunes baselines, fits, compares, and resumes when
-interrupted.
+"""Fits a recommender to one's own files and reports on it: tunes baselines, fits, compares; an interrupted run resumes.
 
 Taught in notebook 21.
 """

@@ -1,5 +1,4 @@
-"""A bundle: one folder with all that a service needs, written whole or not at all, verified when loaded, without
-pickle.
+"""A bundle: one folder with all that a service needs, written whole or not at all, verified when loaded; no pickle.
 
     manifest.json        format, version, metrics, provenance, size and sha256 of every other file
     schema.json          dimensions and widths, history length, the ranker's weights, the catalogue's fields

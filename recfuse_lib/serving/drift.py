@@ -42,9 +42,11 @@ def population_stability(reference: np.ndarray, recent: np.ndarray) -> float:
 
 
 def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
-    """Computes the shift of popularity from the counts of each item then and now, 0–1 bits (Lin, 1991, IEEE TIT 37(1)):
+    """Computes the shift of popularity from the counts of each item then and now, 0–1 bits:
 
-    JS = ½ Σ_i p_i log₂(p_i / m_i) + ½ Σ_i q_i log₂(q_i / m_i),   m = ½ (p + q)
+        JS = ½ Σ_i p_i log₂(p_i / m_i) + ½ Σ_i q_i log₂(q_i / m_i),   m = ½ (p + q)
+
+    of Lin (1991), IEEE Transactions on Information Theory 37(1).
     """
     p, q = (counts / counts.sum() for counts in (reference, recent))
     middle = (p + q) / 2

@@ -103,8 +103,7 @@ class EventStore:
         self._engine.dispose()
 
     def add(self, events: Iterable[Event]) -> list[str]:
-        """Writes events and returns their keys, which are then on disk; an event that is stored already is not written
-        twice.
+        """Writes events and returns their keys, which are then on disk; a stored event is not written twice.
 
         Raises:
             EventError: An item is not in the store, or a key belongs to another event. Nothing is written.
@@ -198,7 +197,9 @@ class EventStore:
             return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
 
     def erase(self, user_id: str) -> int:
-        """Deletes a person's events, and counts the erasure but not whose; the next build drops them from the model."""
+        """Deletes a person's events and returns how many there were; the next build drops the person from the model.
+        That somebody was erased is counted (`erasures`), but not who.
+        """
         with self._transaction() as connection:
             removed = connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount
             connection.execute(sa.insert(_ERASURES), {"timestamp": int(time.time())})

@@ -19,9 +19,8 @@ CELLS_PER_ROOT, TRAINED_ON = 4, 40
 
 def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 / 64) -> Any:
     """Builds a faiss index over items, float32 (I, D), in the order of item codes. Up to `exact_below` items a search
-    is exhaustive. Beyond, k-means sorts items into cells, and a search reads the `share` of the cells with the nearest
-    centres (Jégou, Douze and Schmid, 2011, Product Quantization for Nearest Neighbor Search, IEEE TPAMI: inverted
-    file).
+    is exhaustive; beyond, it reads the `share` of k-means cells with the nearest centres (inverted file: Jégou, Douze
+    and Schmid, 2011, Product Quantization for Nearest Neighbor Search, IEEE TPAMI).
     """
     vectors = np.ascontiguousarray(vectors, "float32")
     n_items, width = vectors.shape

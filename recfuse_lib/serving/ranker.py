@@ -35,8 +35,8 @@ class RankerWeights:
 
 def choose(model: Any, fold: Fold, k: int = 10) -> tuple[RankerWeights, dict[str, float]]:
     """Chooses the weights of the highest NDCG@K on a validation fold, from a grid, for a model trained on its history.
-    Also returns NDCG@K by retrieval alone and by the ranker, optimistic since it was chosen, and the candidates'
-    recall.
+    Also returns the recall of the candidates, and NDCG@K by retrieval alone and by the ranker, a little optimistic
+    since it was chosen.
     """
     starts = range(0, len(fold.queries), QUERIES_AT_ONCE)
     parts = [_candidates(model, fold, slice(start, start + QUERIES_AT_ONCE)) for start in starts]

@@ -117,8 +117,7 @@ class Recommender:
         reasons: bool = True,
         exploration: np.random.Generator | None = None,
     ) -> dict[str, Any]:
-        """Finds the k best items that the person does not have yet; with `exploration`, the last one is drawn at
-        random.
+        """Finds the k best items that the person does not have yet; `exploration` draws the last one at random.
 
         People can like only what a model shows, so only what was shown at random compares two models fairly. Nothing is
         drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be what was asked

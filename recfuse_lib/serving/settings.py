@@ -53,9 +53,7 @@ class Settings(BaseModel):
 
     @classmethod
     def of(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Reads the variables; raises SettingsError where one is invalid, or others can reach the service without a
-        key.
-        """
+        """Reads the variables; raises SettingsError where one is invalid, or a service for others has no key."""
         environment = os.environ if environment is None else environment
         names = {field: f"RECFUSE_{field.upper()}" for field in cls.model_fields}
         try:

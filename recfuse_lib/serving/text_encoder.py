@@ -46,9 +46,7 @@ class TextEncoderSession:
 
 
 def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
-    """Writes `text_encoder.onnx` and `tokenizer.json`; raises BundleError where encodings, also padded, differ from
-    Keras's.
-    """
+    """Writes `text_encoder.onnx` and `tokenizer.json`; raises BundleError where the encodings differ from Keras's."""
     encoder._tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "text_encoder.onnx"
     path.write_bytes(_text_graph(encoder).SerializeToString())

@@ -56,8 +56,8 @@ def build(
     """Trains a joint model and writes it as a bundle, from which the next one can start.
 
     The bundle holds exactly the people of the data set, and all its items. `warm_from` gives the initial weights and,
-    by default, the ranker; an erased person's id, history and vector are not carried over. It is trained for 3 epochs
-    by default, a new model for 8; 0 keeps the weights. For the other arguments see `fit` and `export_bundle`.
+    by default, the ranker; an erased person's id, history and vector are not carried over. By default 8 epochs are
+    trained, 3 from `warm_from`; 0 keeps its weights. For the other arguments see `fit` and `export_bundle`.
 
     Raises:
         BundleError: See `export_bundle`, or `warm_from` has other dimensions.

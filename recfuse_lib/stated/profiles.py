@@ -61,7 +61,6 @@ def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
 
     The largest z are named; the plain quotient of the shares would always name the rarest genre. The catalogue is the
     reference, so that what is said of one person does not depend on others.
-
     It is *disliked* when at least three of its items were rated, on average half a star or more below the person's own
     mean and below `POSITIVE`; the largest lag·√(number of items) is named first.
 

@@ -257,7 +257,6 @@ class WishSearch:
 
     e_w encodes the words of the wish that no pattern took, e_i the item, L are the liked titles, z standardises over
     the allowed items. A wish with only one of the parts is scored by it, unstandardised. What is not allowed gets −inf.
-
     `encodings` are unit vectors of the items, usually centred, (I, D); `encode` maps texts to unit vectors of the same
     space, (N, D), not centred, since a wish is not an item.
 
@@ -300,7 +299,6 @@ class WishSearch:
 
 def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> np.ndarray:
     """Combines a wish with a history:  s = w · z(s_wish) + (1 − w) · z(s_user),  float64 (I,), −inf where either is.
-
     z standardises over the items that both allow, since the scores have different units. The weight w is in 0–1: 1
     orders by the wish alone, 0 by the history among what the wish allows.
 
