@@ -111,7 +111,7 @@ def test_what_is_finished_is_not_made_again(runs: tuple[Path, list[Said], dict[s
     _, (first, second, third), found = runs
     tuned = [line.split(":")[0] for said in (first, second, third) for line in said if line.startswith("tuning")]
     assert len(tuned) == len(set(tuned)) == len(found["trials"]) == 1 + 12 + 12
-    assert "going on with what" in second[0] and "going on with what" in third[0]
+    assert "continuing with what" in second[0] and "continuing with what" in third[0]
     assert not [line for line in third if line.startswith(("tuning", "EASE on", "the 3 dimensions"))]
 
 

@@ -42,7 +42,7 @@ class Work:
             shutil.rmtree(work.folder, ignore_errors=True)
             work.keep("data", data)
         else:
-            say(f"going on with what {work.folder} keeps of an earlier run")
+            say(f"continuing with what {work.folder} keeps of an earlier run")
         return work
 
     @property

@@ -16,10 +16,12 @@ from recfuse_lib.data.splits import Queries
 
 
 class Recommender(abc.ABC):
-    """A model that is fitted on what people did, and then answers for any history, of a known person or not.
+    """A model that is fitted on what people did, and then answers for any history, known or not.
 
-    A subclass defines `fit`, and `_score`, `predict` or both. Where `is_flag` is true the scores say yes or no, and
-    keep their scale beside other models' scores.
+    A subclass defines `fit`, and `_score`, `predict` or both.
+
+    Attributes:
+        is_flag: Whether the scores say yes or no, and keep their scale beside other models' scores.
 
     Example:
         >>> class Newest(Recommender):
@@ -39,14 +41,26 @@ class Recommender(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, history: pd.DataFrame, items: Items) -> Self:
-        """Learn from the beginning, from a history with the columns `user`, `item`, `rating` and `timestamp`.
+        """Learn from the beginning.
+
+        Args:
+            history: Columns `user`, `item`, `rating`, `timestamp`.
+            items: What is known of the items.
 
         Raises:
             DataError: The model cannot learn from these, or does not fit into memory.
         """
 
     def score(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
-        """Score all items for each of Q queries, float32 (Q, I), or `candidates`, codes (Q, C); more is better."""
+        """Score items for each query; more is better.
+
+        Args:
+            queries: Q histories.
+            candidates: Item codes, (Q, C); None for all items.
+
+        Returns:
+            float32 (Q, C), or (Q, I) for all items.
+        """
         scores = self._score(queries)
         return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
 
@@ -54,10 +68,18 @@ class Recommender(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} predicts stars and does not rank")
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict stars, (N,), for the rows of `asked`: columns `user` (among the queries'), `item` and `timestamp`."""
+        """Predict the stars that the people of the queries give.
+
+        Args:
+            queries: Q histories.
+            asked: Columns `user` (among the queries'), `item`, `timestamp`.
+
+        Returns:
+            Stars, (N,).
+        """
         raise NotImplementedError(f"{type(self).__name__} ranks and does not predict stars")
 
 
 def rows_of(queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-    """Return the position of each `asked` row's query, (N,); the queries' users are sorted."""
+    """Return the position of the query of each row of `asked`, (N,); the queries' users are sorted."""
     return np.searchsorted(queries.user, asked["user"])
