@@ -205,8 +205,12 @@ def test_saved_and_loaded_scores_are_equal_to_the_bit(trained, tmp_path):
 def test_a_file_that_is_no_model_or_of_other_content_is_refused(trained, tmp_path):
     _, fold, model = trained
     saved.save(model, tmp_path / "fused.npz")
-    with pytest.raises(DataError, match="another catalogue or other enc"):
+    with pytest.raises(DataError, match="another catalogue, other roles or other enc"):
         saved.load(tmp_path / "fused.npz", fold.items.encoded(text=fold.items.encodings["text"] + 1))
+    with pytest.raises(DataError, match="another catalogue"):
+        saved.load(
+            tmp_path / "fused.npz", dataclasses.replace(fold.items, roles={**fold.items.roles, "genres": "text"})
+        )
     whole = (tmp_path / "fused.npz").read_bytes()
     (tmp_path / "fused.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match="not a saved fused model"):

@@ -160,12 +160,12 @@ def more_than_usual(answer: Callable[[Table], Any]) -> str | None:
 
 @exercise(
     "01.5",
-    start="A new sitting begins where the gap to the person's previous event exceeds 30 minutes; number the sittings "
+    start="A new session begins where the gap to the person's previous event exceeds 30 minutes; number the sessions "
     "with cumsum, then compare each with the person's last.",
     right="No page is cut in two any more. Score EASE under it and see whether it is easier or harder than warm, and "
-    "for whom it cannot speak: those with one sitting.",
+    "for whom it cannot speak: those with one session.",
 )
-def by_sitting(answer: Callable[[Table], Any]) -> str | None:
+def by_session(answer: Callable[[Table], Any]) -> str | None:
     hour = 3_600
     rows = [
         (0, 0),
@@ -182,16 +182,16 @@ def by_sitting(answer: Callable[[Table], Any]) -> str | None:
     if found.shape != (8,) or found.dtype != bool:
         return f"give one True or False a row; eight rows gave {found.dtype} of shape {found.shape}."
     if found[4:6].any():
-        return "person 1 has one sitting; held out, nothing of that person would be left to learn from."
+        return "person 1 has one session; held out, nothing of that person would be left to learn from."
     if found.all() or not found.any():
-        return "somebody has two sittings: the first is history, the last is held out."
+        return "somebody has two sessions: the first is history, the last is held out."
     if found[:4].tolist() == [False, False, False, True]:
-        return "you hold out the last event; hold out the whole last sitting."
+        return "you hold out the last event; hold out the whole last session."
     if found[:2].any():
-        return "the first sitting of person 0 comes before another; it is history."
+        return "the first session of person 0 comes before another; it is history."
     expected = np.array([False, False, True, True, False, False, False, True])
     return (
         None
         if np.array_equal(found, expected)
-        else "look at person 2: two events, two sittings, the second is held out."
+        else "look at person 2: two events, two sessions, the second is held out."
     )

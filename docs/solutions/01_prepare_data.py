@@ -4,7 +4,7 @@ import pandas as pd
 
 from recfuse_lib.data.market.simulator import BEHAVIOURS
 
-SITTING_SECONDS = 30 * 60
+SESSION_SECONDS = 30 * 60
 
 
 PAIR = ["user_id", "item_id"]
@@ -113,21 +113,21 @@ def first_never(events: pd.DataFrame) -> pd.Series:
     return events["rating"] > usual
 
 
-def by_sitting(events: pd.DataFrame) -> pd.Series:
-    begins = events.groupby("user")["timestamp"].diff() > SITTING_SECONDS
-    sitting = begins.groupby(events["user"]).cumsum()
-    last = sitting.groupby(events["user"]).transform("max")
-    return (sitting == last) & (last > 0)
+def by_session(events: pd.DataFrame) -> pd.Series:
+    begins = events.groupby("user")["timestamp"].diff() > SESSION_SECONDS
+    session = begins.groupby(events["user"]).cumsum()
+    last = session.groupby(events["user"]).transform("max")
+    return (session == last) & (last > 0)
 
 
-def single_sittings_too(events: pd.DataFrame) -> pd.Series:
-    begins = events.groupby("user")["timestamp"].diff() > SITTING_SECONDS
-    sitting = begins.groupby(events["user"]).cumsum()
-    return sitting == sitting.groupby(events["user"]).transform("max")
+def single_sessions_too(events: pd.DataFrame) -> pd.Series:
+    begins = events.groupby("user")["timestamp"].diff() > SESSION_SECONDS
+    session = begins.groupby(events["user"]).cumsum()
+    return session == session.groupby(events["user"]).transform("max")
 
 
 def last_event(events: pd.DataFrame) -> pd.Series:
-    return by_sitting(events) & ~events.duplicated("user", keep="last")
+    return by_session(events) & ~events.duplicated("user", keep="last")
 
 
 solutions = {
@@ -135,7 +135,7 @@ solutions = {
     "01.2": convert,
     "01.3": count_leaks,
     "01.4": more_than_usual,
-    "01.5": by_sitting,
+    "01.5": by_session,
 }
 wrong = {
     "01.1": [
@@ -170,8 +170,8 @@ wrong = {
         (lambda events: events["rating"] >= 4, "earlier ones alone"),
     ],
     "01.5": [
-        (single_sittings_too, "one sitting"),
-        (last_event, "whole last sitting"),
-        (lambda events: events["timestamp"] < 0, "two sittings"),
+        (single_sessions_too, "one session"),
+        (last_event, "whole last session"),
+        (lambda events: events["timestamp"] < 0, "two sessions"),
     ],
 }

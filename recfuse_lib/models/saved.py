@@ -59,7 +59,7 @@ def load(path: Path | str, items: Items, dimensions: Mapping[str, Dimension] = D
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a saved fused model ({error}); write it again with `save`") from error
     if checksum != _checksum(items):
-        raise DataError(f"{path} learned from another catalogue or other encodings than those given")
+        raise DataError(f"{path} learned from another catalogue, other roles or other encodings than those given")
     model = FusedModel({name: dimensions[name] for name in names}, **settings)
     model.fit_dimensions(events, items)
     model.gate, model.rating_gate = (_gate(name, saved) for name in ("gate", "rating_gate"))
@@ -77,4 +77,5 @@ def _gate(name: str, saved: Mapping[str, np.ndarray]) -> FittedGate | None:
 def _checksum(items: Items) -> str:
     arrays = {**items.encodings, "available": items.available}
     known = {name: array for name, array in sorted(arrays.items()) if array is not None}
-    return store.sha256(items.catalogue.to_csv(), *(part for one in known.items() for part in one))
+    described = items.catalogue.to_csv(), json.dumps(dict(items.roles))
+    return store.sha256(*described, *(part for one in known.items() for part in one))
