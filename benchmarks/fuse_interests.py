@@ -161,7 +161,7 @@ def fitted(asked: str, permuted: int | None = None) -> tuple[FusedModel, np.ndar
     """
     fold, events, items = question(asked)
     model = FusedModel(task_weight=0).fit_dimensions(events, exchanged(items, permuted))
-    return model, model.standardised(fold.queries)
+    return model, model.scores_of_dimensions(fold.queries)
 
 
 class MultiInterest(Recommender):

@@ -82,7 +82,7 @@ def load(port: int, bodies: list[dict], connections: int, duration: float) -> di
 
 
 def measure_service(duration: float) -> dict:
-    from recfuse_lib.serving import index
+    from recfuse_lib.models import index
     from recfuse_lib.serving.bundle import Bundle
     from recfuse_lib.serving.promotion import current
     from recfuse_lib.serving.recommender import Recommender
@@ -149,7 +149,7 @@ def measure_service(duration: float) -> dict:
 
 
 def measure_index(n_items: int) -> dict:
-    from recfuse_lib.serving import index
+    from recfuse_lib.models import index
     from recfuse_lib.serving.bundle import Bundle
     from recfuse_lib.serving.promotion import current
     from recfuse_lib.serving.recommender import Recommender

@@ -20,7 +20,7 @@ import small_bundle
 from keras import ops
 
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.serving import index, text_encoder
+from recfuse_lib.models import index, text_encoder
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.export import data_checksum
 from recfuse_lib.serving.promotion import versions

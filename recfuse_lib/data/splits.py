@@ -74,6 +74,12 @@ class Queries:
             self.user[rows], indptr, self.item[taken], self.rating[taken], self.timestamp[taken], self.n_items
         )
 
+    def span(self, user: int) -> slice:
+        """Finds the positions of a user's history, where users are sorted; empty for one that is not there."""
+        row = int(np.searchsorted(self.user, user))
+        there = row < len(self) and self.user[row] == user
+        return slice(*self.indptr[row : row + 2].tolist()) if there else slice(0)
+
     @property
     def lengths(self) -> np.ndarray:
         """Number of interactions in each history, (Q,)."""

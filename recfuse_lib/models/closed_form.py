@@ -7,6 +7,8 @@ Taught in notebook 07.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import scipy.sparse
@@ -15,8 +17,9 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import content
-from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.contract import Recommender, resized, strongest_of_rows
 from recfuse_lib.models.ease import inverse
+from recfuse_lib.models.inner_product import InnerProduct
 
 DAY = 86_400
 RECENT = Weighting(low_rating=0.3, half_life=10.0, floor=0.2)
@@ -61,8 +64,20 @@ class Transitions(Recommender):
         pairs = scipy.sparse.csr_array(entries if entries else shape, shape=shape)
         out, into = (np.asarray(pairs.sum(axis=axis)).ravel() + self.shrinkage for axis in (1, 0))
         scaled = scipy.sparse.diags_array(1 / out) @ pairs @ scipy.sparse.diags_array(1 / np.sqrt(into))
-        self.pairs = scaled.astype("float32")
+        self.pairs = scaled.astype("float32").tocsr()
         return self
+
+    def pruned(self, strongest: int) -> Transitions:
+        """Keeps what follows each item most."""
+        smaller = copy.copy(self)
+        smaller.pairs = strongest_of_rows(self.pairs, strongest)
+        return smaller
+
+    def extended(self, history: pd.DataFrame, items: Items) -> Transitions:
+        """Keeps the pairs: nothing was near a new item yet."""
+        larger = copy.copy(self)
+        larger.pairs = resized(self.pairs, items.n_items)
+        return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
         back = queries.steps_back()
@@ -89,8 +104,6 @@ class TemporalPopularity(Recommender):
         ordered = history.sort_values(["timestamp", "user", "item"])
         self.day, self.item = ordered["timestamp"].to_numpy() / DAY, ordered["item"].to_numpy()
         self.weight, self.past = _liked(ordered["rating"].to_numpy()), by_user(history, items.n_items)
-        ends = zip(self.past.indptr, self.past.indptr[1:], strict=False)
-        self.own = {user: slice(*between) for user, between in zip(self.past.user.tolist(), ends, strict=True)}
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
@@ -104,7 +117,7 @@ class TemporalPopularity(Recommender):
             near = slice(*ends)
             weight = self._nearness(self.day[near] - moment) * self.weight[near]
             scores[row] = np.bincount(self.item[near], weight, self.past.n_items)
-            own = self.own.get(int(queries.user[row]), slice(0))
+            own = self.past.span(int(queries.user[row]))
             weight = self._nearness(self.past.timestamp[own] / DAY - moment) * _liked(self.past.rating[own])
             np.subtract.at(scores[row], self.past.item[own], weight)
         return np.asarray(np.log(1 + np.maximum(scores, 0)))
@@ -114,7 +127,7 @@ class TemporalPopularity(Recommender):
         return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
 
 
-class ContentSimilarity(Recommender):
+class ContentSimilarity(InnerProduct):
     """Scores how like an item is to what a person liked lately (semantic, or any content).
 
         s(u, i) = Σ_{j ∈ h_u} w_j e_jᵀ e_i / √(|h_u| + 1)
@@ -127,16 +140,16 @@ class ContentSimilarity(Recommender):
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentSimilarity:
         """Centres e, (I, D), on the items of `history`."""
-        self.encodings = content.encoding(items, history, self.name)
+        self.keep(content.encoding(items, history, self.name))
         return self
 
-    def _score(self, queries: Queries) -> np.ndarray:
+    def interest(self, queries: Queries) -> np.ndarray:
+        """Computes Σ w_j e_j / √(|h_u| + 1), (Q, D)."""
         weights = Weighting(half_life=20.0).matrix(queries)
-        scores = (weights @ self.encodings) @ self.encodings.T
-        return np.asarray(scores / np.sqrt(queries.lengths + 1)[:, None], "float32")
+        return np.asarray((weights @ self.vectors) / np.sqrt(queries.lengths + 1)[:, None], "float32")
 
 
-class ContentEASE(Recommender):
+class ContentEASE(InnerProduct):
     """Scores as EASE does, but from content, so that items that nobody has rated get a score (collaborative).
 
     EASE's users × users form (Steck, 2019), s(u, i) ∝ (h_u Xᵀ) K x_i, reads item i's column x_i of the interactions. A
@@ -153,12 +166,12 @@ class ContentEASE(Recommender):
 
     def fit(self, history: pd.DataFrame, items: Items) -> ContentEASE:
         """Solves for K and W; raises `DataError` where the inverse does not fit into memory."""
-        self.content = content.content(items, history)
+        self.keep(content.content(items, history))
         x = RECENT.without_recency().matrix(by_user(history, items.n_items))
         counts = np.asarray((x > 0).sum(axis=0)).ravel()
         known = np.flatnonzero(counts)
-        weighted = self.content[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
-        gram = weighted.T @ self.content[known] + self.ridge * np.eye(self.content.shape[1])
+        weighted = self.vectors[known] * np.sqrt(counts[known] / max(counts[known].mean(), 1))[:, None]
+        gram = weighted.T @ self.vectors[known] + self.ridge * np.eye(self.vectors.shape[1])
         wanted = np.linalg.solve(gram, (x[:, known] @ weighted).T)
         if x.shape[0] > items.n_items:
             alike = inverse(x.T @ x, self.l2) @ (x.T @ wanted.T)
@@ -167,8 +180,16 @@ class ContentEASE(Recommender):
         self.alike = alike.astype("float32")
         return self
 
-    def _score(self, queries: Queries) -> np.ndarray:
-        return np.asarray((RECENT.matrix(queries) @ self.alike) @ self.content.T, "float32")
+    def interest(self, queries: Queries) -> np.ndarray:
+        """Computes (h_u Xᵀ) K Xᵂ, (Q, C)."""
+        return np.asarray(RECENT.matrix(queries) @ self.alike, "float32")
+
+    def extended(self, history: pd.DataFrame, items: Items) -> ContentEASE:
+        """Reads the content of the new items; their place in a history says nothing yet."""
+        larger = copy.copy(self)
+        larger.vectors = content.content(items, history)
+        larger.alike = np.pad(self.alike, ((0, items.n_items - len(self.alike)), (0, 0)))
+        return larger
 
 
 class ContentPopularity(Recommender):

@@ -6,10 +6,12 @@ Baselines, towers and the dimensions of the fused model are the same kind of thi
 from __future__ import annotations
 
 import abc
+import copy
 from typing import Self
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
@@ -64,6 +66,34 @@ class Recommender(abc.ABC):
         scores = self._score(queries)
         return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
 
+    def standardised(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
+        """Compute z, the scores with mean 0 and standard deviation 1 over all items, cut at −4 and 12.
+
+        Args:
+            queries: Q histories.
+            candidates: Item codes, (Q, C); None for all items. What z is compared with stays the whole catalogue.
+
+        Returns:
+            float32 (Q, C), or (Q, I) for all items; the scores as they are where the model `is_flag`.
+        """
+        scores = np.array(self.score(queries), "float32")
+        if not self.is_flag:
+            scores -= scores.mean(axis=1, keepdims=True)
+            scores /= np.sqrt(np.einsum("qi,qi->q", scores, scores) / scores.shape[1])[:, None] + 1e-6
+            clip(scores)
+        return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
+
+    def extended(self, history: pd.DataFrame, items: Items) -> Self:
+        """Return the model for items of which some are new, at the end; `history` is what it was fitted on.
+
+        What takes long to learn is kept: nobody has chosen a new item yet.
+        """
+        return copy.copy(self).fit(history, items)
+
+    def pruned(self, strongest: int) -> Self:
+        """Return the model with only the strongest weights of each item; the same where it keeps nothing for pairs."""
+        return self
+
     def _score(self, queries: Queries) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} predicts stars and does not rank")
 
@@ -80,6 +110,28 @@ class Recommender(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} ranks and does not predict stars")
 
 
+def clip(scores: np.ndarray) -> np.ndarray:
+    """Cut standardised scores at −4 and 12, in place."""
+    return np.clip(scores, -4, 12, out=scores)
+
+
 def rows_of(queries: Queries, asked: pd.DataFrame) -> np.ndarray:
     """Return the position of the query of each row of `asked`, (N,); the queries' users are sorted."""
     return np.searchsorted(queries.user, asked["user"])
+
+
+def resized(matrix: scipy.sparse.csr_array, n_items: int, rows: bool = True) -> scipy.sparse.csr_array:
+    """Return a matrix with empty columns, and `rows`, for items that came after it was made."""
+    larger = matrix.copy()
+    larger.resize((n_items if rows else matrix.shape[0], n_items))
+    return larger
+
+
+def strongest_of_rows(matrix: scipy.sparse.csr_array | np.ndarray, count: int) -> scipy.sparse.csr_array:
+    """Keep the `count` entries of each row that are furthest from 0."""
+    matrix = scipy.sparse.csr_array(matrix)
+    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((-np.abs(matrix.data), owner))
+    kept = order[np.arange(len(order)) - matrix.indptr[owner[order]] < count]
+    entries = matrix.data[kept], (owner[kept], matrix.indices[kept])
+    return scipy.sparse.csr_array(entries, shape=matrix.shape)

@@ -5,6 +5,8 @@ Taught in notebook 04.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import scipy.linalg.lapack
@@ -15,7 +17,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
-from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.contract import Recommender, resized, strongest_of_rows
 
 LARGE, BLOCK = 3_000, 1_024
 
@@ -57,15 +59,35 @@ class EASE(Recommender):
             return self
         self.k = inverse(x @ x.T, self.l2)
         self.diagonal = ((1 - np.asarray(x.multiply(self.k @ x).sum(0))) / self.l2).astype("float32")
-        self.x = x
+        self.x, self.chosen_by = x, x.T.tocsr()
         return self
+
+    def pruned(self, strongest: int) -> EASE:
+        """Stores B sparse where it is items × items; of a users × users inverse nothing needs to go."""
+        if not self.by_items:
+            return self
+        smaller = copy.copy(self)
+        smaller.b = strongest_of_rows(self.b, strongest)
+        return smaller
+
+    def extended(self, history: pd.DataFrame, items: Items) -> EASE:
+        """Keeps B: a new item explains nothing and is explained by nothing yet."""
+        larger = copy.copy(self)
+        if self.by_items:
+            larger.b = resized(scipy.sparse.csr_array(self.b), items.n_items)
+        else:
+            new = np.ones(items.n_items - len(self.diagonal), "float32")
+            larger.x, larger.diagonal = resized(self.x, items.n_items, rows=False), np.append(self.diagonal, new)
+            larger.chosen_by = larger.x.T.tocsr()
+        return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
         history = self.weighting.matrix(queries)
         if self.by_items:
-            return np.asarray(history @ self.b)
+            scores = history @ self.b
+            return np.asarray(scores.toarray() if scipy.sparse.issparse(scores) else scores)
         # With whom somebody shares an item is nearly everybody, so from there on a dense product is the faster one.
-        alike = (history @ self.x.T).toarray() @ self.k
+        alike = (history @ self.chosen_by).toarray() @ self.k
         own = history.toarray()
         return np.asarray(own - (own - alike @ self.x) / (self.l2 * self.diagonal))
 

@@ -117,7 +117,7 @@ class FusedModel(Recommender):
 
         def fused(start: int) -> np.ndarray:
             some = queries[start : start + BATCH]
-            return self.fuse(self.standardised(some), some)
+            return self.fuse(self.scores_of_dimensions(some), some)
 
         starts = range(0, len(queries), BATCH)
         with threadpoolctl.threadpool_limits(**ONE_THREAD), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
@@ -125,7 +125,7 @@ class FusedModel(Recommender):
         return np.concatenate(found) if found else np.empty((0, self.items.n_items), "float32")
 
     def fuse(self, z: np.ndarray, queries: Queries) -> np.ndarray:
-        """Compute s of every item, float32 (Q, I), from what `standardised` gives for the queries."""
+        """Compute s of every item, float32 (Q, I), from what `scores_of_dimensions` gives for the queries."""
         user, gate = self.evidence(queries), self.gate
         if not isinstance(gate, FittedGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
@@ -153,15 +153,18 @@ class FusedModel(Recommender):
         gates = self.gate.gates(self.evidence(queries), item)
         return {
             name: gates[..., d] * of_d
-            for d, (name, of_d) in enumerate(zip(self.names, self.standardised(queries), strict=True))
+            for d, (name, of_d) in enumerate(zip(self.names, self.scores_of_dimensions(queries), strict=True))
         }
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
-        """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0."""
+    def predict(self, queries: Queries, asked: pd.DataFrame, z: np.ndarray | None = None) -> np.ndarray:
+        """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0.
+
+        `z` are the standardised scores of what is asked, (N, dimensions), where they are known already.
+        """
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
         with threadpoolctl.threadpool_limits(**ONE_THREAD):
-            inputs = self._rated(queries, asked)
+            inputs = self._rated(queries, asked, z)
         expected = inputs.pop("expected")
         away = fitted_gate.away(self.gate, self.rating_gate, {name: x[:, None] for name, x in inputs.items()}, np)
         return np.asarray(np.clip(expected + away[:, 0], 0.5, 5.0))
@@ -176,20 +179,36 @@ class FusedModel(Recommender):
             if self.task_weight:
                 self.expected = ratings.ContentBiases().fit(events, items)
                 self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, items)
+        self.moments = np.sort(events["timestamp"].to_numpy())
+        return self._counted(events, items)
+
+    def _counted(self, events: pd.DataFrame, items: Items) -> FusedModel:
+        self.items = items
         self.count = np.bincount(events["item"], minlength=items.n_items)
         available = np.ones(items.n_items, bool) if items.available is None else items.available
         evidence = [np.log1p(self.count) / 3 - 0.5, available & (self.count == 0), ~available]
         self.item_evidence = np.stack(evidence, axis=-1).astype("float32")
-        self.moments = np.sort(events["timestamp"].to_numpy())
         return self
 
-    def standardised(self, queries: Queries) -> np.ndarray:
+    def prune(self, strongest: int) -> FusedModel:
+        """Keep only the strongest weights of each item, for serving."""
+        self.towers = {name: tower.pruned(strongest) for name, tower in self.towers.items()}
+        return self
+
+    def extended(self, history: pd.DataFrame, items: Items) -> FusedModel:
+        """Add the new items at the end of `items`, with what is known of them; nobody could choose them yet."""
+        larger = copy.copy(self)
+        larger.towers = {name: tower.extended(history, items) for name, tower in self.towers.items()}
+        if self.task_weight:
+            larger.expected = self.expected.extended(history, items)
+            larger.like_minded = self.like_minded.extended(history, items)
+        return larger._counted(history, items)
+
+    def scores_of_dimensions(self, queries: Queries) -> np.ndarray:
         """Compute z of some queries and all items, (dimensions, Q, n_items)."""
         z = np.empty((len(self.towers), len(queries), self.items.n_items), "float32")
         for place, tower in enumerate(self.towers.values()):
-            z[place] = tower.score(queries)
-            if not tower.is_flag:
-                _standardise(z[place])
+            z[place] = tower.standardised(queries)
         return z
 
     def evidence(self, queries: Queries) -> np.ndarray:
@@ -211,7 +230,7 @@ class FusedModel(Recommender):
         examples: dict[str, list[np.ndarray]] = {name: [] for name in ("scores", "user", "item", "offset", "choice")}
         for start in range(0, len(fold.queries), BATCH):
             queries = fold.queries[start : start + BATCH]
-            scores, user = self.standardised(queries), self.evidence(queries)
+            scores, user = self.scores_of_dimensions(queries), self.evidence(queries)
             level = scores.sum(axis=0)
             wanted = fold.targets[start : start + BATCH].toarray()
             for row in range(len(queries)):
@@ -239,13 +258,15 @@ class FusedModel(Recommender):
         order = np.resize(order, (count, -(-len(order) // count)))
         return {name: values[order] for name, values in ratings.items()}
 
-    def _rated(self, queries: Queries, asked: pd.DataFrame) -> dict[str, np.ndarray]:
+    def _rated(self, queries: Queries, asked: pd.DataFrame, rated: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """What the rating gate sees of N ratings: `rated` z, the views of the rating, and the evidence for them."""
         row, item = rows_of(queries, asked), asked["item"].to_numpy()
-        rated = np.empty((len(row), len(self.names)), "float32")
-        for start in range(0, len(queries), BATCH):
-            here = np.flatnonzero((row >= start) & (row < start + BATCH))
-            rated[here] = self.standardised(queries[start : start + BATCH])[:, row[here] - start, item[here]].T
+        if rated is None:
+            rated = np.empty((len(row), len(self.names)), "float32")
+            for start in range(0, len(queries), BATCH):
+                here = np.flatnonzero((row >= start) & (row < start + BATCH))
+                z = self.scores_of_dimensions(queries[start : start + BATCH])
+                rated[here] = z[:, row[here] - start, item[here]].T
         expected = self.expected
         taste = ratings.UserGaussianProcess(expected)
         views = [self.like_minded.predict(queries, asked), taste.predict(queries, asked)]
@@ -269,13 +290,6 @@ def _numpy(tensor: Any) -> np.ndarray:
     from keras import ops
 
     return np.asarray(ops.convert_to_numpy(tensor))
-
-
-def _standardise(scores: np.ndarray) -> None:
-    """Mean 0 and standard deviation 1 over the catalogue, cut at −4 and 12, in place."""
-    scores -= scores.mean(axis=1, keepdims=True)
-    scores /= np.sqrt(np.einsum("qi,qi->q", scores, scores) / scores.shape[1])[:, None] + 1e-6
-    np.clip(scores, -4, 12, out=scores)
 
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:

@@ -5,6 +5,8 @@ Taught in notebook 04.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import scipy.sparse
@@ -13,7 +15,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
-from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.contract import Recommender, resized
 
 BLOCK = 1_024
 
@@ -58,6 +60,12 @@ class ItemKNN(Recommender):
         entries = _joined(values), (_joined(rows), _joined(columns))
         self.similarity = scipy.sparse.csr_array(entries, (items.n_items, items.n_items), dtype="float32")
         return self
+
+    def extended(self, history: pd.DataFrame, items: Items) -> ItemKNN:
+        """Keeps the similarities: a new item has none."""
+        larger = copy.copy(self)
+        larger.similarity = resized(self.similarity, items.n_items)
+        return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
         return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")

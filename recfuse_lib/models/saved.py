@@ -1,77 +1,131 @@
-"""A fused model in one file: its gates and its history; what is closed-form is fitted again when the file is read.
+"""A fitted recommender in one file: arrays and plain settings, no pickle, so nothing in it runs when it is read.
 
-Taught in notebook 07.
+Taught in notebook 18.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
-from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
-from recfuse_lib.models.fitted_gate import FittedGate
 from recfuse_lib.models.fused import FusedModel
+from recfuse_lib.models.inner_product import InnerProduct
+from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained import store
 
-SETTINGS = ("hidden", "task_weight", "seed")
-COLUMNS = ("user", "item", "rating", "timestamp")
+LIBRARY = "recfuse_lib."
+SPARSE = ("data", "indices", "indptr")
+LEFT_OUT = ("items", "index", "training")
+"""Attributes that are not written: given when the file is read, made again then, or Keras's log of training."""
 
 
-def save(model: FusedModel, path: Path | str) -> None:
-    """Writes a trained model into an `.npz` file, whole or not at all.
+def save(model: FusedModel | TwoStage, path: Path | str) -> None:
+    """Writes a fitted model into an `.npz` file, whole or not at all.
 
     Raises:
-        ValueError: The model fuses by another layer than `EvidenceGate`.
+        ValueError: The model, or a part of it, is not of this library, such as a gate other than `EvidenceGate`.
     """
-    if not isinstance(model.gate, FittedGate):
-        raise ValueError(f"a model that fuses by {type(model.gate).__name__} cannot be saved, only by EvidenceGate")
-    gates = {"gate": model.gate} | ({"rating_gate": model.rating_gate} if model.rating_gate else {})
-    weights = {f"{name}/{k}": w for name, one in gates.items() for k, w in enumerate((*one[:4], *one.network))}
-    settings = {name: getattr(model, name) for name in SETTINGS}
-    settings |= {"dimensions": model.names, "checksum": _checksum(model.items)}
-    arrays = {f"history/{column}": model.events[column].to_numpy() for column in COLUMNS} | weights
-    arrays["settings"] = np.array(json.dumps(settings))
+    arrays: dict[str, np.ndarray] = {}
+    written = {"checksum": _checksum(model.items), "model": _described(model, "model", arrays, {})}
     with store.replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, _=np.array(json.dumps(written)), **arrays)  # type: ignore[arg-type]
 
 
-def load(path: Path | str, items: Items, dimensions: Mapping[str, Dimension] = DIMENSIONS) -> FusedModel:
-    """Reads a saved model; on one machine its scores are the same to the bit.
+def load(path: Path | str, items: Items) -> Any:
+    """Reads a saved model; its scores are the same.
 
-    `items` hold the catalogue and the encodings that the model learned on; `dimensions` has all that it uses.
+    `items` hold the catalogue and the encodings that the model learned on.
 
     Raises:
         DataError: The file is no saved model, or the catalogue or the encodings differ.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            saved = dict(file)
-        settings = json.loads(str(saved["settings"]))
-        events = pd.DataFrame({column: saved[f"history/{column}"] for column in COLUMNS})
-        checksum, names = settings.pop("checksum"), settings.pop("dimensions")
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a saved fused model ({error}); write it again with `save`") from error
-    if checksum != _checksum(items):
-        raise DataError(f"{path} learned from another catalogue, other roles or other encodings than those given")
-    model = FusedModel({name: dimensions[name] for name in names}, **settings)
-    model.fit_dimensions(events, items)
-    model.gate, model.rating_gate = (_gate(name, saved) for name in ("gate", "rating_gate"))
-    return model
+            arrays = dict(file)
+        written = json.loads(str(arrays.pop("_")))
+        if written["checksum"] != _checksum(items):
+            raise DataError(f"{path} learned from another catalogue, other roles or other encodings than those given")
+        return _made(written["model"], arrays, items)
+    except (KeyError, ValueError, AttributeError, ImportError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a saved model ({error}); fit it again and write it with `save`") from error
 
 
-def _gate(name: str, saved: Mapping[str, np.ndarray]) -> FittedGate | None:
-    arrays = [saved[key] for key in sorted(saved) if key.startswith(f"{name}/")]
-    if not arrays:
-        return None
-    bias, of_user, of_item, level, *network = arrays
-    return FittedGate(bias, of_user, of_item, level, tuple(network))
+def _described(value: Any, name: str, arrays: dict[str, np.ndarray], there: dict[int, str]) -> Any:
+    """What JSON can hold; arrays are put aside under a name, each once however many share it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        if id(value) not in there:
+            there[id(value)] = name
+            arrays[name] = value
+        return {"array": there[id(value)]}
+    if isinstance(value, scipy.sparse.csr_array):
+        parts = {part: _described(getattr(value, part), f"{name}/{part}", arrays, there) for part in SPARSE}
+        return {"sparse": parts, "shape": list(value.shape)}
+    if isinstance(value, pd.DataFrame):
+        columns = {
+            str(column): _described(value[column].to_numpy(), f"{name}/{column}", arrays, there) for column in value
+        }
+        return {"table": columns}
+    if isinstance(value, Mapping):
+        return {"mapping": {key: _described(one, f"{name}/{key}", arrays, there) for key, one in value.items()}}
+    if isinstance(value, InnerProduct) and hasattr(value, "vectors"):
+        assert len(value.moments) == 2  # computed once, here, and not by whoever loads
+    kind = type(value)
+    fields = value._asdict() if hasattr(value, "_asdict") else getattr(value, "__dict__", None)
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
+        sequence = [_described(one, f"{name}/{place}", arrays, there) for place, one in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": sequence}
+    if fields is None or not kind.__module__.startswith(LIBRARY):
+        what = getattr(value, "__name__", kind.__name__)
+        raise ValueError(f"{name} is {what}, which cannot be saved: it is not of this library")
+    kept = {field: one for field, one in fields.items() if field not in LEFT_OUT}
+    described = {field: _described(one, f"{name}/{field}", arrays, there) for field, one in kept.items()}
+    return {"object": f"{kind.__module__}:{kind.__qualname__}", "fields": described}
+
+
+def _made(described: Any, arrays: Mapping[str, np.ndarray], items: Items) -> Any:
+    if not isinstance(described, dict):
+        return described
+    (kind, content), *_ = described.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "sparse":
+        parts = tuple(_made(content[part], arrays, items) for part in SPARSE)
+        return scipy.sparse.csr_array(parts, shape=described["shape"])
+    if kind == "object":
+        return _object(content, {name: _made(one, arrays, items) for name, one in described["fields"].items()}, items)
+    if kind in ("table", "mapping"):
+        made = {name: _made(one, arrays, items) for name, one in content.items()}
+        return pd.DataFrame(made) if kind == "table" else made
+    sequence = [_made(one, arrays, items) for one in content]
+    return tuple(sequence) if kind == "tuple" else sequence
+
+
+def _object(named: str, fields: dict[str, Any], items: Items) -> Any:
+    module, _, name = named.partition(":")
+    if not module.startswith(LIBRARY):
+        raise ValueError(f"{named} is not of this library")
+    kind = getattr(importlib.import_module(module), name)
+    if issubclass(kind, tuple):
+        return kind(**fields)
+    made = kind.__new__(kind)
+    made.__dict__.update(fields)
+    if isinstance(made, FusedModel):
+        made.items = items
+    return made.prepared() if isinstance(made, TwoStage) else made
 
 
 def _checksum(items: Items) -> str:

@@ -19,7 +19,7 @@ from recfuse_lib.data.positives import Positives
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.centring import Centring
-from recfuse_lib.serving import index
+from recfuse_lib.models import index
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.messages import ROLES
 from recfuse_lib.serving.towers import Towers

@@ -23,10 +23,10 @@ from recfuse_lib.encoders.attributes import AttributeEncoder
 from recfuse_lib.encoders.centring import Centring
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
+from recfuse_lib.models import index
 from recfuse_lib.models.item_tower import ENCODING_SCALE
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.pretrained.store import sha256
-from recfuse_lib.serving import index
 from recfuse_lib.serving.bundle import Bundle, write_bundle
 from recfuse_lib.serving.ranker import CANDIDATES, RankerWeights
 from recfuse_lib.serving.text_encoder import export_text_encoder

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.serving import explanation, index
+from recfuse_lib.models import index
+from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
 from recfuse_lib.serving.explanation import UserVector

@@ -1,0 +1,194 @@
+"""The whole system: retrieval finds candidates, ranking orders them by every dimension and says why.
+
+The same code answers in a notebook, on the leaderboard and in the service. Taught in notebook 18.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import threadpoolctl
+
+from recfuse_lib.data.items import Items
+from recfuse_lib.data.splits import Queries
+from recfuse_lib.models import index
+from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.fused import ONE_THREAD, FusedModel
+from recfuse_lib.models.inner_product import InnerProduct
+from recfuse_lib.models.two_towers import TwoTowers
+
+STRONGEST = 1_000
+"""Weights that are stored for each item of a model that has one for every pair."""
+
+RETRIEVED, ROUGH = 200, 100
+"""Candidates by the retriever, and by the dimensions that score all items at once; of known items and of new ones."""
+
+STATED, TOGETHER, LEVEL = "stated", "together", "popularity level"
+"""Contributions beside those of the dimensions: of a wish, of m, and of vᵀf_i (see `gates.EvidenceGate`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stated:
+    """A wish as a direction among the texts' encodings, (width,), and its weight against the history, 0–1."""
+
+    direction: np.ndarray
+    weight: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """The candidates of one query, best first.
+
+    Attributes:
+        codes: Item codes, (C,).
+        score: What orders them, (C,): the sum of the contributions.
+        contributions: What each dimension adds, by name, (C,).
+        z: Standardised scores, (dimensions, C), in the order of `FusedModel.names`.
+    """
+
+    codes: np.ndarray
+    score: np.ndarray
+    contributions: Mapping[str, np.ndarray]
+    z: np.ndarray
+
+
+class TwoStage(Recommender):
+    """Ranks by a fused model what a retriever and the rough score find.
+
+        candidates = top by p_uᵀz_i ∪ top by Σ_d g_d z_d over the dimensions that score all items at once
+        score = (1 − w) s(u, i) / σ_u + w z_stated        (with a wish; s alone without)
+
+    σ_u is the standard deviation of the rough score over all items. Items that somebody has rated and items that nobody
+    has do not compete for a place among the candidates.
+
+    References:
+        Covington, Adams and Sargin (2016), Deep Neural Networks for YouTube Recommendations, RecSys (two stages).
+    """
+
+    def __init__(self, ranking: FusedModel | None = None, retriever: InnerProduct | None = None) -> None:
+        self.ranking, self.retriever = ranking or FusedModel(), retriever or TwoTowers()
+
+    def fit(self, history: pd.DataFrame, items: Items) -> TwoStage:
+        """Fits both stages; raises as they do."""
+        self.ranking.fit(history, items)
+        return self.refit(self.ranking.events, items)
+
+    def refit(self, events: pd.DataFrame, items: Items) -> TwoStage:
+        """Fits everything but the gates, which stay as they are, on a history in order."""
+        self.ranking.fit_dimensions(events, items).prune(STRONGEST)
+        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+            self.retriever = copy.copy(self.retriever).fit(events, items)
+        return self.prepared()
+
+    def prepared(self) -> TwoStage:
+        """Computes what scoring reads again and again; called after fitting and loading."""
+        model = self.ranking
+        evidence, gate = model.item_evidence, model.gate
+        self.by_item = np.ascontiguousarray((evidence @ gate.of_item).T)
+        self.level = evidence @ gate.level
+        self.new = model.count == 0
+        self.index = index.build(self.retriever.vectors)
+        self.whole = [place for place, tower in enumerate(model.towers.values()) if not isinstance(tower, InnerProduct)]
+        return self
+
+    def extended(self, history: pd.DataFrame, items: Items) -> TwoStage:
+        """Adds the new items at the end of `items`, by what is known of them."""
+        larger = copy.copy(self)
+        larger.ranking = self.ranking.extended(history, items)
+        larger.retriever = self.retriever.extended(history, items)
+        return larger.prepared()
+
+    @property
+    def items(self) -> Items:
+        """The items that the model was fitted on."""
+        return self.ranking.items
+
+    def rank(
+        self,
+        query: Queries,
+        allowed: np.ndarray | None = None,
+        wish: Stated | None = None,
+        also: np.ndarray | None = None,
+    ) -> Ranked:
+        """Ranks the candidates of one query.
+
+        Args:
+            query: One history.
+            allowed: What may be recommended, bool (I,); all items by default, those of the history too.
+            wish: What the person says.
+            also: Item codes that are candidates whatever retrieval says.
+        """
+        model, towers = self.ranking, list(self.ranking.towers.values())
+        gate = model.gate
+        user = model.evidence(query)[0]
+        by_user = gate.bias + user @ gate.of_user
+        z = np.stack([towers[place].standardised(query)[0] for place in self.whole])
+        rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
+        allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
+        said = None if wish is None else self._said(wish)
+        codes = self._candidates(query, rough, allowed, said)
+        if also is not None:
+            codes = np.union1d(codes, also)
+        scores = np.empty((len(towers), len(codes)), "float32")
+        scores[self.whole] = z[:, codes]
+        for place, tower in enumerate(towers):
+            if isinstance(tower, InnerProduct):
+                scores[place] = tower.standardised(query, codes[None])[0]
+        parts = (by_user[:, None] + self.by_item[:, codes]) * scores
+        beyond = gate.beyond(scores.T[None], user[None], model.item_evidence[codes][None])[0]
+        rows = np.vstack([parts, self.level[codes], beyond])
+        names = [*model.names, LEVEL, TOGETHER]
+        if said is not None and wish is not None:
+            rows = np.vstack([rows * ((1 - wish.weight) / max(float(rough.std()), 1e-6)), wish.weight * said[codes]])
+            names.append(STATED)
+        score = rows.sum(axis=0)
+        order = np.argsort(-score, kind="stable")
+        contributions = dict(zip(names, rows[:, order], strict=True))
+        return Ranked(codes[order], score[order], contributions, scores[:, order])
+
+    def _said(self, wish: Stated) -> np.ndarray:
+        """z of a wish, float32 (I,)."""
+        texts = self.ranking.towers["text"]
+        assert isinstance(texts, InnerProduct)
+        return np.asarray(texts.standardise(wish.direction[None], np.arange(self.items.n_items)[None])[0])
+
+    def _candidates(
+        self, query: Queries, rough: np.ndarray, allowed: np.ndarray, said: np.ndarray | None
+    ) -> np.ndarray:
+        interest, found = self.retriever.interest(query)[0], []
+        for group in (allowed & ~self.new, allowed & self.new):
+            codes = np.flatnonzero(group)
+            if len(codes) > RETRIEVED:
+                chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, codes, ROUGH)]
+                if said is not None:
+                    chosen.append(_top(said, codes, RETRIEVED))
+                codes = np.unique(np.concatenate(chosen))
+            found.append(codes)
+        return np.concatenate(found)
+
+    def _score(self, queries: Queries) -> np.ndarray:
+        """−∞ for what is no candidate."""
+        scores = np.full((len(queries), self.items.n_items), -np.inf, "float32")
+        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+            for row in range(len(queries)):
+                query = queries[row : row + 1]
+                allowed = np.ones(self.items.n_items, bool)
+                allowed[query.item] = False
+                ranked = self.rank(query, allowed)
+                scores[row, ranked.codes] = ranked.score
+        return scores
+
+    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+        """Predicts stars; see `FusedModel.predict`."""
+        return self.ranking.predict(queries, asked)
+
+
+def _top(scores: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
+    """Codes of the largest scores among some."""
+    if len(codes) <= count:
+        return codes
+    return np.asarray(codes[np.argpartition(-scores[codes], count)[:count]])
