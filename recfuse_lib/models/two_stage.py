@@ -55,6 +55,18 @@ class Ranked:
     contributions: Mapping[str, np.ndarray]
     z: np.ndarray
 
+    def top(self, k: int) -> Ranked:
+        """Keeps the k best."""
+        return self._at(np.arange(min(k, len(self.codes))))
+
+    def only(self, allowed: np.ndarray) -> Ranked:
+        """Keeps what is allowed, bool (I,)."""
+        return self._at(np.flatnonzero(allowed[self.codes]))
+
+    def _at(self, place: np.ndarray) -> Ranked:
+        parts = {name: part[place] for name, part in self.contributions.items()}
+        return Ranked(self.codes[place], self.score[place], parts, self.z[:, place])
+
 
 class TwoStage(Recommender):
     """Ranks by a fused model what a retriever and the rough score find.
@@ -107,20 +119,20 @@ class TwoStage(Recommender):
         """The items that the model was fitted on."""
         return self.ranking.items
 
-    def rank(
-        self,
-        query: Queries,
-        allowed: np.ndarray | None = None,
-        wish: Stated | None = None,
-        also: np.ndarray | None = None,
-    ) -> Ranked:
+    @property
+    def texts(self) -> InnerProduct:
+        """The dimension of the texts, among whose vectors a wish is a direction."""
+        texts = self.ranking.towers["text"]
+        assert isinstance(texts, InnerProduct)
+        return texts
+
+    def rank(self, query: Queries, allowed: np.ndarray | None = None, wish: Stated | None = None) -> Ranked:
         """Ranks the candidates of one query.
 
         Args:
             query: One history.
             allowed: What may be recommended, bool (I,); all items by default, those of the history too.
             wish: What the person says.
-            also: Item codes that are candidates whatever retrieval says.
         """
         model, towers = self.ranking, list(self.ranking.towers.values())
         gate = model.gate
@@ -129,10 +141,10 @@ class TwoStage(Recommender):
         z = np.stack([towers[place].standardised(query)[0] for place in self.whole])
         rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
         allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
-        said = None if wish is None else self._said(wish)
+        said = None
+        if wish is not None:
+            said = self.texts.standardise(wish.direction[None], np.arange(self.items.n_items)[None])[0]
         codes = self._candidates(query, rough, allowed, said)
-        if also is not None:
-            codes = np.union1d(codes, also)
         scores = np.empty((len(towers), len(codes)), "float32")
         scores[self.whole] = z[:, codes]
         for place, tower in enumerate(towers):
@@ -149,12 +161,6 @@ class TwoStage(Recommender):
         order = np.argsort(-score, kind="stable")
         contributions = dict(zip(names, rows[:, order], strict=True))
         return Ranked(codes[order], score[order], contributions, scores[:, order])
-
-    def _said(self, wish: Stated) -> np.ndarray:
-        """z of a wish, float32 (I,)."""
-        texts = self.ranking.towers["text"]
-        assert isinstance(texts, InnerProduct)
-        return np.asarray(texts.standardise(wish.direction[None], np.arange(self.items.n_items)[None])[0])
 
     def _candidates(
         self, query: Queries, rough: np.ndarray, allowed: np.ndarray, said: np.ndarray | None

@@ -131,11 +131,11 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
 
 @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
 async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
-    """Explains an item's score: what each past item contributes, by dimension."""
+    """Explains an item's score: what each dimension contributes, and which past items it is like."""
     _check_known(recommender, body.item_id)
     history, parsed, _ = await _understood(service, recommender, body)
     answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
-    return _json({"version": recommender.version, "evidence_items": [], **answer})
+    return _json({"version": recommender.version, **answer})
 
 
 @routes.get("/similar", response_model=messages.Answer[messages.Similar], responses=NOT_FOUND)
@@ -149,7 +149,7 @@ async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) 
 async def search(
     recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
 ) -> Response:
-    """Returns the items whose title contains all of these words, most rated first."""
+    """Returns the items whose title contains all of these words, most often chosen first."""
     return _json({"version": recommender.version, "items": recommender.search(title, k)})
 
 
@@ -183,21 +183,8 @@ async def add_item(body: messages.Item, service: Serving, recommender: Ready) ->
 @routes.get("/about", response_model=messages.About)
 async def about(service: Serving, recommender: Ready) -> Response:
     """Describes the model that serves, and what can be asked of it."""
-    catalogue = recommender.catalogue
-    return _json(
-        {
-            "version": recommender.version,
-            "n_items": len(catalogue),
-            "n_users": len(recommender.people),
-            "dimensions": [*catalogue.dimensions, "popularity", "stated"],
-            "categories": catalogue.categories,
-            "has_prices": catalogue.has_prices,
-            "reads_words": recommender.encode_text is not None,
-            "key_required": bool(service.settings.api_key),
-            "example_people": list(recommender.people)[: service.settings.examples],
-            "metrics": recommender.bundle.manifest["metrics"],
-        }
-    )
+    examples = list(recommender.people)[: service.settings.examples]
+    return _json({**recommender.about(), "key_required": bool(service.settings.api_key), "example_people": examples})
 
 
 @routes.get("/health", response_model=messages.State)

@@ -1,13 +1,11 @@
-"""A bundle: one folder with all that a service needs, written whole or not at all, verified when loaded; no pickle.
+"""A bundle: one folder with a fitted system and all that a service needs, written whole or not at all; no pickle.
 
     manifest.json        format, version, metrics, provenance, size and sha256 of every other file
-    schema.json          dimensions and widths, history length, the ranker's weights, the catalogue's fields
-    catalogue.jsonl      one item a line, in the order of item codes
+    model.npz            the fitted `TwoStage` model: gates, closed forms, vectors, and the history that it knows
+    catalogue.parquet    one item a row, in the order of item codes; roles.json says what each column is
+    encodings.npz        raw encodings of the items, by dimension
     users.json           one id a person, in the order of person codes
-    weights.safetensors  all that training changed
-    arrays/*.npy         parts of the item vectors, encodings of the texts and their means, histories, counts
-    index.faiss          the retrieval index
-    text_encoder.onnx    and tokenizer.json, where there is a text encoder
+    text_encoder.onnx    and tokenizer.json, where there are texts
 
 Taught in notebook 18.
 """
@@ -26,14 +24,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors.numpy
+import pandas as pd
 
+from recfuse_lib.data.faults import DataError
+from recfuse_lib.data.items import Items
+from recfuse_lib.models import saved
+from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained.store import sha256, sync
 
-FORMAT = 2
+FORMAT = 3
 """Incremented when earlier bundles can no longer be read."""
 
-BUILD_AGAIN = "build it again: python -m recfuse_lib.serving --rebuild"
+BUILD_AGAIN = "build it again: recfuse fit … --out"
 HOURS_OF_A_WRITER = 6
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -70,31 +72,46 @@ class Bundle:
         return str(self.manifest["version"])
 
     @functools.cached_property
-    def schema(self) -> dict[str, Any]:
-        """Content of `schema.json`."""
-        return dict(json.loads((self.folder / "schema.json").read_text("utf-8")))
+    def items(self) -> Items:
+        """Catalogue, roles and encodings of the items."""
+        with np.load(self.folder / "encodings.npz", allow_pickle=False) as encodings:
+            roles = json.loads((self.folder / "roles.json").read_text("utf-8"))
+            catalogue = pd.read_parquet(self.folder / "catalogue.parquet")
+            return Items(catalogue=catalogue, roles=roles, encodings=dict(encodings))
 
-    def catalogue(self) -> list[dict[str, Any]]:
-        """Loads one dictionary an item, in the order of the item codes."""
-        with (self.folder / "catalogue.jsonl").open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+    def model(self) -> TwoStage:
+        """Loads the fitted system; raises BundleError where it does not belong to the items."""
+        try:
+            model: TwoStage = saved.load(self.folder / "model.npz", self.items)
+        except DataError as error:
+            raise BundleError(f"{self.folder.name}: {error}") from error
+        return model
 
     def users(self) -> list[str]:
         """Loads the ids of the people that the model knows, in the order of their codes."""
         return list(json.loads((self.folder / "users.json").read_text("utf-8")))
 
-    def array(self, name: str) -> np.ndarray:
-        """Loads an array by its name without ending."""
-        return np.asarray(np.load(self.folder / "arrays" / f"{name}.npy", allow_pickle=False))
-
-    def weights(self) -> dict[str, np.ndarray]:
-        """Loads all that training changed, by name; see `recfuse_lib.serving.export.weights`."""
-        return dict(safetensors.numpy.load_file(self.folder / "weights.safetensors"))
-
     @property
     def text_encoder(self) -> Path | None:
         """ONNX file of the text encoder, where there is one."""
         return path if (path := self.folder / "text_encoder.onnx").exists() else None
+
+
+def seal(folder: Path, version: str, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> Bundle:
+    """Writes the manifest of all files in a folder, and waits until they are on the disk."""
+    content = {
+        "format": FORMAT,
+        "version": version,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "metrics": dict(metrics),
+        "provenance": dict(provenance),
+        "files": {path.relative_to(folder).as_posix(): _described(path) for path in sorted(_files(folder))},
+    }
+    manifest = {**content, "digest": _digest(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+    return Bundle(folder, content)
 
 
 def write_bundle(
@@ -105,7 +122,7 @@ def write_bundle(
     provenance: Mapping[str, Any],
 ) -> Bundle:
     """Writes a bundle into a hidden folder, flushes it to disk, then renames the folder to `store / version`. `fill`
-    writes the files into the folder that it is given, where `arrays/` exists. Metrics and provenance are JSON.
+    writes the files into the folder that it is given. Metrics and provenance are JSON.
 
     Raises:
         BundleError: The version exists, its name is invalid, or the disk is full.
@@ -119,20 +136,8 @@ def write_bundle(
     _remove_abandoned(store)
     work = Path(tempfile.mkdtemp(prefix=f".{version}.", suffix=".partial", dir=store))
     try:
-        (work / "arrays").mkdir()
         fill(work)
-        content = {
-            "format": FORMAT,
-            "version": version,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "metrics": dict(metrics),
-            "provenance": dict(provenance),
-            "files": {path.relative_to(work).as_posix(): _described(path) for path in sorted(_files(work))},
-        }
-        manifest = {**content, "digest": _digest(content)}
-        (work / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for path in (*work.rglob("*"), work):
-            sync(path)
+        sealed = seal(work, version, metrics, provenance)
         work.chmod(0o755)
         work.rename(target)
         sync(store)
@@ -140,7 +145,12 @@ def write_bundle(
         raise BundleError(f"{target} cannot be written ({error.strerror or error}); nothing was left there") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Bundle(target, content)
+    return Bundle(target, sealed.manifest)
+
+
+def version_of(folder: Path) -> str:
+    """Reads the version of a bundle, without comparing its files."""
+    return str(_manifest(folder)["version"])
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -1,97 +1,97 @@
-"""Explains an item by decomposing its retrieval score exactly.
-
-    s(u, i) − mean_k s(u, k) = Σ_d p_uᵀ(z_i^d − z̄^d) + (β_i − β̄)
-
-z^d are the parts of an item's vector, one a dimension and one for behaviour. A wish adds a dimension "stated" with its
-own weight. The ranker, which may reorder what retrieval found, is not in the shares.
+"""Explains a ranking: what each dimension adds to the score that ordered it, and which past items did.
 
 Taught in notebook 18.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from recfuse_lib.serving.catalogue import Catalogue
+from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.data.weighting import Weighting
+from recfuse_lib.models.closed_form import ContentSimilarity
+from recfuse_lib.models.item_knn import ItemKNN
+from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, TwoStage
+
+INTERESTS = {
+    **dict.fromkeys(("linear", "linear, recent", "neighbours", "content"), "collaborative"),
+    "sequence": "sequential",
+    **dict.fromkeys(("month", "year", "future"), "temporal"),
+    "text": "semantic",
+    **dict.fromkeys(("labels", "era"), "attributes"),
+    "image": "visual",
+    "sound": "acoustic",
+    "clip": "video",
+    **dict.fromkeys(("popularity", "popularity by content", LEVEL), "popularity"),
+    TOGETHER: "together",
+    STATED: "stated",
+}
+"""The dimension of interest that each contribution belongs to; one that is not listed is a dimension of its own."""
 
 IN_WORDS = {
-    "text": "what it is about",
-    "attributes": "its genre, year and other facts",
-    "image": "how it looks",
-    "behaviour": "what people with your taste chose",
+    "collaborative": "what people with your taste chose",
+    "sequential": "what tends to follow what you chose last",
+    "temporal": "what is chosen at present",
+    "semantic": "what it is about",
+    "attributes": "its kind and its time",
+    "visual": "how it looks",
+    "acoustic": "how it sounds",
+    "video": "how it moves",
     "popularity": "its popularity",
+    "together": "how all this comes together",
     "stated": "what you asked for",
 }
-EVIDENCE = 2
-"""Most past items that are named as reasons."""
+
+RECENCY = Weighting(half_life=20.0)
+EVIDENCE, NEWEST = 2, 100
+"""Most past items that are named as reasons, of the newest that were liked."""
 
 
-@dataclasses.dataclass(frozen=True)
-class UserVector:
-    """A request as vectors: `query` is p_u and, last, 1, (D + 1,); `past` are the items that the user tower read,
-    oldest first, and `sources` what each and, last, the person add to p_u; `mean` and `deviation` are of the score over
-    the catalogue. Of the wish, e_i·`direction` − `offset` is standardised over the texts e_i, and `weight` is 0–1.
+def interests(names: Iterable[str]) -> list[str]:
+    """Names the dimensions of interest of some contributions, each once."""
+    return list(dict.fromkeys(INTERESTS.get(name, name) for name in names))
+
+
+def shares(contributions: Mapping[str, float]) -> dict[str, float]:
+    """Computes the share of each dimension of interest in what supports the item; what lowers it supports nothing."""
+    support = dict.fromkeys(interests(contributions), 0.0)
+    for name, value in contributions.items():
+        support[INTERESTS.get(name, name)] += value
+    support = {name: max(value, 0.0) for name, value in support.items()}
+    total = sum(support.values())
+    return {name: round(value / total, 4) if total else 0.0 for name, value in support.items()}
+
+
+def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]:
+    """Finds, for each ranked item, the liked items of the history that are most like it, codes, largest first.
+
+    Alike is what the dimensions of neighbours and content say, each in its gate's proportion. What was not liked is
+    no reason.
     """
-
-    query: np.ndarray
-    past: np.ndarray
-    sources: np.ndarray
-    mean: float
-    deviation: float
-    direction: np.ndarray | None
-    offset: float
-    weight: float
-
-
-def shares(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[dict[str, float]]:
-    """Computes the share of each dimension in what supports an item; negative contributions count as 0."""
-    parts = (catalogue.parts[codes] - catalogue.mean_parts) @ user.query[:-1]
-    popularity = catalogue.vectors[codes, -1] - catalogue.scale.average[-1]
-    names = [*catalogue.dimensions, "popularity"]
-    leads = np.c_[parts, popularity] * ((1 - user.weight) / user.deviation)
-    if user.direction is not None and catalogue.text is not None:
-        names.append("stated")
-        leads = np.c_[leads, user.weight * (catalogue.text[codes] @ user.direction - user.offset)]
-    leads = np.maximum(leads, 0)
-    totals = leads.sum(axis=1, keepdims=True)
-    rows = np.round(leads / np.where(totals > 0, totals, 1), 4).tolist()
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
+    lift = np.zeros((len(liked), len(ranked.codes)), "float32")
+    past = query.item[liked]
+    for place, tower in enumerate(model.ranking.towers.values()):
+        if isinstance(tower, ItemKNN):
+            alike = tower.similarity[past][:, ranked.codes].toarray()
+        elif isinstance(tower, ContentSimilarity):
+            alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
+        else:
+            continue
+        scale = np.abs(alike).max(axis=0, initial=1e-9)
+        lift += alike / scale * np.maximum(ranked.contributions[model.ranking.names[place]], 0)
+    lift *= RECENCY.matrix(query).toarray()[0, past][:, None]
+    best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
+    return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
 
 
-def evidence(catalogue: Catalogue, user: UserVector, codes: np.ndarray) -> list[list[int]]:
-    """Finds the past items that raise each item's score most, largest first; only those that raise it."""
-    if not len(user.past) or user.weight == 1:
-        return [[] for _ in codes]
-    lifts = user.sources[:-1] @ (catalogue.vectors[codes, :-1] - catalogue.scale.average[:-1]).T
-    best = np.argsort(-lifts, axis=0, kind="stable")[:EVIDENCE]
-    lifted = np.take_along_axis(lifts, best, axis=0) > 0
-    return [past[lifts_it].tolist() for past, lifts_it in zip(user.past[best].T, lifted.T, strict=True)]
-
-
-def sources(catalogue: Catalogue, user: UserVector, code: int) -> list[dict[str, Any]]:
-    """Tabulates what each past item, the person and the popularity contribute, largest total first."""
-    rows = user.sources @ (catalogue.parts[code] - catalogue.mean_parts).T
-    popularity = catalogue.vectors[code, -1] - catalogue.scale.average[-1]
-    rows = np.vstack([rows, np.append(np.zeros(rows.shape[1] - 1, "float32"), popularity)])
-    names = [*(("history", catalogue.ids[past]) for past in user.past), ("person", None), ("popularity", None)]
-    table = []
-    for (source, item_id), row in zip(names, rows, strict=True):
-        parts = {name: round(float(value), 5) for name, value in zip(catalogue.dimensions, row, strict=True)}
-        table.append({"source": source, "item_id": item_id, **parts, "total": round(float(row.sum()), 5)})
-    return sorted(table, key=lambda row: -row["total"])
-
-
-def sentence(share: dict[str, float], titles: Sequence[str]) -> str:
+def sentence(share: Mapping[str, float], titles: Sequence[str]) -> str:
     """Writes the shares as a sentence that claims no more than they do; `titles` are of the evidence."""
     named = sorted(((value, name) for name, value in share.items() if value >= 0.005), reverse=True)
     if not named:
         return "Nothing lifts it above the average item; it is the best of what is left."
     parts = [f"{value:.0%} for {IN_WORDS.get(name, name)}" for value, name in named]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    if titles:
-        return f"Because of {' and '.join(titles)} in your history: {listed}."
-    return f"Recommended {listed}."
+    return f"Close to {' and '.join(titles)}: {listed}." if titles else f"Recommended {listed}."

@@ -56,6 +56,15 @@ def current(store: Path | str) -> str | None:
     return version
 
 
+def serving(store: Path | str) -> Path | None:
+    """Finds the bundle that serves: the champion of a store, or the folder itself where that is a bundle."""
+    store = Path(store)
+    if (store / "manifest.json").exists():
+        return store
+    version = current(store)
+    return version and store / version
+
+
 def decisions(store: Path | str) -> list[Decision]:
     """Returns all decisions, oldest first."""
     try:

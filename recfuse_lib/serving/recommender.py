@@ -1,111 +1,162 @@
-"""Recommends from a bundle with NumPy, ONNX Runtime and faiss, without Keras: retrieval in an index, then ranking. An
-answer names its fallbacks: what it did without a person, a history or an encoder.
+"""Recommends from a bundle with NumPy, SciPy, faiss and ONNX Runtime, without Keras. An answer names its fallbacks:
+what it did without a person, a history or an encoder.
 
 Taught in notebook 18.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
-from recfuse_lib.models import index
+from recfuse_lib.data.splits import Queries
+from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, Stated
 from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
-from recfuse_lib.serving.explanation import UserVector
 from recfuse_lib.serving.text_encoder import TextEncoderSession
-from recfuse_lib.serving.towers import Towers
 from recfuse_lib.stated.queries import LIKE_WEIGHT, Wish, parse
 
-NO_PERSON = "unknown person: no vector of their own"
-NO_HISTORY = "no history: ordered by popularity"
+NO_PERSON = "unknown person: nothing is known but what came with the request"
+NO_HISTORY = "no history: ordered by what is popular"
 NO_HISTORY_BUT_WORDS = "no history: ordered by the wish"
 BY_CHANCE = "Drawn by chance, not chosen by the model: what you say of it shows how good the model is."
 NO_WORDS = "this bundle has no text encoder: the words were not heard"
+MOST_CATEGORIES = 200
+REMEMBERED = 100
+"""Ranked items that are kept with a history, for the next answer to the same person."""
+
+COLUMNS = (2, "int32"), (3, "float32"), (0, "int64")
+"""Items, ratings and times of a query, among (time, row, item, stars)."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class History:
-    """A person's past, oldest first, without the `missing` ids; a stranger's code is the number of people."""
+    """A person's past as one query, without the `missing` ids; a stranger's code is the number of people."""
 
-    codes: np.ndarray
-    ratings: np.ndarray
+    query: Queries
     missing: tuple[str, ...]
-    person: int
+    ranked: Ranked | None = None
+    """The best of the whole catalogue, once it was asked for."""
+
+    @property
+    def codes(self) -> np.ndarray:
+        return self.query.item
 
 
 @dataclasses.dataclass(frozen=True)
 class ParsedQuery:
-    """A wish as it was understood: its direction (see `UserVector`) if any, and which items meet its constraints."""
+    """A wish as it was understood: its direction among the texts, if any, and which items meet its constraints."""
 
     wish: Wish
     direction: np.ndarray | None
-    offset: float
     allowed: np.ndarray
     notes: tuple[str, ...]
 
 
 class Recommender:
-    """Answers as `recfuse_lib.models.joint.JointModel` would, from a verified bundle."""
+    """Answers as `recfuse_lib.models.two_stage.TwoStage` does, from a verified bundle."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle, self.version, self._towers = bundle, bundle.version, Towers(bundle)
+        self.bundle, self.version, self.model = bundle, bundle.version, bundle.model()
         self.encode_text = None if bundle.text_encoder is None else TextEncoderSession(bundle)
-        self.catalogue = Catalogue(bundle, self._towers, self.encode_text)
+        self.catalogue = Catalogue(bundle.items, n_trained=bundle.items.n_items)
         self.people = {user: code for code, user in enumerate(bundle.users())}
-        names = ("history_start", "history_item", "history_rating", "history_timestamp")
-        self._start, self._item, self._rating, self._timestamp = (bundle.array(name) for name in names)
+        self._past = Queries.of(self.model.ranking.events, np.arange(len(self.people)), bundle.items.n_items)
+        self._now = int(self._past.timestamp.max(initial=0))
 
-    def add(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Adds items; see `Catalogue.extended`. Slow, and safe to run beside requests, but not beside another `add`."""
-        self.catalogue = self.catalogue.extended(items)
+    @property
+    def predicts_stars(self) -> bool:
+        """Whether the model has learned from ratings."""
+        return bool(self.model.ranking.task_weight)
 
-    def history_of(self, user_id: str | None, later: Iterable[tuple[str, float, int]] = ()) -> History:
-        """Collects what the bundle knows of a person, None for a stranger, and what they did `later`: (item id, stars,
-        Unix seconds), in any order. The newest rating of an item counts.
+    def about(self) -> dict[str, Any]:
+        """Describes the model, and what can be asked of it."""
+        catalogue, ranking = self.catalogue, self.model.ranking
+        known = {name: values[np.isfinite(values)] for name, values in catalogue.numbers.items()}
+        return {
+            "version": self.version,
+            "name": self.bundle.manifest["provenance"]["name"],
+            "n_items": len(catalogue),
+            "n_users": len(self.people),
+            "dimensions": explanation.interests([*ranking.names, LEVEL, TOGETHER, STATED]),
+            "categories": catalogue.categories[:MOST_CATEGORIES],
+            "numbers": {name: [values.min(), values.max()] for name, values in known.items() if len(values)},
+            "reads_words": self.encode_text is not None,
+            "predicts_stars": self.predicts_stars,
+            "metrics": self.bundle.manifest["metrics"],
+        }
+
+    def extended(self, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """Returns a recommender that knows more items, each from `messages.Item.row`; this one stays as it is.
+
+        Raises:
+            ItemError: An item cannot be added.
+        """
+        larger, items = copy.copy(self), self.model.items
+        table = dataclasses.replace(items, catalogue=self.catalogue.more(rows), encodings={})
+        new = slice(items.n_items, None)
+        encodings = {name: np.pad(matrix, ((0, len(rows)), (0, 0))) for name, matrix in items.encodings.items()}
+        if "text" in encodings and self.encode_text is not None:
+            texts = dataclasses.replace(table, catalogue=table.catalogue.iloc[new]).texts()
+            encodings["text"][new] = self.encode_text(texts)
+        available = np.ones(items.n_items, bool) if items.available is None else items.available
+        more = dataclasses.replace(
+            table, encodings=encodings, available=np.append(available, np.zeros(len(rows), bool))
+        )
+        larger.model = self.model.extended(self.model.ranking.events, more)
+        larger.catalogue = Catalogue(more, n_trained=self.bundle.items.n_items)
+        return larger
+
+    def history_of(self, user_id: str | None, later: Sequence[tuple[str, float, int | None]] = ()) -> History:
+        """Collects what the bundle knows of a person, None for a stranger, and what they did `later`.
+
+        `later` holds (item id, stars, Unix seconds), in any order; without a time, it was just now. The newest rating
+        of an item counts.
         """
         person = self.people.get(user_id or "", len(self.people))
-        newest: dict[str, tuple[int, int, float]] = {}
-        if person < len(self.people):
-            for row in range(self._start[person], self._start[person + 1]):
-                item_id = self.catalogue.ids[self._item[row]]
-                newest[item_id] = (int(self._timestamp[row]), row, float(self._rating[row]))
-        for row, (item_id, rating, timestamp) in enumerate(later, start=len(self._item)):
-            newest[item_id] = max(newest.get(item_id, (-1, 0, 0.0)), (timestamp, row, rating))
-        ordered = sorted(newest.items(), key=lambda one: one[1][:2])
-        known = [(self.catalogue.codes[item], rating) for item, (*_, rating) in ordered if item in self.catalogue.codes]
-        missing = tuple(item for item, _ in ordered if item not in self.catalogue.codes)
-        codes = np.array([code for code, _ in known], "int64")
-        return History(codes, np.array([rating for _, rating in known], "float32"), missing, person)
+        own = self._past.span(person)
+        newest: dict[int, tuple[int, int, float]] = {}
+        for row in range(own.start or 0, own.stop):
+            newest[int(self._past.item[row])] = (int(self._past.timestamp[row]), row, float(self._past.rating[row]))
+        missing, now = [], max([self._now, *(time for _, _, time in later if time is not None)])
+        for row, (item_id, rating, time) in enumerate(later, start=own.stop):
+            if (code := self.catalogue.codes.get(item_id)) is None:
+                missing.append(item_id)
+            else:
+                moment = (now if time is None else time, row, rating)
+                newest[code] = max(newest.get(code, moment), moment)
+        ordered = sorted((moment, row, code, rating) for code, (moment, row, rating) in newest.items())
+        columns = [np.array([one[place] for one in ordered], kind) for place, kind in COLUMNS]
+        indptr = np.array([0, len(ordered)])
+        query = Queries(np.array([person], "int32"), indptr, *columns, len(self.catalogue))
+        return History(query, tuple(missing))
 
     def parse_query(self, text: str) -> ParsedQuery:
         """Understands a wish; the slow part of an answer, and safe to run in parallel."""
-        catalogue = self.catalogue
-        wish = parse(text, catalogue.dataset)
-        allowed = np.ones(len(catalogue), bool)
+        items = self.catalogue.items
+        wish = parse(text, items)
+        allowed = np.ones(len(self.catalogue), bool)
         allowed[list(wish.like)] = False
         for constraint in wish.constraints:
-            allowed &= constraint.holds(catalogue.dataset)
-        scale, encodings = catalogue.text_scale, catalogue.text
-        directions, notes = [], wish.notes
-        if encodings is None or scale is None or (wish.rest and self.encode_text is None):
-            notes = (*notes, NO_WORDS)
+            allowed &= constraint.holds(items)
+        encodings, directions, notes = items.encodings.get("text"), [], wish.notes
+        if encodings is None or (wish.rest and self.encode_text is None):
+            notes = (*notes, NO_WORDS) if wish.rest or wish.like else notes
         elif wish.rest and self.encode_text is not None:
             directions.append(self.encode_text([wish.rest])[0])
         if wish.like and encodings is not None:
-            directions.append(encodings[list(wish.like)].mean(axis=0))
-        if not directions or scale is None:
-            return ParsedQuery(wish, None, 0.0, allowed, notes)
-        scaled = [one / scale.deviation(one) for one in directions]
-        direction = scaled[0]
-        if len(scaled) == 2:
-            direction = LIKE_WEIGHT * scaled[1] + (1 - LIKE_WEIGHT) * scaled[0]
-            direction = direction / scale.deviation(direction)
-        return ParsedQuery(wish, direction.astype("float32"), scale.mean(direction), allowed, notes)
+            directions.append(self.model.texts.vectors[list(wish.like)].mean(axis=0))
+        if not directions:
+            return ParsedQuery(wish, None, allowed, notes)
+        scaled = [one / self.model.texts.deviation(one) for one in directions]
+        direction = scaled[0] if len(scaled) == 1 else (1 - LIKE_WEIGHT) * scaled[0] + LIKE_WEIGHT * scaled[1]
+        return ParsedQuery(wish, np.asarray(direction, "float32"), allowed, notes)
 
     def recommend(
         self,
@@ -124,40 +175,47 @@ class Recommender:
         drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be what was asked
         for. `wish_weight`, 0–1, is the wish's share against the history; without a history it is 1.
         """
-        catalogue = self.catalogue
-        allowed = catalogue.allowed(constraints or {})
+        codes, limits = self.catalogue.codes, constraints or {}
+        allowed = self.catalogue.allowed(limits)
         allowed[history.codes] = False
-        allowed[[catalogue.codes[item] for item in exclude if item in catalogue.codes]] = False
+        allowed[[codes[item] for item in exclude if item in codes]] = False
         if query is not None:
             allowed[: len(query.allowed)] &= query.allowed
-        user = self.user_vector(history, query, wish_weight)
-        codes = self.retrieve(user, allowed, k)
+        stated = self._stated(history, query, wish_weight)
         fallbacks, notes = self._missing(history, query), list(query.notes) if query is not None else []
         if history.missing:
             notes.append(f"{len(history.missing)} items of the history are not in the catalogue")
-        if not len(codes):
-            notes.append("no item is left that satisfies everything")
-            return {"items": [], "fallbacks": fallbacks, "notes": notes}
-        _, stars, score = self.rank(user, history, codes)
-        best = np.argsort(-score, kind="stable")[:k]
-        codes, score, stars = codes[best], score[best], stars[best]
-        drawn = exploration is not None and 1 < k == len(codes) and user.weight == 0 and np.count_nonzero(allowed) > k
+        notes += [f"no item has {name!r}" for name in self.catalogue.unknown(limits)]
+        ranked = self._best(history, allowed, stated, k)
+        drawn = exploration is not None and 1 < k == len(ranked.codes) and stated is None
         if drawn and exploration is not None:
-            allowed[codes[:-1]] = False
-            codes[-1] = exploration.choice(np.flatnonzero(allowed))
-            _, stars[-1:], score[-1:] = self.rank(user, history, codes[-1:])
-        items = [{**one, "exploration": False} for one in self._shown(codes, score, stars)]
-        items[-1]["exploration"] = bool(drawn)
-        if reasons:
-            rows = zip(items, *self._reasons(user, codes), strict=True)
-            for item, shares, past, reason in rows:
-                item |= {"shares": shares, "evidence_items": [catalogue.ids[code] for code in past]}
-                item["reason"] = BY_CHANCE if item["exploration"] else reason
+            allowed[ranked.codes] = False
+            if drawn := bool(allowed.any()):
+                one = np.zeros(len(allowed), bool)
+                one[exploration.choice(np.flatnonzero(allowed))] = True
+                ranked = joined(ranked.top(k - 1), self.model.rank(history.query, one))
+        if not len(ranked.codes):
+            return {"items": [], "fallbacks": fallbacks, "notes": [*notes, "no item is left that satisfies everything"]}
+        items = [{**one, "exploration": False} for one in self._shown(history, ranked, reasons)]
+        if drawn:
+            items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
         return {"items": items, "fallbacks": fallbacks, "notes": notes}
 
+    def _best(self, history: History, allowed: np.ndarray, stated: Stated | None, k: int) -> Ranked:
+        """The k best; what is best of the whole catalogue is remembered with the history."""
+        if stated is None:
+            if history.ranked is None:
+                everything = np.ones(len(allowed), bool)
+                everything[history.codes] = False
+                history.ranked = self.model.rank(history.query, everything).top(REMEMBERED)
+            known = history.ranked.only(allowed)
+            if len(known.codes) >= k:
+                return known.top(k)
+        return self.model.rank(history.query, allowed, stated).top(k)
+
     def similar(self, item_id: str, k: int = 10) -> list[dict[str, Any]]:
-        """Finds the items whose vectors have the largest cosine with that of an item of the catalogue."""
-        code, vectors = self.catalogue.codes[item_id], self.catalogue.vectors[:, :-1]
+        """Finds the items whose vectors in the retriever have the largest cosine with that of an item."""
+        code, vectors = self.catalogue.codes[item_id], self.model.retriever.vectors[:, :-1]
         norms = np.linalg.norm(vectors, axis=1)
         cosine = vectors @ vectors[code] / np.maximum(norms * norms[code], 1e-9)
         cosine[code] = -np.inf
@@ -167,82 +225,52 @@ class Recommender:
     def explain(
         self, history: History, item_id: str, query: ParsedQuery | None, wish_weight: float = 0.5
     ) -> dict[str, Any]:
-        """Decomposes the score of an item of the catalogue for a person, exactly."""
-        codes = np.array([self.catalogue.codes[item_id]])
-        user = self.user_vector(history, query, wish_weight)
-        lead, stars, score = self.rank(user, history, codes)
-        (shares,), _, (reason,) = self._reasons(user, codes)
-        return {
-            **self._shown(codes, score, stars)[0],
-            "shares": shares,
-            "lead": round(float(lead[0]), 4),
-            "sources": explanation.sources(self.catalogue, user, int(codes[0])),
-            "reason": reason,
-            "fallbacks": self._missing(history, query),
-        }
+        """Says what each dimension adds to the score of an item of the catalogue for a person."""
+        asked = np.zeros(len(self.catalogue), bool)
+        asked[self.catalogue.codes[item_id]] = True
+        ranked = self.model.rank(history.query, asked, self._stated(history, query, wish_weight))
+        return {**self._shown(history, ranked, True)[0], "fallbacks": self._missing(history, query)}
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
-        """Finds the items whose title contains all of the words, most rated first."""
-        wanted = words.casefold().split()
-        folded = (title.casefold() for title in self.catalogue.titles)
-        found = [code for code, title in enumerate(folded) if all(word in title for word in wanted)]
-        found.sort(key=lambda code: -self.catalogue.counts[code])
+        """Finds the items whose title contains all of the words, most often chosen first."""
+        found = sorted(self.catalogue.search(words), key=lambda code: -self.model.ranking.count[code])
         return [self.catalogue.shown[code] for code in found[:k]]
 
-    def user_vector(self, history: History, query: ParsedQuery | None = None, wish_weight: float = 0.5) -> UserVector:
-        """Computes the vectors of a request: of the history by the user tower, and of the wish."""
-        past = history.codes[-self._towers.history_length :]
-        stars = history.ratings[-self._towers.history_length :]
-        sources = self._towers.user_sources(self.catalogue.vectors[past, :-1], stars, history.person)
-        vector, scale = np.append(sources.sum(axis=0), np.float32(1)), self.catalogue.scale
-        direction, offset = (None, 0.0) if query is None else (query.direction, query.offset)
-        weight = 0.0 if direction is None else wish_weight if self._knows(history) else 1.0
-        return UserVector(vector, past, sources, scale.mean(vector), scale.deviation(vector), direction, offset, weight)
-
-    def retrieve(self, user: UserVector, allowed: np.ndarray, k: int) -> np.ndarray:
-        """Retrieves candidates, at least k where as many are allowed, by the history, the wish, or both."""
-        wanted, found = max(self.bundle.schema["candidates"], k), []
-        if user.weight < 1:
-            found.append(index.search(self.catalogue.index, user.query, wanted, allowed)[0])
-        if user.direction is not None and self.catalogue.text_index is not None:
-            found.append(index.search(self.catalogue.text_index, user.direction, wanted, allowed)[0])
-        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
-
-    def rank(self, user: UserVector, history: History, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Computes (lead, ŷ, score) of each candidate; see `RankerWeights`."""
-        catalogue, weights = self.catalogue, self.bundle.schema["ranker"]
-        vectors = catalogue.vectors[codes]
-        lead = (1 - user.weight) * (vectors @ user.query - user.mean) / user.deviation
-        if user.direction is not None and catalogue.text is not None:
-            lead = lead + user.weight * (catalogue.text[codes] @ user.direction - user.offset)
-        bias = catalogue.item_bias[codes]
-        deviations = self._towers.deviations(user.query[:-1], vectors[:, :-1], history.person, bias)
-        popular = np.log1p(catalogue.counts[codes])
-        score = lead + weights["rating"] * deviations + weights["count"] * popular
-        return lead, self._towers.stars(deviations), score
-
-    def _reasons(
-        self, user: UserVector, codes: np.ndarray
-    ) -> tuple[list[dict[str, float]], list[list[int]], list[str]]:
-        shares, past = (
-            explanation.shares(self.catalogue, user, codes),
-            explanation.evidence(self.catalogue, user, codes),
-        )
-        titles = [[self.catalogue.titles[code] for code in one] for one in past]
-        return shares, past, [explanation.sentence(*both) for both in zip(shares, titles, strict=True)]
-
-    def _knows(self, history: History) -> bool:
-        return len(history.codes) > 0 or history.person < len(self.people)
+    def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
+        if query is None or query.direction is None:
+            return None
+        return Stated(query.direction, weight if len(history.codes) else 1.0)
 
     def _missing(self, history: History, query: ParsedQuery | None) -> list[str]:
-        missing = [NO_PERSON] if history.person == len(self.people) else []
-        if not self._knows(history):
+        missing = [NO_PERSON] if history.query.user[0] == len(self.people) else []
+        if not len(history.codes):
             missing.append(NO_HISTORY if query is None or query.direction is None else NO_HISTORY_BUT_WORDS)
         return missing
 
-    def _shown(self, codes: np.ndarray, score: np.ndarray, stars: np.ndarray) -> list[dict[str, Any]]:
-        rows = zip(codes.tolist(), score.tolist(), stars.tolist(), strict=True)
-        return [
-            {**self.catalogue.shown[code], "score": round(one, 4), "predicted_rating": round(rating, 2)}
-            for code, one, rating in rows
+    def _shown(self, history: History, ranked: Ranked, reasons: bool) -> list[dict[str, Any]]:
+        stars: list[float | None] = [None] * len(ranked.codes)
+        if self.predicts_stars:
+            now = max(self._now, int(history.query.timestamp.max(initial=0)))
+            asked = pd.DataFrame({"user": history.query.user[0], "item": ranked.codes, "timestamp": now})
+            stars = self.model.ranking.predict(history.query, asked, ranked.z.T).round(2).tolist()
+        items = [
+            {**self.catalogue.shown[code], "score": round(score, 6), "predicted_rating": rating}
+            for code, score, rating in zip(ranked.codes.tolist(), ranked.score.tolist(), stars, strict=True)
         ]
+        if reasons:
+            parts = np.round(np.stack(list(ranked.contributions.values())), 6).T.tolist()
+            past = explanation.evidence(self.model, history.query, ranked)
+            for item, row, codes in zip(items, parts, past, strict=True):
+                item["contributions"] = dict(zip(ranked.contributions, row, strict=True))
+                item["shares"] = explanation.shares(item["contributions"])
+                item["evidence_items"] = [self.catalogue.ids[code] for code in codes]
+                titles = [self.catalogue.titles[code] for code in codes]
+                item["reason"] = explanation.sentence(item["shares"], titles)
+        return items
+
+
+def joined(first: Ranked, second: Ranked) -> Ranked:
+    """Puts one ranking after another."""
+    parts = {name: np.append(part, second.contributions[name]) for name, part in first.contributions.items()}
+    columns = np.append(first.codes, second.codes), np.append(first.score, second.score)
+    return Ranked(*columns, parts, np.hstack([first.z, second.z]))

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.bundle import Bundle, BundleError, version_of
 from recfuse_lib.serving.catalogue import ItemError
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import Event, Item
 from recfuse_lib.serving.middleware import Metrics
-from recfuse_lib.serving.promotion import PromotionError, current
+from recfuse_lib.serving.promotion import PromotionError, serving
 from recfuse_lib.serving.recommender import History, Recommender
 from recfuse_lib.serving.settings import Settings
 
-PEOPLE_REMEMBERED = 10_000
+PEOPLE_REMEMBERED = 2_000
 SECONDS_UNTIL_ASKED_AGAIN = 5.0
 """After a failure, requests do not call the database for so long."""
 
@@ -107,50 +107,53 @@ class Service:
     async def refresh(self) -> None:
         """Loads the champion when it is not the one that serves; if it is damaged, the old one stays."""
         try:
-            version = current(self.settings.store)
-            serving = self.recommender and self.recommender.version
-            if version is not None and version not in (serving, self._failed):
+            folder = serving(self.settings.store)
+            version = folder and version_of(folder)
+            if folder and version not in (self.recommender and self.recommender.version, self._failed):
                 self._failed = version
-                recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(self.settings.store / version)))
+                recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(folder)))
                 async with self._changing:
-                    self._items_known = await self._add_known_items(recommender)
-                    self.recommender = recommender
+                    self.recommender, self._items_known = await self._with_known_items(recommender)
                 self._failed = None
                 # What was loaded lives as long as it serves: the collector need not look through it at every round.
                 gc.unfreeze()
                 gc.freeze()
-                self.metrics.serves(version)
-                _say("bundle", version=version)
+                self.metrics.serves(recommender.version)
+                _say("bundle", version=recommender.version)
             elif self.recommender is not None and not self._items_known:
                 async with self._changing:
-                    self._items_known = await self._add_known_items(self.recommender)
+                    self.recommender, self._items_known = await self._with_known_items(self.recommender)
         except (BundleError, PromotionError, OSError, ValueError) as error:
             self.metrics.swaps.labels("failed").inc()
             _say("bundle cannot serve", reason=str(error))
 
-    async def _add_known_items(self, recommender: Recommender) -> bool:
-        """Exchanges items between the event store and the recommender; False when the store is unavailable."""
+    async def _with_known_items(self, recommender: Recommender) -> tuple[Recommender, bool]:
+        """Exchanges items between the event store and a recommender; False when the store is unavailable."""
+        items = recommender.catalogue.items
         try:
             kept = await asyncio.to_thread(self.events.items)
             there = {item.item_id for item in kept}
-            missing = [Item(**one) for one in recommender.catalogue.records if one["item_id"] not in there]
+            rows = items.catalogue.to_dict("records") if len(there) < items.n_items else []
+            missing = [Item.of(row, items.roles) for row in rows if str(row["item_id"]) not in there]
             await asyncio.to_thread(self.events.add_items, missing)
         except StoreUnavailable as error:
             self._unavailable(error)
-            return False
+            return recommender, False
+        new = []
         for item in kept:
             if item.item_id not in recommender.catalogue.codes:
                 try:
-                    await asyncio.to_thread(recommender.add, [item.row()])
-                except (ItemError, ValueError) as error:
-                    _say("item left out", reason=type(error).__name__)
-        return True
+                    recommender.catalogue.more([item.row()])
+                    new.append(item.row())
+                except ItemError as error:
+                    _say("item left out", reason=str(error))
+        return (await asyncio.to_thread(recommender.extended, new) if new else recommender), True
 
     async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
         """Returns a person's known history, then what came with the request; and notes on what is missing."""
         recommender = self._ready()
         # A history without times comes after everything that is known, in its own order.
-        latest = [(item_id, rating, 2**62 + place) for place, (item_id, rating) in enumerate(given)]
+        latest = [(item_id, rating, None) for item_id, rating in given]
         if user_id is None:
             return recommender.history_of(None, latest), []
         if not given and (kept := self._histories.get(user_id)) is not None and kept[0] is recommender.catalogue:
@@ -182,13 +185,13 @@ class Service:
 
     async def add_item(self, item: Item) -> int:
         """Adds an item to both the store and the catalogue, or to neither; returns the number of items."""
-        recommender = self._ready()
         async with self._changing:
-            larger = await asyncio.to_thread(recommender.catalogue.extended, [item.row()])
+            recommender = self._ready()
+            larger = await asyncio.to_thread(recommender.extended, [item.row()])
             await self._write(self.events.add_items, [item])
-            recommender.catalogue = larger
+            self.recommender = larger
         self.metrics.items.inc()
-        return len(larger)
+        return len(larger.catalogue)
 
     def close(self) -> None:
         self._read.close()

@@ -30,24 +30,24 @@ class TextEncoderSession:
 
         self._session = _session(bundle.folder / "text_encoder.onnx")
         self._tokenizer = Tokenizer.from_file(str(bundle.folder / "tokenizer.json"))
-        self._longest = int(bundle.schema["max_tokens"])
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Encodes texts as unit vectors, float32 (N, width); a text that is too long loses its end."""
         return np.concatenate([self._one(text) for text in texts])
 
     def _one(self, text: str) -> np.ndarray:
-        ids = self._tokenizer.encode(text).ids
-        if len(ids) > self._longest:
-            ids = [*ids[: self._longest - 1], ids[-1]]
-        tokens = np.array([ids], "int32")
+        tokens = np.array([self._tokenizer.encode(text).ids], "int32")
         inputs = {"token_ids": tokens, "attention": np.ones(tokens.shape, "float32")}
         return np.asarray(self._session.run(["encoding"], inputs)[0])
 
 
 def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     """Writes `text_encoder.onnx` and `tokenizer.json`; raises BundleError where the encodings differ from Keras's."""
-    encoder._tokenizer.save(str(folder / "tokenizer.json"))
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(encoder._tokenizer.to_str())
+    tokenizer.enable_truncation(encoder.max_tokens)
+    tokenizer.save(str(folder / "tokenizer.json"))
     path = folder / "text_encoder.onnx"
     path.write_bytes(_text_graph(encoder).SerializeToString())
     tokens = np.random.default_rng(0).integers(0, encoder.backbone.vocabulary_size, (3, 9)).astype("int32")
