@@ -5,61 +5,36 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-from typing import Annotated, Any, Generic, TypeVar
+import numbers
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, Self, TypeVar
 
+import pandas as pd
 import pydantic.dataclasses
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
-from recfuse_lib.data.roles import CATEGORIES, CATEGORY, NUMBER, TEXT
+from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER
 
 T = TypeVar("T")
 STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "liked": 5.0, "bought": 5.0}
 """Stars that stand for each behaviour; an event of kind "rated" has its own."""
 
 KINDS = ("rated", *sorted(STARS))
-LONGEST_ID, LONGEST_TEXT, LONGEST_PICTURE = 200, 10_000, 800_000
+LONGEST_ID, LONGEST_TEXT = 200, 10_000
 MOST_ITEMS, MOST_EVENTS, LONGEST_HISTORY, LONGEST_WISH = 100, 1_000, 10_000, 1_000
-ROLES = {
-    **dict.fromkeys(("title", "description"), TEXT),
-    **dict.fromkeys(("year", "runtime_minutes", "budget_usd", "price"), NUMBER),
-    "genres": CATEGORIES,
-    **dict.fromkeys(("mpaa", "brand"), CATEGORY),
-}
-"""Fields of an item that a model reads, and as what."""
-
-
-def _labels(given: Any) -> Any:
-    return [label for label in given.split("|") if label] if isinstance(given, str) else given
-
-
-def _picture(given: Any) -> Any:
-    if not isinstance(given, str):
-        return given
-    try:
-        return base64.b64decode(given, validate=True)
-    except ValueError:
-        raise ValueError("the picture cannot be read; send PNG or JPEG in base64") from None
-
 
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=NOT_BLANK, examples=["862"])]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
-Title = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT, pattern=NOT_BLANK)]
-Labels = Annotated[
-    list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20), BeforeValidator(_labels)
-]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+Number = (
+    Annotated[int, Field(ge=-(10**18), le=10**18)] | Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
+)
+Labels = Annotated[list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20)]
 Stars = Annotated[float, Field(ge=0.5, le=5, allow_inf_nan=False)]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="How many items")]
-Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Year = Annotated[int, Field(ge=1800, le=2100)]
-Picture = Annotated[
-    bytes,
-    Field(max_length=LONGEST_PICTURE),
-    BeforeValidator(_picture),
-    WithJsonSchema({"type": "string", "maxLength": LONGEST_PICTURE, "description": "PNG or JPEG in base64"}),
-]
+Limits = Annotated[dict[Name, Number], Field(max_length=20)]
 
 
 def _examples(*examples: dict[str, Any]) -> ConfigDict:
@@ -94,31 +69,45 @@ class Event:
         object.__setattr__(self, "rating", stars)
 
 
-NEW_ITEM = {"item_id": "new-1", "title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]}
+NEW_ITEM = {
+    "item_id": "new-1",
+    "attributes": {"title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]},
+}
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=_examples(NEW_ITEM))
+@dataclasses.dataclass(frozen=True)
 class Item:
-    """One item of the catalogue; genres are a list, or a text such as "Drama|Mystery"."""
+    """One item of the catalogue; its attributes are called as in the data that the model was trained on."""
+
+    # Limits are for what comes over the wire: data that a model was trained on may have longer texts and more labels.
+    __pydantic_config__ = _examples(NEW_ITEM)
 
     item_id: Id
-    title: Title
-    year: Year | None = None
-    genres: Labels = dataclasses.field(default_factory=list)
-    runtime_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    budget_usd: Annotated[int, Field(ge=1, le=10**12)] | None = None
-    mpaa: Text | None = None
-    brand: Text | None = None
-    price: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
-    description: Text | None = None
-    picture: Picture | None = None
+    attributes: Annotated[
+        dict[Name, Text | Number | Labels | None],
+        Field(max_length=100, description="Texts, numbers (dates in Unix seconds) or lists of labels"),
+    ] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], roles: Mapping[str, str]) -> Self:
+        """Makes an item of a row of a catalogue; what is missing is left out."""
+        cells = {name: row[name] for name in roles if name in row and not pd.isna(row[name]) and row[name] != ""}
+        return cls(str(row["item_id"]), {name: _value(cell, roles[name]) for name, cell in cells.items()})
 
     def row(self) -> dict[str, Any]:
-        """Returns the fields as a data set has them, genres as "Drama|Mystery"."""
-        return {**{name: getattr(self, name) for name in ITEM_FIELDS}, "genres": "|".join(self.genres)}
+        """Returns the item as a row of a catalogue, labels as "Drama|Mystery"; what is missing is left out."""
+        attributes = {
+            name: LABEL_SEPARATOR.join(value) if isinstance(value, list) else value
+            for name, value in self.attributes.items()
+            if name != "item_id" and value not in (None, "", [])
+        }
+        return {"item_id": self.item_id, **attributes}
 
 
-ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item))
+def _value(cell: Any, role: str) -> Any:
+    if role in (NUMBER, DATE):
+        return int(cell) if isinstance(cell, numbers.Integral) else float(cell)
+    return cell.split(LABEL_SEPARATOR) if role == CATEGORIES else str(cell)
 
 
 class Past(Body):
@@ -138,20 +127,18 @@ class Person(Body):
 
 
 class Constraints(Body):
-    """What every item must meet. An item whose year or price is unknown fails a limit on it."""
+    """What every item must meet. An item whose value is unknown fails a limit on it."""
 
     categories: Annotated[list[Text], Field(max_length=50, description="One of them is enough")] = []
-    min_year: Year | None = None
-    max_year: Year | None = None
-    min_price: Price | None = None
-    max_price: Price | None = None
+    at_least: Annotated[Limits, Field(description="Smallest value of a number, by the attribute's name")] = {}
+    at_most: Annotated[Limits, Field(description="Largest value of a number, by the attribute's name")] = {}
 
 
 class RecommendRequest(Person):
     model_config = _examples(
         {"user_id": "352", "k": 5},
         {"history": [{"item_id": "1214", "rating": 5}, {"item_id": "541"}], "wish": "slow and strange"},
-        {"wish": "a musical for children, before 1970", "constraints": {"categories": ["Musical"]}},
+        {"wish": "for children", "constraints": {"categories": ["Musical"], "at_most": {"year": 1970}}},
     )
     k: K = 10
     constraints: Constraints = Constraints()
@@ -174,15 +161,16 @@ class EventsRequest(Body):
 class Described(BaseModel):
     item_id: str
     title: str
-    year: int | None
-    categories: list[str]
-    price: float | None
+    attributes: Annotated[dict[str, Any], Field(description="Numbers, categories and lists of labels")]
     new: Annotated[bool, Field(description="It came after the model was trained")]
 
 
 class Recommended(Described):
     score: float
-    predicted_rating: Annotated[float, Field(description="In stars")]
+    predicted_rating: Annotated[float | None, Field(description="In stars; null where the model predicts none")]
+    contributions: Annotated[
+        dict[str, float], Field(description="What each dimension adds; together they are the score")
+    ] = {}
     shares: Annotated[dict[str, float], Field(description="Of each dimension in what supports the item")] = {}
     evidence_items: Annotated[list[str], Field(description="Items of the history that lift it most")] = []
     reason: str = ""
@@ -202,8 +190,6 @@ class RecommendAnswer(BaseModel):
 
 class ExplainAnswer(Recommended):
     version: str
-    lead: Annotated[float, Field(description="Over the average item, in standard deviations")]
-    sources: Annotated[list[dict[str, Any]], Field(description="What each past item adds, by dimension")]
     fallbacks: list[str]
 
 
@@ -228,12 +214,14 @@ class ItemAnswer(BaseModel):
 
 class About(BaseModel):
     version: str
+    name: Annotated[str, Field(description="Of the data set")]
     n_items: int
     n_users: int
     dimensions: list[str]
     categories: list[str]
-    has_prices: bool
+    numbers: Annotated[dict[str, list[float]], Field(description="Least and largest value of each")]
     reads_words: bool
+    predicts_stars: bool
     key_required: bool
     example_people: list[str]
     metrics: dict[str, Any]
