@@ -70,7 +70,7 @@ PROFILES = tables.Table(
 MIXTURES = tables.Table(
     "lessons/03_mixtures.csv",
     COMMAND,
-    {"people": PEOPLE, "newcomers know": FIRST, "weights": list(WEIGHTS), "bootstrap samples": SAMPLES},
+    {"people": PEOPLE, "new users know": FIRST, "weights": list(WEIGHTS), "bootstrap samples": SAMPLES},
     ("movielens", "generated/answers.jsonl"),
     (*VECTORS, *WORDS),
     ("fold", "vector"),
@@ -116,8 +116,8 @@ def sample_users(data: Dataset) -> dict[str, Fold]:
     """
     warm = LESSON.sample_of_people(splits.warm(data).test, PEOPLE)
     first = splits.in_order(warm.history).groupby("user").head(FIRST)
-    newcomers = dataclasses.replace(warm, queries=Queries.of(first, warm.queries.user, data.n_items))
-    return {"warm": warm, "newcomers": newcomers, "cold": LESSON.sample_of_people(splits.cold(data, 0).test, PEOPLE)}
+    new_users = dataclasses.replace(warm, queries=Queries.of(first, warm.queries.user, data.n_items))
+    return {"warm": warm, "new users": new_users, "cold": LESSON.sample_of_people(splits.cold(data, 0).test, PEOPLE)}
 
 
 def written(fold: Fold, writers: Iterable[str]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ Pair = tuple[float | None, float | None]
 
 @exercise(
     "03.1",
-    start="Divide the logits by the temperature, take the largest away, then exponential and sum.",
+    start="Say first what τ = 0.1 and τ = 10 should do to the lead of the best token; then decide where τ belongs.",
     right="Only the differences of the logits count, in units of the temperature; a small one sharpens them.",
 )
 def with_temperature(answer: Callable[[Any, float], Any]) -> str | None:
@@ -50,65 +50,74 @@ def with_temperature(answer: Callable[[Any, float], Any]) -> str | None:
 
 @exercise(
     "03.2",
-    start="np.logaddexp.reduce(..., axis=1, keepdims=True) is a log-sum-exp; subtract it, then keep n_tags columns.",
-    right="A clause is compared with itself alone, so long ones and rare words are not punished, and what no tag "
-    "stands for goes to the alternatives.",
+    start="Two tags explain a clause equally well; one is mentioned twice as often. Which probabilities come out?",
+    right="What is talked about often wins a tie, and clear words overrule it; with equal counts this is equation 3.4.",
 )
-def tag_scores_of(answer: Callable[[Any, int], Any]) -> str | None:
-    told = np.log([[0.4, 0.1, 0.2, 0.5, 0.05], [0.02, 0.3, 0.01, 0.1, 0.2]])
-    given = told.copy()
+def posterior(answer: Callable[[Any, Any], Any]) -> str | None:
+    told = np.log([[0.4, 0.1, 0.2, 0.4], [0.02, 0.3, 0.01, 0.1]])
+    counts = np.array([10.0, 30.0, 40.0, 20.0])
+    given = told.copy(), counts.copy()
     with np.errstate(all="ignore"):
-        found = np.asarray(answer(given, 3), float)
-    if not np.array_equal(given, told):
-        return "Your function changes the log-likelihoods that it was given; work on a copy."
-    if found.shape == told.shape:
-        return "The alternatives have columns too. They belong into the sum, but only the first n_tags are returned."
-    if found.shape != (2, 3):
-        return f"The result has shape {found.shape}; expected (C, T), here (2, 3)."
-    expected = _against_all(told, 3)
-    if np.allclose(found, _against_all(told[:, :3], 3)):
-        return "The alternatives have no say: the sum must run over all columns, or chatter is taken for some tag."
-    if np.allclose(found, told[:, :3] - np.logaddexp.reduce(told, axis=0)[:3]):
-        return "You compare clauses with each other. Compare the tags of one clause: sum over axis 1."
-    if np.allclose(found, told[:, :3] - told.mean(axis=1, keepdims=True)):
-        return "That takes the mean of the logarithms away; it should be the logarithm of the summed likelihoods."
-    if np.allclose(found, told[:, :3] - told.sum(axis=1, keepdims=True)):
-        return "The sum of logarithms is the logarithm of a product: exponential first, then sum, then logarithm."
-    if np.allclose(found, told[:, :3] - told.max(axis=1, keepdims=True)):
-        return "That takes the largest away, which is the first step; the logarithm of the sum is still missing."
-    if np.allclose(found, np.exp(expected)):
-        return "Those are the probabilities; return their logarithms."
-    if np.allclose(found, -expected):
-        return "The sign is turned round: the likeliest tag should have the highest score."
-    if np.allclose(found, (told - np.logaddexp.reduce(told, axis=1, keepdims=True))[:, -3:]):
-        return "Those are the last columns; the tags come first, the alternatives after them."
-    if not np.allclose(found, expected):
-        return f"For one small case the first row should be {expected[0].round(3).tolist()}."
-    mixed = np.vstack([told, told - 1000])
+        found = np.asarray(answer(*given), float)
+    if not (np.array_equal(given[0], told) and np.array_equal(given[1], counts)):
+        return "Your function changes what it was given; work on copies."
+    if found.shape != told.shape:
+        return f"The result has shape {found.shape}; expected (C, T), here {told.shape}."
+    hint = _why_no_posterior(found, told, counts)
+    if hint is not None:
+        return hint
+    never = np.array([10.0, 0.0, 40.0, 20.0])
+    long = np.vstack([told, told - 1000])
     with np.errstate(all="ignore"):
-        found = np.asarray(answer(mixed.copy(), 2), float)
-    if found.shape != (4, 2):
-        return f"With n_tags=2 the result has shape {found.shape}; expected (4, 2)."
-    if not np.isfinite(found).all():
+        found, of_long = np.asarray(answer(told.copy(), never), float), np.asarray(answer(long.copy(), counts), float)
+    if not (found[:, 1] == -np.inf).all() or np.isnan(found).any():
+        return "A tag with count 0 should get minus infinity, and the other tags should stay as they are without it."
+    if not np.isfinite(of_long).all():
         return (
             "A long clause has log-likelihoods near -1000, whose exponential is 0, and the logarithm of 0 is minus "
             "infinity. Take the largest of each row away first."
         )
-    if not np.allclose(found[2:], found[:2]):
+    if not np.allclose(of_long[2:], of_long[:2]):
         return (
-            "A clause that is less likely under every tag alike should keep its scores; near -1000 yours differ. "
+            "A clause that is less likely under every tag alike should keep its probabilities; near -1000 they change. "
             "A small constant inside the logarithm drowns them; take the largest of each row away instead."
         )
-    return (
-        None
-        if np.allclose(found, _against_all(mixed, 2))
-        else "With two tags and three alternatives the scores differ."
-    )
+    return None
+
+
+def _why_no_posterior(found: np.ndarray, told: np.ndarray, counts: np.ndarray) -> str | None:
+    """What a mistake of the first case tells, or None where the case is right."""
+    weight, expected = np.log(counts), _posterior(told + np.log(counts))
+    usual = {
+        "The counts have no effect.": _posterior(told),
+        "Counts do not belong to the logarithms as they are: their logarithm is added.": _posterior(told + counts),
+        "A likelihood times a count is no logarithm times a count; add logarithms.": _posterior(told * counts),
+        "You compare clauses with each other. Compare the tags of one clause: sum over axis 1.": (
+            told + weight - np.logaddexp.reduce(told + weight, axis=0)
+        ),
+        "Those are the probabilities; return their logarithms.": np.exp(expected),
+        "The sign is turned round: the likeliest tag should have the highest value.": -expected,
+    }
+    for hint, mistaken in usual.items():
+        if np.allclose(found, mistaken):
+            return hint
+    if np.allclose(_posterior(found), expected) and not np.allclose(found, expected):
+        return (
+            "The order is right, but the probabilities of a clause do not sum to 1: the counts belong into the sum too."
+        )
+    if not np.allclose(found, expected):
+        return f"For one small case the first row should be {expected[0].round(3).tolist()}."
+    return None
+
+
+def _posterior(weighted: np.ndarray) -> np.ndarray:
+    """Logarithms that sum to 1 in every row once they are exponentiated."""
+    return np.asarray(weighted - np.logaddexp.reduce(weighted, axis=1, keepdims=True))
 
 
 @exercise(
     "03.3",
-    start="Try each value of `probability` as the threshold; F1 is 2 TP / (2 TP + FP + FN). Keep the best.",
+    start="Count TP, FP and FN by hand for five texts and two thresholds. Between which of them does nothing change?",
     right="Of a rare tag most texts are without, so accuracy rewards silence; F1 looks at the tag's own texts.",
 )
 def best_threshold(answer: Callable[[Any, Any], Any]) -> str | None:
@@ -165,7 +174,7 @@ def _why_not_best(threshold: float, reached: float, best: float, probability: An
 
 @exercise(
     "03.4",
-    start="Make the claims distinct with set(claims). One is supported if its genre is in the set of its sign.",
+    start="For somebody who likes comedies, judge three claims by hand: (Comedy, +1), (Comedy, −1) and (Western, +1).",
     right="What the history contradicts is false; what it does not support may be true, but nobody can know.",
 )
 def faithfulness(answer: Callable[[Any, Any, Any], Any]) -> str | None:
@@ -209,7 +218,7 @@ def faithfulness(answer: Callable[[Any, Any, Any], Any]) -> str | None:
 
 @exercise(
     "03.5",
-    start="Begin with one regular expression, for “under 40”; add the other phrases, then what must not match.",
+    start="Underline the numbers above that are prices. What stands before them, and what stands after the others?",
     right="It reads these phrases. Others will come (“about 40”, “two hundred”): show people what was understood.",
 )
 def parse_price(answer: Callable[[str], Any]) -> str | None:
@@ -263,10 +272,6 @@ def parse_price(answer: Callable[[str], Any]) -> str | None:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max())
     return np.asarray(powers / powers.sum())
-
-
-def _against_all(told: np.ndarray, n_tags: int) -> np.ndarray:
-    return np.asarray(told - np.logaddexp.reduce(told, axis=1, keepdims=True))[:, :n_tags]
 
 
 def _f1(probability: np.ndarray, truth: np.ndarray, threshold: float) -> float:

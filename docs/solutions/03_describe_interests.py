@@ -6,6 +6,11 @@ import numpy as np
 
 
 def with_temperature(logits, temperature):
+    """Divide, take the largest away, exponentiate, divide by the sum.
+
+    The largest cancels above and below the line, so it changes nothing but the range: the exponentials are at most 1.
+    At τ = 0.1 nearly all goes to the best token, at τ = 10 the three are almost alike.
+    """
     powers = np.exp((logits - logits.max()) / temperature)
     return powers / powers.sum()
 
@@ -28,31 +33,55 @@ def temperature_that_changes_its_input(logits, temperature):
     return with_temperature(logits, 1)
 
 
-def tag_scores_of(log_likelihood, n_tags):
-    return log_likelihood[:, :n_tags] - np.logaddexp.reduce(log_likelihood, axis=1, keepdims=True)
+def posterior(log_likelihood, counts):
+    """Bayes' rule in logarithms: the likelihood plus the logarithm of the count, less their log-sum-exp over the tags.
+
+    Counts need not be shares: what they sum to cancels. `logaddexp` takes the largest of a row away by itself, so the
+    exponential of −1000 is never formed, and log 0 = −∞ stays −∞ without harm to the others.
+    """
+    with np.errstate(divide="ignore"):
+        weighted = log_likelihood + np.log(counts)
+    return weighted - np.logaddexp.reduce(weighted, axis=1, keepdims=True)
 
 
-def scores_among_tags_only(log_likelihood, n_tags):
-    return tag_scores_of(log_likelihood[:, :n_tags], n_tags)
+def posterior_without_counts(log_likelihood, counts):
+    return posterior(log_likelihood, np.ones_like(counts))
 
 
-def scores_among_clauses(log_likelihood, n_tags):
-    return (log_likelihood - np.logaddexp.reduce(log_likelihood, axis=0))[:, :n_tags]
+def posterior_among_clauses(log_likelihood, counts):
+    return posterior(log_likelihood.T, np.ones(len(log_likelihood))).T + 0 * counts
 
 
-def scores_that_underflow(log_likelihood, n_tags):
-    return log_likelihood[:, :n_tags] - np.log(np.exp(log_likelihood).sum(axis=1, keepdims=True))
+def posterior_summed_without_counts(log_likelihood, counts):
+    return log_likelihood + np.log(counts) - np.logaddexp.reduce(log_likelihood, axis=1, keepdims=True)
 
 
-def scores_with_one_largest(log_likelihood, n_tags):
-    return scores_that_underflow(log_likelihood - log_likelihood.max(), n_tags)
+def posterior_that_underflows(log_likelihood, counts):
+    weighted = np.exp(log_likelihood) * counts
+    return np.log(weighted / weighted.sum(axis=1, keepdims=True))
 
 
-def scores_with_a_constant(log_likelihood, n_tags):
-    return log_likelihood[:, :n_tags] - np.log(np.exp(log_likelihood).sum(axis=1, keepdims=True) + 1e-12)
+def posterior_with_a_constant(log_likelihood, counts):
+    weighted = log_likelihood + np.log(counts)
+    return weighted - np.log(np.exp(weighted).sum(axis=1, keepdims=True) + 1e-12)
+
+
+def posterior_with_one_more_of_each(log_likelihood, counts):
+    return posterior(log_likelihood, np.maximum(counts, 1))
+
+
+def posterior_that_divides_in_place(log_likelihood, counts):
+    counts /= counts.sum()
+    return posterior(log_likelihood, counts)
 
 
 def best_threshold(probability, truth):
+    """Only the probabilities themselves matter as thresholds: between two of them nothing changes.
+
+    F1 needs no precision and no recall: 2 TP / (2 TP + FP + FN) is twice the hits over what is given plus what is true.
+    A threshold that is best for accuracy gives a rare tag to almost nobody, one that is best for F1 gives it too often
+    rather than never.
+    """
     places = np.unique(probability)
     given = probability >= places[:, None]
     f1 = 2 * (given & truth).sum(axis=1) / (given.sum(axis=1) + truth.sum())
@@ -96,6 +125,10 @@ def best_threshold_that_splits_ties(probability, truth):
 
 
 def faithfulness(claims, liked, disliked):
+    """A set makes repeated claims one; the same genre with two signs stays two claims.
+
+    For a dislike the two sets change places, so that one line decides for both signs.
+    """
     counts = {"supported": 0, "contradicted": 0, "unsupported": 0}
     for genre, sign in set(claims):
         speaks_for, speaks_against = (liked, disliked) if sign > 0 else (disliked, liked)
@@ -160,6 +193,11 @@ def price_by(phrases, wish):
 
 
 def parse_price(wish):
+    """The first phrase that matches decides; a number that is followed by another unit does not count.
+
+    A word boundary after the number keeps the pattern from giving a digit back. It misses “about 40”, “less than 30”,
+    “two hundred”, “40 or less”, “€40” and prices with cents: whoever adds a phrase adds its trap too.
+    """
     return price_by(PHRASES, wish)
 
 
@@ -189,7 +227,7 @@ def price_that_gives_up(wish):
 
 solutions = {
     "03.1": with_temperature,
-    "03.2": tag_scores_of,
+    "03.2": posterior,
     "03.3": best_threshold,
     "03.4": faithfulness,
     "03.5": parse_price,
@@ -206,20 +244,20 @@ wrong = {
         (temperature_that_changes_its_input, "work on a copy"),
     ],
     "03.2": [
-        (scores_among_tags_only, "alternatives have no say"),
-        (scores_among_clauses, "axis 1"),
-        (lambda told, n_tags: told[:, :n_tags] - told.mean(axis=1, keepdims=True), "takes the mean"),
-        (lambda told, n_tags: told[:, :n_tags] - told.sum(axis=1, keepdims=True), "logarithm of a product"),
-        (lambda told, n_tags: told[:, :n_tags] - told.max(axis=1, keepdims=True), "first step"),
-        (lambda told, n_tags: tag_scores_of(told, told.shape[1]), "alternatives have columns too"),
-        (lambda told, n_tags: tag_scores_of(told, told.shape[1])[:, -n_tags:], "last columns"),
-        (lambda told, n_tags: np.exp(tag_scores_of(told, n_tags)), "return their logarithms"),
-        (lambda told, n_tags: -tag_scores_of(told, n_tags), "turned round"),
-        (lambda told, n_tags: tag_scores_of(told, 3), "With n_tags=2"),
-        (lambda told, n_tags: told[:, :n_tags] - np.logaddexp.reduce(told, axis=1), "ValueError"),
-        (scores_that_underflow, "largest of each row"),
-        (scores_with_one_largest, "minus infinity"),
-        (scores_with_a_constant, "small constant"),
+        (posterior_without_counts, "no effect"),
+        (lambda told, counts: posterior(told + counts, np.ones_like(counts)), "as they are"),
+        (lambda told, counts: posterior(told * counts, np.ones_like(counts)), "add logarithms"),
+        (lambda told, counts: posterior_among_clauses(told + np.log(counts), counts), "axis 1"),
+        (lambda told, counts: np.exp(posterior(told, counts)), "return their logarithms"),
+        (lambda told, counts: -posterior(told, counts), "turned round"),
+        (lambda told, counts: told + np.log(counts), "belong into the sum"),
+        (posterior_summed_without_counts, "belong into the sum"),
+        (lambda told, counts: posterior(told, counts).max(axis=1), "(C, T)"),
+        (lambda told, counts: posterior(told, counts[::-1]), "first row should be"),
+        (posterior_with_one_more_of_each, "count 0"),
+        (posterior_that_underflows, "largest of each row"),
+        (posterior_with_a_constant, "small constant"),
+        (posterior_that_divides_in_place, "work on copies"),
     ],
     "03.3": [
         (lambda probability, truth: 0.5, "rare tag"),
