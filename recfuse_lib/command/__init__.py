@@ -1,4 +1,4 @@
-"""The command ``recfuse``: reads one's own data, fits a recommender to it, and recommends.
+"""The command ``recfuse``: reads one's own data, fits a recommender to it, and recommends, here or over HTTP.
 
 Taught in notebook 01.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,24 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     answering.add_argument("model", type=Path, help="the folder that fit wrote")
     answering.add_argument("--user", metavar="ID", help="a person of the data")
     answering.add_argument("--liked", nargs="+", default=[], metavar="ITEM", help="ids or titles that the person likes")
+    answering.add_argument("--wish", default="", help="what is wanted, in words, as 'funny, before 1990'")
     answering.add_argument("-k", type=int, default=10, help="how many items; by default 10")
+    serving = commands.add_parser("serve", help="answer over HTTP, with a page, from what fit wrote")
+    serving.add_argument("model", type=Path, help="the folder that fit wrote, or a store of bundles")
+    serving.add_argument("--port", type=int, help="by default RECFUSE_PORT or 8000")
+    exporting = commands.add_parser("export", help="write recommendations for everybody, or the model as a graph")
+    exporting.add_argument("model", type=Path, help="the folder that fit wrote")
+    exporting.add_argument("--format", choices=("parquet", "onnx"), required=True)
+    exporting.add_argument("--out", type=Path, help="recommendations.parquet, or the folder onnx/, by default")
+    exporting.add_argument("-k", type=int, default=10, help="items for each person, by default 10")
     options = vars(parser.parse_args(arguments))
-    if options["command"] == "recommend" and not (options["user"] or options["liked"]):
-        answering.error("say for whom: --user ID, or --liked with what somebody new likes")
-    command, out, minutes = options.pop("command"), options.pop("out", None), options.pop("budget", None)
-    for name in {"columns", "roles"} & set(options):
-        options[name] = options[name] and dict(options[name])
+    command = options.pop("command")
+    if command == "recommend" and not (options["user"] or options["liked"] or options["wish"]):
+        answering.error("say for whom: --user ID, or for somebody new --liked or --wish")
     try:
-        if command == "recommend":
-            from recfuse_lib.command.recommend import recommend
-
-            recommend(options["model"], options["user"], options["liked"], options["k"], say=print)
-            return 0
-        dataset = _dataset(options)
-        if command == "fit":
-            from recfuse_lib.command.fit import fit
-
-            fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
+        answer = _ANSWERING.get(command)
+        return answer(**options) if answer else _learn(command, options)
     except KeyboardInterrupt:
         print("\nrecfuse: stopped; the same command continues from what is finished", file=sys.stderr)
         return 130
@@ -58,7 +58,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
         way_out = "; make room, and the same command continues from what is finished" if full else ""
         print(f"recfuse: {error}{way_out}", file=sys.stderr)
         return 1
+
+
+def _learn(command: str, options: dict[str, Any]) -> int:
+    """Reads data, and fits where that is asked for."""
+    out, minutes = options.pop("out", None), options.pop("budget", None)
+    for name in {"columns", "roles"} & set(options):
+        options[name] = options[name] and dict(options[name])
+    dataset = _dataset(options)
+    if command == "fit":
+        from recfuse_lib.command.fit import fit
+
+        fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
     return 0
+
+
+def _recommend(model: Path, user: str | None, liked: Sequence[str], wish: str, k: int) -> int:
+    from recfuse_lib.command.recommend import recommend
+
+    recommend(model, user, liked, wish, k, say=print)
+    return 0
+
+
+def _serve(model: Path, port: int | None) -> int:
+    from recfuse_lib.serving import __main__ as server
+    from recfuse_lib.serving.promotion import serving
+    from recfuse_lib.serving.settings import Settings, SettingsError
+
+    if serving(model) is None:
+        raise DataError(f"{model} holds no model; write one there: recfuse fit … --out {model}")
+    given = {"RECFUSE_STORE": str(model), "RECFUSE_DATABASE": f"sqlite:///{model.absolute()}.events.db"}
+    if port is not None:
+        os.environ["RECFUSE_PORT"] = str(port)
+    try:
+        return server.main(Settings.of({**given, **os.environ, "RECFUSE_STORE": str(model)}))
+    except SettingsError as error:
+        raise DataError(str(error)) from error
+
+
+def _export(model: Path, format: str, out: Path | None, k: int) -> int:
+    from recfuse_lib.command import export
+
+    if format == "parquet":
+        out = out or Path("recommendations.parquet")
+        print(f"{export.to_parquet(model, out, k):,} rows are in {out}")
+    else:
+        print(*export.to_onnx(model, out or Path("onnx")), sep="\n")
+    return 0
+
+
+_ANSWERING: dict[str, Callable[..., int]] = {"recommend": _recommend, "serve": _serve, "export": _export}
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:

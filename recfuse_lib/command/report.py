@@ -18,7 +18,7 @@ import pandas as pd
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.teaching.figures import COLOURS, use_style
 
-FUSED = "fused model"
+SYSTEM = "the system"
 MARK = "results.json"
 """Marks a folder that `fit` wrote, which it may replace."""
 
@@ -26,17 +26,17 @@ SAMPLES = 2_000
 
 
 def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
-    """Returns the strongest baseline on the test, and the fused model's lead over it, paired."""
-    baselines = {name: np.array(scores) for name, scores in found["scores"].items() if name != FUSED}
+    """Returns the strongest baseline on the test, and the system's lead over it, paired."""
+    baselines = {name: np.array(scores) for name, scores in found["scores"].items() if name != SYSTEM}
     best = max(baselines, key=lambda name: baselines[name].mean())
-    ours = np.array(found["scores"][FUSED])
+    ours = np.array(found["scores"][SYSTEM])
     return best, paired_bootstrap(ours, baselines[best], np.array(found["people"]), samples=SAMPLES)
 
 
 def verdict(found: Mapping[str, Any]) -> str:
     """Says in one sentence whether fusion was worth it, and which dimension contributes most."""
     best, lead = leads(found)
-    ours, theirs = (float(np.mean(found["scores"][model])) for model in (FUSED, best))
+    ours, theirs = (float(np.mean(found["scores"][model])) for model in (SYSTEM, best))
     judgement = (
         "Fusion was worth it"
         if lead.low > 0
@@ -108,7 +108,7 @@ def _draw_scores(found: Mapping[str, Any], folder: Path) -> None:
     figure, axes = _axes(len(intervals))
     for place, (name, interval) in enumerate(intervals.items()):
         reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
-        colour = COLOURS["orange" if name == FUSED else "blue"]
+        colour = COLOURS["orange" if name == SYSTEM else "blue"]
         axes.errorbar(interval.mean, place, xerr=reach, fmt="o", capsize=4, color=colour)
     axes.set(yticks=range(len(intervals)), yticklabels=list(intervals), ylabel="model", xlim=(0, None))
     axes.set(xlabel="NDCG@10 (mean over people, 95 % interval)", ylim=(-0.6, len(intervals) - 0.4))

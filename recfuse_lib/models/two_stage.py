@@ -72,10 +72,11 @@ class TwoStage(Recommender):
     """Ranks by a fused model what a retriever and the rough score find.
 
         candidates = top by p_uᵀz_i ∪ top by Σ_d g_d z_d over the dimensions that score all items at once
-        score = (1 − w) s(u, i) / σ_u + w z_stated        (with a wish; s alone without)
+        score = (1 − w) s(u, i) / λ_s + w z_stated / λ_stated        (with a wish; s alone without)
 
-    σ_u is the standard deviation of the rough score over all items. Items that somebody has rated and items that nobody
-    has do not compete for a place among the candidates.
+    λ is the lead of the best item of the catalogue over the average one, so that at w = ½ the best for the history and
+    the best for the wish count alike. Items that somebody has rated and items that nobody has do not compete for a place
+    among the candidates.
 
     References:
         Covington, Adams and Sargin (2016), Deep Neural Networks for YouTube Recommendations, RecSys (two stages).
@@ -155,7 +156,8 @@ class TwoStage(Recommender):
         rows = np.vstack([parts, self.level[codes], beyond])
         names = [*model.names, LEVEL, TOGETHER]
         if said is not None and wish is not None:
-            rows = np.vstack([rows * ((1 - wish.weight) / max(float(rough.std()), 1e-6)), wish.weight * said[codes]])
+            unknown = np.delete(rough, query.item)
+            rows = np.vstack([rows * ((1 - wish.weight) / _lead(unknown)), said[codes] * (wish.weight / _lead(said))])
             names.append(STATED)
         score = rows.sum(axis=0)
         order = np.argsort(-score, kind="stable")
@@ -191,6 +193,11 @@ class TwoStage(Recommender):
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
         """Predicts stars; see `FusedModel.predict`."""
         return self.ranking.predict(queries, asked)
+
+
+def _lead(scores: np.ndarray) -> float:
+    """How far the best of some scores is above their mean, at least 1e-6."""
+    return max(float(scores.max(initial=0) - scores.mean()), 1e-6) if len(scores) else 1.0
 
 
 def _top(scores: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:

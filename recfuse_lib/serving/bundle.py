@@ -40,7 +40,7 @@ HOURS_OF_A_WRITER = 6
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-class BundleError(RuntimeError):
+class BundleError(DataError):
     """A bundle cannot be written or read. The message says which file, what is wrong with it, and what to do."""
 
 

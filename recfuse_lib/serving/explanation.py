@@ -44,6 +44,9 @@ IN_WORDS = {
     "stated": "what you asked for",
 }
 
+LEAST_NAMED, MOST_NAMED = 0.05, 3
+"""Shares that a sentence names."""
+
 RECENCY = Weighting(half_life=20.0)
 EVIDENCE, NEWEST = 2, 100
 """Most past items that are named as reasons, of the newest that were liked."""
@@ -88,8 +91,8 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
 
 
 def sentence(share: Mapping[str, float], titles: Sequence[str]) -> str:
-    """Writes the shares as a sentence that claims no more than they do; `titles` are of the evidence."""
-    named = sorted(((value, name) for name, value in share.items() if value >= 0.005), reverse=True)
+    """Writes the largest shares as a sentence that claims no more than they do; `titles` are of the evidence."""
+    named = sorted(((value, name) for name, value in share.items() if value >= LEAST_NAMED), reverse=True)[:MOST_NAMED]
     if not named:
         return "Nothing lifts it above the average item; it is the best of what is left."
     parts = [f"{value:.0%} for {IN_WORDS.get(name, name)}" for value, name in named]

@@ -20,6 +20,7 @@ from typing import Any
 
 import filelock
 
+from recfuse_lib.data.faults import DataError
 from recfuse_lib.pretrained.store import sync, write
 from recfuse_lib.serving.bundle import VERSION
 
@@ -27,7 +28,7 @@ Figures = Mapping[str, Any]
 CURRENT, DECISIONS = "current", "decisions.jsonl"
 
 
-class PromotionError(RuntimeError):
+class PromotionError(DataError):
     """A bundle that cannot be promoted or removed. The message says why and what to do."""
 
 
@@ -62,7 +63,7 @@ def serving(store: Path | str) -> Path | None:
     if (store / "manifest.json").exists():
         return store
     version = current(store)
-    return version and store / version
+    return store / version if version else None
 
 
 def decisions(store: Path | str) -> list[Decision]:

@@ -28,7 +28,7 @@ class TextEncoderSession:
     def __init__(self, bundle: Bundle) -> None:
         from tokenizers import Tokenizer
 
-        self._session = _session(bundle.folder / "text_encoder.onnx")
+        self._session = session(bundle.folder / "text_encoder.onnx")
         self._tokenizer = Tokenizer.from_file(str(bundle.folder / "tokenizer.json"))
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
@@ -53,13 +53,13 @@ def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, encoder.backbone.vocabulary_size, (3, 9)).astype("int32")
     attention = (np.arange(9) < [[9], [5], [1]]).astype("float32")
     expected = np.asarray(encoder.forward(tokens, attention))
-    answer = _session(path).run(["encoding"], {"token_ids": tokens, "attention": attention})[0]
+    answer = session(path).run(["encoding"], {"token_ids": tokens, "attention": attention})[0]
     error = np.abs(answer - expected).max() / np.abs(expected).max()
     if not error < LARGEST_DIFFERENCE:
         raise BundleError(f"{path.stem} differs from Keras by {error:.2g}; it was not exported")
 
 
-def _session(path: Path) -> Any:
+def session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -71,7 +71,7 @@ def _text_graph(encoder: TextEncoder) -> Any:
     """From `token_ids` int32 (B, T) and `attention` (B, T), 0 where padded, to unit vectors `encoding` (B, D)."""
     from onnx import TensorProto, helper
 
-    graph, backbone = _Graph(), encoder.backbone
+    graph, backbone = Graph(), encoder.backbone
     positions = _array(backbone.position_embedding.position_embeddings)
     segment = _array(backbone.segment_embedding.embeddings)[0]
     length = graph.add("Shape", "token_ids", start=1, end=2)
@@ -102,7 +102,7 @@ def _text_graph(encoder: TextEncoder) -> Any:
     return helper.make_model(described, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
+def _attention(graph: Graph, layer: Any, states: str, padding: str) -> str:
     """softmax(Q Kᵀ / √d + padding) V of every head, and their projection."""
     size, heads, width = layer._query_dense.kernel.shape
     by_head = graph.constant([0, 0, heads, width])
@@ -119,7 +119,7 @@ def _attention(graph: _Graph, layer: Any, states: str, padding: str) -> str:
     return graph.dense(joined, layer._output_dense)
 
 
-class _Graph:
+class Graph:
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
