@@ -39,7 +39,7 @@ def url(request, tmp_path):
 @pytest.fixture
 def store(url):
     store = EventStore(url)
-    store.add_items([Item(item, f"Film {item}", 2000, "Drama") for item in "abc"])
+    store.add_items([Item(item, {"title": f"Film {item}"}) for item in "abc"])
     yield store
     store.close()
 
@@ -164,7 +164,7 @@ def test_who_was_erased_does_not_come_back_with_the_data_set(store):
 
 def test_an_erased_id_leaves_no_byte_in_sqlite(tmp_path):
     store = EventStore(f"sqlite:///{tmp_path}/events.db")
-    store.add_items([Item("a", "Film")])
+    store.add_items([Item("a", {"title": "Film"})])
     store.add([Event(f"{n}", "somebody-special" if n % 3 else "bob", "a", n, "liked") for n in range(300)])
     store.erase("somebody-special")
     contents = [file.read_bytes() for file in tmp_path.iterdir()]
@@ -174,7 +174,7 @@ def test_an_erased_id_leaves_no_byte_in_sqlite(tmp_path):
 
 def test_an_erased_id_leaves_no_byte_in_the_tables_of_postgresql(server):
     store = EventStore(server.url)
-    store.add_items([Item("a", "Film")])
+    store.add_items([Item("a", {"title": "Film"})])
     store.add([Event(f"e{n}", "somebody-special" if n % 3 else "bob", "a", n, "liked") for n in range(300)])
     store.erase("somebody-special")
     with store._engine.connect() as connection:
@@ -240,7 +240,7 @@ def test_two_processes_and_two_threads_write_at_once(store, url):
 
 def test_postgresql_that_goes_away_and_comes_back(server):
     store = EventStore(server.url)
-    store.add_items([Item("a", "Film")])
+    store.add_items([Item("a", {"title": "Film"})])
     event = Event("before", "ann", "a", 1, "liked")
     store.add([event])
     server.stop()
@@ -264,7 +264,7 @@ def test_sqlite_that_cannot_write(tmp_path):
     with pytest.raises(StoreUnavailable, match="unable to open"):
         store.count()
     full = EventStore(f"sqlite:///{tmp_path}/events.db")
-    full.add_items([Item("a", "Film")])
+    full.add_items([Item("a", {"title": "Film"})])
     sa.event.listen(full._engine, "checkout", lambda connection, *_: connection.execute("PRAGMA max_page_count=1"))
     with pytest.raises(StoreUnavailable, match="full"):
         full.add([Event(f"{n}", "ann", "a", n, "liked") for n in range(1_000)])
@@ -327,7 +327,7 @@ def test_a_password_is_not_shown():
 def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path):
     """SQLite reports a limit on its pages exactly as it does a full disk."""
     store = EventStore(f"sqlite:///{tmp_path}/events.db")
-    store.add_items([Item("a", "Film a", 2000, "Drama")])
+    store.add_items([Item("a", {"title": "Film a"})])
     store.add([Event("first", "ann", "a", 1, "liked")])
     many = [Event(f"k{n}", f"person {n} " + "x" * 150, "a", n, "liked") for n in range(3_000)]
 

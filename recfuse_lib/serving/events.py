@@ -6,10 +6,10 @@ Taught in notebooks 18 and 19.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import hashlib
+import json
 import time
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.serving.messages import ITEM_FIELDS, ROLES, Event, Item
+from recfuse_lib.data.times import LATEST
+from recfuse_lib.serving.messages import Event, Item
 
 WAIT_SECONDS = 5
 ROWS_AT_ONCE = 5_000
@@ -26,29 +28,18 @@ _SET_UP_LOCK = 0x52656346757365
 
 _TABLES = sa.MetaData()
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_SQL: dict[Any, Any] = {
-    bool: sa.Boolean, int: sa.BigInteger, float: sa.Double, str: sa.Text, bytes: sa.LargeBinary,
-}  # fmt: skip
 
 
-def _table(name: str, kept: type, key: str) -> sa.Table:
-    columns = [
-        sa.Column(field, _SQL[(typing.get_args(hint) or (hint,))[0]], unique=field == key)
-        for field, hint in typing.get_type_hints(kept).items()
-        if field in {one.name for one in dataclasses.fields(kept)}
-    ]
-    return sa.Table(name, _TABLES, sa.Column("number", _NUMBER, primary_key=True), *columns)
+def _table(name: str, unique: str = "", **columns: Any) -> sa.Table:
+    own = (sa.Column(column, kind, unique=column == unique) for column, kind in columns.items())
+    return sa.Table(name, _TABLES, sa.Column("number", _NUMBER, primary_key=True), *own)
 
 
-_EVENTS, _ITEMS = _table("events", Event, key="key"), _table("items", Item, key="item_id")
-_ERASURES = sa.Table(
-    "erasures", _TABLES, sa.Column("number", _NUMBER, primary_key=True), sa.Column("timestamp", sa.BigInteger)
-)
+_TEXTS = dict.fromkeys(("key", "user_id", "item_id", "kind"), sa.Text)
+_EVENTS = _table("events", "key", **_TEXTS, timestamp=sa.BigInteger, rating=sa.Double, exploration=sa.Boolean)
+_ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
+_ROLES, _ERASURES = _table("roles", roles=sa.Text), _table("erasures", timestamp=sa.BigInteger)
 sa.Index("events_of_user", _EVENTS.c.user_id, _EVENTS.c.timestamp)
-
-
-def _fields(table: sa.Table) -> list[sa.Column[Any]]:
-    return [column for column in table.columns if column.name != "number"]
 
 
 class StoreUnavailable(RuntimeError):
@@ -67,7 +58,7 @@ class EventStore:
     Example:
         >>> import pathlib, tempfile
         >>> store = EventStore(f"sqlite:///{pathlib.Path(tempfile.mkdtemp())}/events.db")
-        >>> store.add_items([Item("alien", "Alien", 1979, "Horror|Sci-Fi")])
+        >>> store.add_items([Item("alien", {"title": "Alien", "year": 1979, "genres": ["Horror", "Sci-Fi"]})])
         >>> like = Event("k1", "ann", "alien", timestamp=10, kind="liked")
         >>> store.add([like]), store.add([like]), store.count()
         (['k1'], ['k1'], 1)
@@ -129,33 +120,29 @@ class EventStore:
 
     def add_items(self, items: Iterable[Item]) -> None:
         """Adds items to the end of the catalogue; one that exists is replaced and keeps its position."""
-        rows = {item.item_id: item.row() for item in items}
-        if not rows:
-            return
-        statement = self._insert(_ITEMS)
-        new = {name: statement.excluded[name] for name in ITEM_FIELDS if name != "item_id"}
-        statement = statement.on_conflict_do_update(index_elements=["item_id"], set_=new)
-        with self._transaction() as connection:
-            connection.execute(statement, list(rows.values()))
+        rows = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
+        self._replace(_ITEMS, "item_id", [{"item_id": one, "attributes": known} for one, known in rows.items()])
+
+    def set_roles(self, roles: Mapping[str, str]) -> None:
+        """Says what the items' attributes are; `dataset` then has these and no others. Until then it infers them."""
+        self._replace(_ROLES, "number", [{"number": 1, "roles": json.dumps(dict(roles))}])
 
     def import_dataset(self, dataset: Dataset) -> None:
-        """Imports a catalogue, and its interactions as events of kind "rated"; repeating it changes nothing. Once
-        somebody was erased, a data set that has interactions in the store adds none: the store does not know whom to
-        leave out.
+        """Imports a catalogue, the roles of its columns, and interactions as events of kind "rated", whatever they are
+        (`Dataset.events`); repeating it changes nothing. Once somebody was erased, a data set that has interactions in
+        the store adds none: the store does not know whom to leave out.
         """
-        table = dataset.catalogue.reindex(columns=list(ITEM_FIELDS)).astype(object)
-        rows: list[dict[Any, Any]] = table.where(table.notna(), None).to_dict("records")
-        self.add_items(Item(**{**row, "item_id": str(row["item_id"]), "genres": row["genres"] or []}) for row in rows)
-        interactions = dataset.interactions
+        self.set_roles(dataset.roles)
+        catalogue: list[dict[Any, Any]] = dataset.catalogue.to_dict("records")
+        self.add_items(Item.of(row, dataset.roles) for row in catalogue)
         taken_over = sa.select(_EVENTS.c.number).where(_EVENTS.c.key.startswith(f"{dataset.name}:", autoescape=True))
         if self.erasures() and self._scalar(taken_over.limit(1)) is not None:
             return
-        users, items = (interactions[column].astype("str").tolist() for column in ("user_id", "item_id"))
-        ratings, timestamps = interactions["value"].tolist(), interactions["timestamp"].tolist()
-        self.add(
-            Event(f"{dataset.name}:{user}:{item}", user, item, timestamp, rating=rating)
-            for user, item, rating, timestamp in zip(users, items, ratings, timestamps, strict=True)
-        )
+        events, item_ids = dataset.events(), dataset.catalogue["item_id"].to_numpy()
+        users, items = map(str, dataset.user_ids[events["user"]]), map(str, item_ids[events["item"]])
+        rows = zip(users, items, events["timestamp"].tolist(), events["rating"].tolist(), strict=True)
+        keyed = ((hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest(), row) for row in rows)
+        self.add(Event(f"{dataset.name}:{digest}", *row[:3], rating=row[3]) for digest, row in keyed)
 
     def count(self) -> int:
         """Counts the events."""
@@ -163,16 +150,16 @@ class EventStore:
 
     def items(self) -> list[Item]:
         """Returns the catalogue, in the order in which items came."""
-        wanted = sa.select(*_fields(_ITEMS)).order_by(_ITEMS.c.number)
+        wanted = sa.select(_ITEMS.c.item_id, _ITEMS.c.attributes).order_by(_ITEMS.c.number)
         with self._transaction() as connection:
-            return [Item(**row) for row in connection.execute(wanted).mappings()]
+            return [Item(item_id, json.loads(attributes)) for item_id, attributes in connection.execute(wanted)]
 
     def history(self, user_id: str, limit: int = 1_000) -> list[Event]:
         """Returns a person's newest events, oldest first; none for an unknown person."""
-        own = sa.select(*_fields(_EVENTS)).where(_EVENTS.c.user_id == user_id)
-        newest = own.order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc()).limit(limit)
+        own = sa.select(*(column for column in _EVENTS.c if column.name != "number"))
+        newest = own.where(_EVENTS.c.user_id == user_id).order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc())
         with self._transaction() as connection:
-            return [Event(**row) for row in connection.execute(newest).mappings()][::-1]
+            return [Event(**row) for row in connection.execute(newest.limit(limit)).mappings()][::-1]
 
     def dataset(self, name: str = "events") -> Dataset:
         """Returns all events as a data set with text ids; of several of one person and item, the newest counts."""
@@ -180,13 +167,13 @@ class EventStore:
         wanted = sa.select(*(_EVENTS.c[column] for column in columns)).order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
         with self._transaction() as connection:
             interactions = pd.DataFrame(connection.execute(wanted).all(), columns=list(columns))
-            known = [column for column in ITEM_FIELDS if column != "picture"]
-            rows = connection.execute(sa.select(*(_ITEMS.c[column] for column in known)).order_by(_ITEMS.c.number))
-            catalogue = pd.DataFrame(rows.all(), columns=known)
+            stated = connection.scalar(sa.select(_ROLES.c.roles))
         interactions = interactions.drop_duplicates(["user_id", "item_id"], keep="last")
-        optional = [column for column in known if column not in ("item_id", "title", "year", "genres")]
-        catalogue = catalogue.drop(columns=[column for column in optional if catalogue[column].isna().all()])
-        roles = {column: role for column, role in ROLES.items() if column in catalogue}
+        items, roles = self.items(), json.loads(stated or "null")
+        rows = [item.attributes for item in items]
+        there = dict.fromkeys(name for row in rows for name in row if name != "item_id") if roles is None else roles
+        cells = {name: _cells([row.get(name) for row in rows], role) for name, role in there.items()}
+        catalogue = pd.DataFrame({"item_id": [item.item_id for item in items], **cells})
         return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
 
     def explored(self, since: int) -> pd.DataFrame:
@@ -209,6 +196,13 @@ class EventStore:
     def erasures(self) -> int:
         """Counts the erasures: a bundle built at a smaller count may still hold an erased person."""
         return int(self._scalar(sa.select(sa.func.count()).select_from(_ERASURES)))
+
+    def _replace(self, table: sa.Table, key: str, rows: list[dict[str, Any]]) -> None:
+        statement = self._insert(table)
+        new = {column.name: statement.excluded[column.name] for column in table.c if column.name not in (key, "number")}
+        if rows:
+            with self._transaction() as connection:
+                connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
 
     def _scalar(self, wanted: Any) -> Any:
         with self._transaction() as connection:
@@ -237,6 +231,19 @@ class EventStore:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _cells(values: list[Any], role: str | None) -> pd.Series:
+    """Writes a column so that it is read again as what it is; a cell that does not fit the role is missing."""
+    if role == CATEGORIES:
+        values = [value if isinstance(value, list | None) else str(value).split(LABEL_SEPARATOR) for value in values]
+    cells = pd.Series([str(value) if isinstance(value, list) else value for value in values], dtype=object)
+    if role not in (NUMBER, DATE):
+        return cells
+    figures = pd.to_numeric(cells, errors="coerce").astype("float64")
+    if role == NUMBER:
+        return figures
+    return pd.to_datetime((figures.where(figures.between(OLDEST, LATEST)) // 1).astype("Int64"), unit="s", utc=True)
 
 
 def _make_durable(connection: Any, _record: Any) -> None:
