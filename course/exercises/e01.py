@@ -16,14 +16,14 @@ Table = pd.DataFrame
 
 
 IMPRESSIONS = [
-    # user, item, second, clicked, favourited, carted, bought
-    (1, 8, 5, False, False, False, False),
-    (1, 7, 20, True, False, True, True),
-    (2, 7, 30, True, False, False, False),
-    (1, 8, 40, True, False, True, False),
-    (1, 7, 50, True, False, False, False),
-    (2, 7, 60, True, True, False, False),
-    (3, 9, 70, False, False, False, False),
+    # user, item, second, clicked, favourited, carted, bought, returned
+    (1, 8, 5, False, False, False, False, False),
+    (1, 7, 20, True, False, True, True, False),
+    (2, 7, 30, True, False, False, False, False),
+    (1, 8, 40, True, False, True, True, True),
+    (1, 7, 50, True, False, False, False, False),
+    (2, 7, 60, True, True, False, False, False),
+    (3, 9, 70, False, False, False, False, False),
 ]
 SIGNALS = {(1, 7): (5.0, 20), (1, 8): (4.5, 40), (2, 7): (4.0, 30)}
 """(user, item) -> the rating and the timestamp that `IMPRESSIONS` give."""
@@ -31,13 +31,13 @@ SIGNALS = {(1, 7): (5.0, 20), (1, 8): (4.5, 40), (2, 7): (4.0, 30)}
 
 @exercise(
     "01.1",
-    start="Keep the rows with a click, give each the stars of its strongest behaviour, then group by user_id and "
-    "item_id: the maximum of the stars, the minimum of the timestamps.",
+    start="Write down by hand what becomes of one shopper who clicks a product twice, buys it and sends it back. How "
+    "many rows of the log are that, and how many interactions?",
     right="One pair, one interaction. Counted by rows, a shopper who came back to hesitate would weigh more than one "
-    "who bought at once.",
+    "who bought at once; and without the returns, the greatest disappointments would count as the strongest likes.",
 )
 def signals(answer: Callable[[Table], Table]) -> str | None:
-    columns = ["user_id", "item_id", "timestamp", "clicked", "favourited", "carted", "bought"]
+    columns = ["user_id", "item_id", "timestamp", "clicked", "favourited", "carted", "bought", "returned"]
     log = pd.DataFrame(IMPRESSIONS, columns=columns)
     found = answer(log.copy())
     if not isinstance(found, pd.DataFrame):
@@ -56,6 +56,8 @@ def signals(answer: Callable[[Table], Table]) -> str | None:
         return f"{rating[1, 7]:g} stars: you add the signals up; take the strongest, the schema ends at 5."
     if rating[1, 7] == 3:
         return "shopper 1 bought product 7 and clicked it again later: the strongest signal counts, not the last."
+    if rating[1, 8] == 5:
+        return "shopper 1 sent product 8 back: that purchase says no more than the cart before it."
     for pair, (stars, _) in SIGNALS.items():
         if rating[pair] != stars:
             return f"shopper {pair[0]} and product {pair[1]} get {rating[pair]:g} stars; their strongest is {stars:g}."
@@ -73,7 +75,8 @@ def signals(answer: Callable[[Table], Table]) -> str | None:
 
 @exercise(
     "01.2",
-    start="Rename the columns, halve the stars, and turn the dates into whole seconds since 1970.",
+    start="Lay the two lists of columns side by side: which are only renamed, and which also change their meaning or "
+    "unit?",
     right="The table passes through the door. Halving is a decision about meaning: the schema cannot know that "
     "ten stars are five.",
 )
@@ -111,7 +114,8 @@ def _events(rows: list[tuple[int, int, int]]) -> Table:
 
 @exercise(
     "01.3",
-    start="Find each person's first target time with groupby('user')['timestamp'].min() and map it onto the history.",
+    start="Draw one person's history and targets on a line. Which moment must no row of the history reach? Then find "
+    "that moment for every person.",
     right="A check of five lines that would have caught most leaks of this kind. Run one like it on every split "
     "that you are handed.",
 )
@@ -120,7 +124,10 @@ def count_leaks(answer: Callable[[Table, Table], int]) -> str | None:
     history = _events([(0, 4, 1), (0, 5, 9), (0, 6, 9), (1, 7, 4), (1, 8, 5), (2, 9, 100)])
     found = answer(history, targets)
     if found == 3:
-        return "you compare with one moment for everybody; person 2 has no target at all, and nothing to leak."
+        return (
+            "you compare with one moment for everybody. That is a good question too, but another one: it finds what "
+            "others did later. Here each row is compared with its own person's first target."
+        )
     if found == 0:
         return "two rows lie between a first and a last target, and you found none: compare with the first one."
     if found != 2:
@@ -134,7 +141,8 @@ def count_leaks(answer: Callable[[Table, Table], int]) -> str | None:
 
 @exercise(
     "01.4",
-    start="Per person, the mean of the earlier ratings is groupby('user')['rating'] with shift and expanding.",
+    start="Take one person with three ratings and work out by hand what each is compared with. What is known when the "
+    "first comes in?",
     right="A signal that is relative to the person and still uses the past alone. With the mean over everything it "
     "would have been a leak inside a feature.",
 )
@@ -160,10 +168,10 @@ def more_than_usual(answer: Callable[[Table], Any]) -> str | None:
 
 @exercise(
     "01.5",
-    start="A new session begins where the gap to the person's previous event exceeds 30 minutes; number the sessions "
-    "with cumsum, then compare each with the person's last.",
-    right="No page is cut in two any more. Score EASE under it and see whether it is easier or harder than warm, and "
-    "for whom it cannot speak: those with one session.",
+    start="Section 1 marked sessions. What must you know about each of them to tell a person's last one, and whether "
+    "it is the only one?",
+    right="No page is cut in two any more. Now score EASE under it: is it easier or harder than warm, what does "
+    "recency bring, and for whom can it not speak? The solution says what we found.",
 )
 def by_session(answer: Callable[[Table], Any]) -> str | None:
     hour = 3_600

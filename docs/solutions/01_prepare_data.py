@@ -11,10 +11,13 @@ PAIR = ["user_id", "item_id"]
 
 
 def with_stars(log: pd.DataFrame) -> pd.DataFrame:
+    """Each row with the stars of its strongest behaviour; what was sent back counts as not bought."""
+    log = log.assign(bought=log["bought"] & ~log["returned"])
     return log.assign(rating=(log[list(BEHAVIOURS)] * pd.Series(BEHAVIOURS)).max(axis=1))
 
 
 def to_signals(log: pd.DataFrame) -> pd.DataFrame:
+    """Clicks first, since being shown is no signal; then one row a pair: its strongest signal, at its first click."""
     pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
     return pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min")).reset_index()
 
@@ -55,11 +58,16 @@ def first_row_is_first_click(log: pd.DataFrame) -> pd.DataFrame:
     return pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "first")).reset_index()
 
 
+def returns_forgotten(log: pd.DataFrame) -> pd.DataFrame:
+    return to_signals(log.assign(returned=False))
+
+
 def purchases_alone(log: pd.DataFrame) -> pd.DataFrame:
     return with_stars(log[log["bought"]])
 
 
 def convert(log: pd.DataFrame) -> pd.DataFrame:
+    """Two columns are renamed, two change their unit: ten stars to five, texts to seconds. Only you can know that."""
     seconds = (pd.to_datetime(log["when"]) - pd.Timestamp(0)) // pd.Timedelta("1s")
     return pd.DataFrame(
         {"user_id": log["buyer"], "item_id": log["sku"], "rating": log["stars"] / 2, "timestamp": seconds}
@@ -79,6 +87,7 @@ def dates_as_they_are(log: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_leaks(history: pd.DataFrame, targets: pd.DataFrame) -> int:
+    """Equal times count, since nobody knows which came first. Who has no target is compared with NaN: no leak."""
     first = targets.groupby("user")["timestamp"].min()
     return int((history["timestamp"] >= history["user"].map(first)).sum())
 
@@ -96,6 +105,7 @@ def strictly_later(history: pd.DataFrame, targets: pd.DataFrame) -> int:
 
 
 def more_than_usual(events: pd.DataFrame) -> pd.Series:
+    """`shift` makes the mean that of the *earlier* ratings; without it a rating would be compared with itself, too."""
     usual = events.groupby("user")["rating"].transform(lambda ratings: ratings.shift().expanding().mean())
     return events["rating"] > usual.fillna(3.5)
 
@@ -114,6 +124,14 @@ def first_never(events: pd.DataFrame) -> pd.Series:
 
 
 def by_session(events: pd.DataFrame) -> pd.Series:
+    """Numbers each person's sessions from 0 and marks the last, unless it is number 0.
+
+    What there is to find: 283 people have two sessions and a positive in the last. On the same people EASE falls from
+    .149 under `warm` to .110 [.089, .132], a paired difference of −.039 [−.064, −.013]: without the first half of the
+    page in its history, the second half is harder to guess. Recency, which `warm` cannot distinguish from nothing, now
+    *costs* .013 [.002, .026]: the end of the history is another page. The split cannot speak for the half of the people
+    who have one session.
+    """
     begins = events.groupby("user")["timestamp"].diff() > SESSION_SECONDS
     session = begins.groupby(events["user"]).cumsum()
     last = session.groupby(events["user"]).transform("max")
@@ -148,6 +166,7 @@ wrong = {
         (strongest_with_its_moment, "in second 30; yours is 60"),
         (first_row_is_first_click, "order of the rows"),
         (purchases_alone, "three pairs"),
+        (returns_forgotten, "sent product 8 back"),
         (lambda log: to_signals(log).set_index(PAIR), "reset_index"),
         (lambda log: 5.0, "return a table"),
     ],
