@@ -14,4 +14,4 @@ VOLUME /state
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10m \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=2)"]
-CMD ["python", "-m", "recfuse_lib.serving"]
+CMD ["sh", "-c", "test -e /state/movielens/manifest.json || recfuse fit ml-small --out /state/movielens; exec recfuse serve ${MODEL:-/state/movielens}"]

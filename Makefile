@@ -2,7 +2,7 @@
 # make test     set up everything, then lint, types, unit tests and every notebook
 # make soak     the tests that take minutes by their nature: many kills, a minute without a database
 # make check    lint, types, fast tests, notebook skeleton: about a minute
-# make serve    start the recommender over HTTP with its page; trains a first model when there is none
+# make serve    fit a model to MovieLens when there is none, and answer over HTTP with a page: http://127.0.0.1:8000/
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
 # make tables   make one row of every committed table again and compare it
 # make machine  how this machine compares with the reference machine of all budgets, in a minute
@@ -23,6 +23,7 @@ NOTEBOOKS ?=
 VERSIONS ?= tested
 CONSTRAINTS := $(if $(filter tested,$(VERSIONS)),constraints.txt,build/$(VERSIONS).txt)
 LAB_FLAGS ?=
+MODEL ?= build/movielens
 SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
@@ -52,7 +53,8 @@ soak: $(READY) weights
 	$(PYTEST) -m soak tests
 
 serve: $(READY) weights
-	$(BIN)/python -m recfuse_lib.serving $(SERVE_FLAGS)
+	@test -e $(MODEL)/manifest.json || $(BIN)/recfuse fit ml-small --out $(MODEL)
+	$(BIN)/recfuse serve $(MODEL) $(SERVE_FLAGS)
 
 course: $(READY) weights
 	$(BIN)/python -m course $(NOTEBOOKS)

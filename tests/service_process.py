@@ -19,7 +19,7 @@ import sys
 from recfuse_lib.serving import __main__, service
 for name in ("READ_SECONDS", "WRITE_SECONDS", "SECONDS_UNTIL_ASKED_AGAIN"):
     setattr(service, name, float(sys.argv[1]) * getattr(service, name))
-sys.exit(__main__.main([]))
+sys.exit(__main__.main())
 """
 
 
@@ -30,7 +30,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(store: Path, database: str, patience: float = 1.0, **settings: object) -> Iterator[httpx.Client]:
+def service(
+    store: Path, database: str, patience: float = 1.0, command: list[str] | None = None, **settings: object
+) -> Iterator[httpx.Client]:
     """A client of a service that is ready; the process is its attribute `process`, what it logged is in `log`.
 
     With less `patience` it waits for its database, and before it asks again, only that share of the usual time.
@@ -42,7 +44,7 @@ def service(store: Path, database: str, patience: float = 1.0, **settings: objec
     environment |= {f"RECFUSE_{name.upper()}": str(value) for name, value in given.items()}
     environment |= {"OMP_NUM_THREADS": "1"}
     log = Path(store).parent / f"service-{port}.log"
-    program = ["-m", "recfuse_lib.serving"] if patience == 1 else ["-c", WITH_PATIENCE, str(patience)]
+    program = (command or ["-m", "recfuse_lib.serving"]) if patience == 1 else ["-c", WITH_PATIENCE, str(patience)]
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, *program], env=environment, stdout=output, stderr=output)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)

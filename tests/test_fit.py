@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from service_process import service
 
-from recfuse_lib.command import baselines, main, report
+from recfuse_lib.command import baselines, export, main, report
 from recfuse_lib.command import fit as fitting
 from recfuse_lib.command.fit import fit
 from recfuse_lib.command.work import Work
@@ -20,6 +21,8 @@ from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval
+from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.recommender import Recommender
 
 N_USERS, N_ITEMS = 60, 40
 
@@ -63,7 +66,7 @@ def runs(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     out = tmp_path_factory.mktemp("fit") / "model"
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(fitting, "evaluate", watched)
-    said = [Said("tuning item-kNN 3"), Said("the fused model has learned"), Said()]
+    said = [Said("tuning item-kNN 3"), Said("the system has learned"), Said()]
     for one in said[:2]:
         with pytest.raises(Stop):
             fit(shop, out, minutes=5, say=one)
@@ -74,15 +77,15 @@ def runs(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 LEAKS: list[int] = []
-"""How many of the targets each fused model knew when it was scored."""
+"""How many of the targets each system knew when it was scored."""
 
 
 def watched(scorer: Any, fold: Any) -> Any:
-    """As `evaluate`; looks into the log of a fused model first."""
-    if hasattr(scorer, "events"):
+    """As `evaluate`; looks into the log of the system first."""
+    if hasattr(scorer, "ranking"):
         row, item = fold.targets.nonzero()
         asked = set(zip(fold.queries.user[row].tolist(), item.tolist(), strict=True))
-        LEAKS.append(len(asked & set(zip(scorer.events["user"], scorer.events["item"], strict=True))))
+        LEAKS.append(len(asked & set(zip(*(scorer.ranking.events[name] for name in ("user", "item")), strict=True))))
     return evaluate(scorer, fold)
 
 
@@ -90,15 +93,17 @@ def watched(scorer: Any, fold: Any) -> Any:
 def test_it_ends_with_a_model_a_report_and_a_sentence(runs: tuple[Path, list[Said], dict[str, Any]]) -> None:
     out, said, found = runs
     names = {path.name for path in out.iterdir()}
-    assert {"model.npz", "report.md", "report.html", "scores.png", "shares.png", "interactions.parquet"} <= names
+    assert {"manifest.json", "model.npz", "report.md", "report.html", "scores.png", "shares.png"} <= names
     assert not [path.name for path in out.parent.iterdir() if path.name != "model"], "nothing else is left"
-    assert found["scores"][report.FUSED] and len(found["scores"]["EASE"]) == len(found["people"]) == N_USERS
+    assert found["scores"][report.SYSTEM] and len(found["scores"]["EASE"]) == len(found["people"]) == N_USERS
     assert np.mean(found["scores"]["EASE"]) > 2 * np.mean(found["scores"]["popularity"])
     assert sum(found["shares"].values()) == pytest.approx(1)
     assert "times are known" in said[2][1] and said[2][-2] == report.verdict(found)
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 2 and report.verdict(found).split(":")[0] in page
-    assert len(pd.read_parquet(out / "interactions.parquet")) == len(purchases())
+    bundle = Bundle.load(out)
+    assert len(bundle.model().ranking.events) == len(purchases()), "what is written knows everything"
+    assert bundle.manifest["metrics"]["ndcg@10"] == pytest.approx(np.mean(found["scores"][report.SYSTEM]))
 
 
 @pytest.mark.slow
@@ -139,16 +144,48 @@ def test_who_cannot_be_recommended_to_is_told_why(
     runs: tuple[Path, list[Said], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, says in (
-        (["--user", "zoe"], "no person of the data is called 'zoe'; for somebody new, give --liked"),
+        (["--user", "zoe"], "no person of the data is called 'zoe'; for somebody new, give --liked or --wish"),
         (["--liked", "p99"], "no item of the data is called 'p99'; did you mean 'p9'"),
     ):
         assert main(["recommend", str(runs[0]), *arguments]) == 1
         assert says in capsys.readouterr().err
     assert main(["recommend", str(tmp_path), "--user", "c05"]) == 1
-    assert "holds no model.npz; name a folder that `recfuse fit` wrote" in capsys.readouterr().err
+    assert "is no bundle: it has no manifest.json" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["recommend", str(runs[0])])
     assert "say for whom" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_everybody_s_recommendations_are_a_table_and_the_retriever_is_a_graph(
+    runs: tuple[Path, list[Said], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(runs[0]), "--format", "parquet", "--out", str(tmp_path / "all.parquet"), "-k", "3"]) == 0
+    table = pd.read_parquet(tmp_path / "all.parquet")
+    assert len(table) == 3 * N_USERS and (table.groupby("user_id")["score"].diff().dropna() <= 0).all()
+    recommender = Recommender(Bundle.load(runs[0]))
+    answer = recommender.recommend(recommender.history_of("c05"), 3)
+    assert table.loc[table["user_id"] == "c05", "item_id"].tolist() == [one["item_id"] for one in answer["items"]]
+    assert main(["export", str(runs[0]), "--format", "onnx", "--out", str(tmp_path / "onnx")]) == 0
+    assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["retriever.onnx"]
+    wrong = recommender.model.retriever
+    wrong.vectors = wrong.vectors[::-1].copy()
+    with pytest.raises(BundleError, match="differs from the model"):
+        export._check(tmp_path / "onnx" / "retriever.onnx", wrong)
+    assert not list((tmp_path / "onnx").iterdir())
+
+
+@pytest.mark.slow
+def test_what_was_fitted_is_served(runs: tuple[Path, list[Said], dict[str, Any]], tmp_path: Path) -> None:
+    out = runs[0]
+    recommender = Recommender(Bundle.load(out))
+    with service(out, f"sqlite:///{tmp_path}/events.db", command=["-m", "recfuse_lib", "serve", str(out)]) as client:
+        for user in ("c05", "c17"):
+            answer = client.post("/recommend", json={"user_id": user, "k": 5}).json()
+            expected = recommender.recommend(recommender.history_of(user), 5)["items"]
+            assert [one["item_id"] for one in answer["items"]] == [one["item_id"] for one in expected]
+            for one in answer["items"]:
+                assert sum(one["contributions"].values()) == pytest.approx(one["score"], abs=1e-5)
 
 
 @pytest.mark.slow
@@ -161,7 +198,7 @@ def test_a_full_disk_leaves_the_older_model(
     def full(found: Any, folder: Path) -> None:
         raise OSError(28, "No space left on device", str(folder))
 
-    monkeypatch.setattr(fitting, "_fused_model", lambda *arguments: ([0.5] * N_USERS, {"linear": 1.0}, []))
+    monkeypatch.setattr(fitting, "_system", lambda *arguments: ([0.5] * N_USERS, {"linear": 1.0}, []))
     monkeypatch.setattr(report, "write_report", full)
     with pytest.raises(OSError, match="No space left"):
         fit(shop, out, minutes=5, say=Said())
@@ -210,7 +247,7 @@ def test_the_verdict_follows_the_interval(
     lead: tuple[float, float, float], judgement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "leads", lambda found: ("EASE", Interval(*lead)))
-    found = {"scores": {"EASE": [0.2], report.FUSED: [0.3]}, "shares": {"linear": 0.3, "text": 0.7}}
+    found = {"scores": {"EASE": [0.2], report.SYSTEM: [0.3]}, "shares": {"linear": 0.3, "text": 0.7}}
     assert judgement in report.verdict(found) and "“text” (70 % of" in report.verdict(found)
 
 
@@ -252,7 +289,7 @@ def test_ctrl_c_in_every_phase_leaves_nothing_half_written(tmp_path: Path) -> No
         "tuning EASE 2",
         "EASE on",
         "the 3 dim",
-        "the fused model",
+        "the system",
     ):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout and process.stderr

@@ -75,8 +75,8 @@ class TwoStage(Recommender):
         score = (1 − w) s(u, i) / λ_s + w z_stated / λ_stated        (with a wish; s alone without)
 
     λ is the lead of the best item of the catalogue over the average one, so that at w = ½ the best for the history and
-    the best for the wish count alike. Items that somebody has rated and items that nobody has do not compete for a place
-    among the candidates.
+    the best for the wish count alike. Items that somebody has rated and items that nobody has do not compete for a
+    place among the candidates.
 
     References:
         Covington, Adams and Sargin (2016), Deep Neural Networks for YouTube Recommendations, RecSys (two stages).
