@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
-from recfuse_lib.serving.messages import STARS, Event, Item
+from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +76,12 @@ def test_what_another_process_reads_is_what_was_acknowledged(store, url):
 
 
 def test_items_keep_their_place_and_their_newest_words(store):
-    store.add_items([Item("d", "Film d", price=9.5, picture=b"\x00\xff"), Item("a", "Film a, again")])
-    items = store.items()
-    assert [item.item_id for item in items] == ["a", "b", "c", "d"]
-    assert items[0] == Item("a", "Film a, again")
-    assert items[3] == Item("d", "Film d", price=9.5, picture=b"\x00\xff")
-    store.add_items([Item("e", "Film e")])
+    new = Item("d", {"title": "Film d", "price": 9.5, "year": 1979, "tags": ["x", "ÿ\x01"], "nothing": None})
+    again = Item("a", {"name": "Film a, again"})
+    store.add_items([new, again])
+    assert [item.item_id for item in store.items()] == ["a", "b", "c", "d"]
+    assert (store.items()[0], store.items()[3]) == (again, new)
+    store.add_items([Item("e")])
     assert [item.item_id for item in store.items()] == ["a", "b", "c", "d", "e"]
 
 
@@ -93,7 +93,7 @@ def test_the_newest_of_several_events_of_a_pair_counts(store):
     dataset = store.dataset()
     assert dataset.interactions.to_numpy().tolist() == [["bob", "c", "rating", 5.0, 9], ["ann", "a", "rating", 1.0, 12]]
     assert dataset.catalogue["item_id"].tolist() == ["a", "b", "c"]
-    assert "price" not in dataset.catalogue
+    assert dataset.roles == {"title": "text"}
     assert dataset.user_ids.tolist() == ["ann", "bob"]
     for person in ("ann", "bob"):
         store.erase(person)
@@ -109,29 +109,98 @@ def test_what_was_shown_by_chance_is_known(store):
     assert len(store.explored(since=0)) == 2 and store.explored(since=11).empty
 
 
-def test_a_data_set_comes_back_as_it_went_in(store, url):
+def ratings_with_times():
     generator = np.random.default_rng(0)
     pairs = generator.permutation(600)[:200]
     interactions = pd.DataFrame(
         {"user_id": pairs // 30, "item_id": pairs % 30, "rating": generator.integers(1, 11, 200) / 2, "timestamp": np.arange(200)}
     )  # fmt: skip
-    catalogue = pd.DataFrame(
-        {
-            "item_id": np.arange(30),
-            "title": [f"Ünï {n}" for n in range(30)],
-            "year": [1990, None] * 15,
-            "genres": "",
-            "price": [None, 2.5] * 15,
-        }
+    titles = [f"Ünï {n}" for n in range(29)] + [None]
+    items = {
+        "item_id": np.arange(30),
+        "title": titles,
+        "year": [1990, None] * 15,
+        "genres": "",
+        "price": [None, 2.5] * 15,
+    }
+    return Dataset.of("ratings", interactions, pd.DataFrame(items))
+
+
+# Nobody's ids may be mixed up: "b:x" and "y", "b" and "x:y".
+BOUGHT = pd.DataFrame({"user_id": ["b:x", "b", "c", "c"], "item_id": ["y", "x:y", "y", "z"]})
+
+
+def purchases_with_attributes():
+    events = ["purchase", "purchase", "view", "purchase"]
+    long_labels = ["a label of more than forty letters, with a comma", "another of them; it has a semicolon"]
+    catalogue = {
+        "item_id": ["x:y", "y", "z", "9"],
+        "headline": ["One", None, "[Two]", "12"],
+        "labels": [f"{long_labels}", "['single']", f"{[f'label {n}' for n in range(50)]}", None],
+        "released": ["1931-05-01", "1970-08-01", "1969-12-31", None],
+        "maker": ["5", "6", None, "5"],
+        "price": [1.5, None, 2, 1e6],
+        "details": ["long " * 5_000, "two\nlines", None, "'quoted\""],
+        "unknown": [None] * 4,
+    }
+    roles = {"labels": "categories", "released": "date", "maker": "category", "details": "text", "unknown": "number"}
+    return Dataset.of("shop: one", BOUGHT.assign(event=events), pd.DataFrame(catalogue), roles=roles)
+
+
+def titles_alone():
+    return Dataset.of(
+        "titles", BOUGHT, pd.DataFrame({"item_id": ["x:y", "y", "z"], "name": ["None", "NA", " (x), The"]})
     )
-    given_in = Dataset.of("tiny", interactions, catalogue)
+
+
+def pairs_alone():
+    return Dataset.of("pairs", BOUGHT)
+
+
+@pytest.mark.parametrize("made", [ratings_with_times, purchases_with_attributes, titles_alone, pairs_alone])
+def test_a_data_set_comes_back_as_it_went_in(url, made):
+    store, given_in = EventStore(url), made()
     for _ in range(2):
         store.import_dataset(given_in)
     back = store.dataset()
-    assert back.interactions.astype({"user_id": "int64", "item_id": "int64"}).equals(given_in.interactions)
-    assert back.catalogue["item_id"].tolist() == [*"abc", *(str(item) for item in range(30))]
-    assert back.texts()[3:] == given_in.texts()
-    assert back.catalogue["price"][3:].fillna(-1).tolist() == given_in.catalogue["price"].fillna(-1).tolist()
+    assert store.count() == len(given_in.interactions)
+    first, second = (_by_id(dataset) for dataset in (given_in, back))
+    pd.testing.assert_frame_equal(first, second)
+    assert back.catalogue["item_id"].tolist() == given_in.catalogue["item_id"].astype("str").tolist()
+    pd.testing.assert_frame_equal(back.catalogue.iloc[:, 1:], given_in.catalogue.iloc[:, 1:])
+    assert [*back.roles.items()] == [*given_in.roles.items()] and back.has_times == given_in.has_times
+    assert back.texts() == given_in.texts()
+    store.close()
+
+
+def _by_id(dataset):
+    events, items = dataset.events(), dataset.catalogue["item_id"].astype("str")
+    ids = {"user": dataset.user_ids.astype(str)[events["user"]], "item": items.to_numpy()[events["item"]]}
+    return events.assign(**ids).sort_values(["user", "item"], ignore_index=True)
+
+
+def test_items_that_do_not_fit_the_roles_leave_the_rest_as_it_is(url):
+    store, shop = EventStore(url), purchases_with_attributes()
+    store.import_dataset(shop)
+    wrong = {"price": "dear", "labels": 7, "released": 1e17, "maker": 6, "headline": ["a", "b"], "colour": "red"}
+    store.add_items(
+        [Item("new", wrong), Item("newer", {"labels": "a|b", "released": -62e6, "price": "3"}), Item("bare")]
+    )
+    back = store.dataset()
+    assert back.roles == shop.roles and back.texts()[:4] == shop.texts()
+    new = back.catalogue.tail(3).astype(object).where(back.catalogue.tail(3).notna(), None)
+    assert new[["price", "labels", "released", "maker"]].to_numpy().tolist() == [
+        [None, "7", None, "6"], [3.0, "a|b", -62_000_000, None], [None, "", None, None],
+    ]  # fmt: skip
+    store.close()
+
+
+def test_a_data_set_that_grew_brings_its_newest_values(store):
+    first = pd.DataFrame({"user_id": ["ann", "bob"], "item_id": ["a", "b"], "rating": [4.0, 2.0]})
+    grown = pd.DataFrame({"user_id": ["ann", "bob", "bob"], "item_id": ["a", "b", "c"], "rating": [1.5, 2.0, 5.0]})
+    for interactions in (first, grown):
+        store.import_dataset(Dataset.of("log", interactions, positive="rating>=4"))
+    assert store.dataset().interactions["value"].tolist() == [1.5, 2.0, 5.0]
 
 
 def test_erasing_a_person_leaves_the_others_and_counts_it(store):
@@ -159,7 +228,7 @@ def test_who_was_erased_does_not_come_back_with_the_data_set(store):
     store.erase("ann")
     store.import_dataset(log)
     assert store.dataset().user_ids.tolist() == ["bob", "eve"]
-    assert store.items()[0].title == "A", "the catalogue is taken over each time"
+    assert store.items()[0].attributes["title"] == "A", "the catalogue is taken over each time"
 
 
 def test_an_erased_id_leaves_no_byte_in_sqlite(tmp_path):
@@ -304,10 +373,20 @@ def test_bad_events_are_named(arguments, message):
 
 
 def test_bad_items_and_urls_are_named():
-    with pytest.raises(ValidationError, match="at least 1 character"):
-        Item("a", "")
-    with pytest.raises(ValidationError, match="at most 10000 characters"):
-        Item("a", "A", description="x" * 10_001)
+    read = TypeAdapter(Item).validate_python
+    assert read(NEW_ITEM).row() == {**NEW_ITEM["attributes"], "item_id": "new-1", "genres": "Drama|Mystery"}
+    for attributes, message in (
+        ({"": 1}, "at least 1 character"),
+        ({"details": "x" * 10_001}, "at most 10000 characters"),
+        ({"price": float("nan")}, "finite number"),
+        ({"price": 10**400}, "less than or equal"),
+        ({"genres": ["Drama|Mystery"]}, "should match pattern"),
+        ({"genres": ["x"] * 21}, "at most 20 items"),
+        ({"maker": {"name": "x"}}, "valid list"),
+        ({f"n{n}": n for n in range(101)}, "at most 100 items"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            read({"item_id": "a", "attributes": attributes})
     for url in ("sqlite://", "sqlite:///:memory:"):
         with pytest.raises(ValueError, match="in memory"):
             EventStore(url)
