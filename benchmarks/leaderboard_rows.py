@@ -23,8 +23,9 @@ CODE = (
 )
 FUSION = (
     "recfuse_lib/encoders/attributes.py",
-    *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "content", "dimensions")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("closed_form", "content", "dimensions", "inner_product")),
     *(f"recfuse_lib/models/{name}.py" for name in ("fitted_gate", "fused", "gates", "holdouts")),
+    *(f"recfuse_lib/models/{name}.py" for name in ("two_stage", "two_towers", "index", "joint", "item_tower")),
 )
 STARS = ("notebooks/04_collaborative_filtering.ipynb", "recfuse_lib/models/ratings.py")
 
