@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "06.1",
-    start="Ten looks among how many products? Each look is as likely as the next to be the right one.",
+    start="How likely is it that a single look finds the right one? Begin with that.",
     right="k looks among N products succeed with probability k / N; every recall has to be compared with it.",
 )
 def by_chance(answer: float) -> str | None:
@@ -25,31 +25,41 @@ def by_chance(answer: float) -> str | None:
 
 @exercise(
     "06.2",
-    start="Take the exponential of the logits, set it to 0 where nothing is present, and divide by the sum of the row.",
-    right="What is missing has no weight, the rest share all of it, and an item with nothing gives zeros, not NaN.",
+    start="Take four products, one without a picture, and write down one exchange that keeps all the rules.",
+    right="Everything about the pictures is as before but whose they are: what is lost now was the right picture.",
 )
-def masked_gates(answer: Callable[[Any, Any], Any]) -> str | None:
-    logits = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 1.0], [1.0, 1.0, 1.0], [900.0, 1000.0, 0.0]])
-    present = np.array([[True, True, True], [True, False, True], [False, False, False], [True, True, False]])
-    with np.errstate(all="ignore"):
-        found = np.asarray(answer(logits.copy(), present.copy()), "float64")
-    if found.shape != logits.shape:
-        return f"The result has shape {found.shape}; expected one gate for each logit, {logits.shape}."
-    if not np.isfinite(found[2]).all():
-        return "An item with nothing divides by zero: give it zeros."
-    if not np.isfinite(found[3]).all():
-        return "The exponential of 1000 is infinite: take away the largest logit of the row first."
-    if not np.allclose(found[~present], 0):
-        return "A missing dimension has weight: its gate must be exactly 0."
-    if not np.allclose(found[[0, 1, 3]].sum(axis=1), 1):
-        return "The gates of a row must sum to 1 over what is present: apply the mask before you divide."
-    expected = np.exp([3.0, 1.0]) / np.exp([3.0, 1.0]).sum()
-    return None if np.allclose(found[1, [0, 2]], expected) else "The gates of a row should be a softmax of its logits."
+def exchanged(answer: Callable[[Any, Any, Any], Any]) -> str | None:
+    encodings = np.random.default_rng(1).normal(size=(60, 4))
+    present = np.arange(60) % 3 != 0
+    encodings[~present] = 0
+    given = encodings.copy(), present.copy()
+    found = np.asarray(answer(*given, np.random.default_rng(2)), float)
+    if not (np.array_equal(given[0], encodings) and np.array_equal(given[1], present)):
+        return "Your function changes what it was given; work on copies."
+    if found.shape != encodings.shape:
+        return f"The result has shape {found.shape}; expected {encodings.shape}."
+    if found[~present].any():
+        return "Products without a picture got one, and others lost theirs: exchange among those that have one."
+    before, after = ([tuple(row) for row in rows[present].round(9)] for rows in (encodings, found))
+    if sorted(before) != sorted(after):
+        if set(after) <= set(before):
+            return "Some picture is used twice and another is lost: draw an order, not positions with repetition."
+        return "The numbers of different pictures are mixed: a picture must move as a whole row."
+    kept = [one == other for one, other in zip(before, after, strict=True)]
+    if all(kept):
+        return "Every product has its own picture still."
+    for seed in range(40):
+        few = np.arange(8.0).reshape(4, 2) + 1
+        found = np.asarray(answer(few.copy(), np.array([True, True, True, False]), np.random.default_rng(seed)), float)
+        if (found[:3] == few[:3]).all(axis=1).any():
+            return "In a random order some products get their own picture back; nobody may. Shift the order by one."
+    lone = np.asarray(answer(np.ones((2, 3)), np.array([True, False]), np.random.default_rng(0)), float)
+    return None if np.array_equal(lone, np.ones((2, 3))) else "With a single picture nothing changes."
 
 
 @exercise(
     "06.3",
-    start="np.diff(frames, axis=0) gives the steps; their sign does not matter here.",
+    start="Take the clip (0, 2, 0) of one number a frame: which two numbers should come out, and which for (0, 0, 2)?",
     right="The mean says what is shown, the steps say how fast it moves; neither can say it alone.",
 )
 def over_time(answer: Callable[[Any], Any]) -> str | None:
@@ -71,7 +81,7 @@ def over_time(answer: Callable[[Any], Any]) -> str | None:
 
 @exercise(
     "06.4",
-    start="Hide with generator.random(present.shape) < share; then look for the rows that lost everything.",
+    start="Hide by hand in a table of three products and three dimensions. Which row makes trouble, and when?",
     right="Every item keeps something, so no vector is empty, and each dimension learns to do without the others.",
 )
 def drop(answer: Callable[[Any, float, Any], Any]) -> str | None:
