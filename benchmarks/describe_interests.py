@@ -236,8 +236,8 @@ def keyword_scores(wishes: list[str], data: Dataset) -> np.ndarray:
 
 def ranked(wishes: list[str], search: WishSearch) -> dict[str, np.ndarray]:
     """Way → scores, (Q, I)."""
-    parsed = [parse(wish, search.dataset) for wish in wishes]
-    bm25 = keyword_scores(wishes, search.dataset)
+    parsed = [parse(wish, search.items) for wish in wishes]
+    bm25 = keyword_scores(wishes, search.items)
     scores = (
         np.random.default_rng(0).random(bm25.shape),
         bm25,

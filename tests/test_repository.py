@@ -108,7 +108,7 @@ ROOMS = {
     "encoders": 1_160,
     "evaluation": 260,
     "training": 440,
-    "stated": 1_120,
+    "stated": 1_300,
     "models": 2_520,
     "teaching": 410,
     "serving": 3_350,

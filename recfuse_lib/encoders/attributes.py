@@ -114,9 +114,14 @@ class AttributeEncoder:
         return [{label.strip() for label in some} - {""} for some in labels]
 
 
+def is_money(column: str) -> bool:
+    """Tells whether the numbers of a column are sums of money, by its name."""
+    return any(name in column.lower() for name in MONEY)
+
+
 def _least(catalogue: pd.DataFrame, column: str) -> float | None:
     """The smallest positive sum of money; None for a quantity of another kind."""
-    if not any(name in column.lower() for name in MONEY):
+    if not is_money(column):
         return None
     values = catalogue[column].to_numpy("float64", na_value=np.nan)
     return float(values[values > 0].min()) if (values > 0).any() else 1.0

@@ -1,5 +1,6 @@
-"""Understands a wish in words: patterns find years, prices, exclusions and "like" with a known title; the encoder reads
-the rest. A genre that is merely named stays text: the encoder treats it as a matter of degree, as a person does.
+"""Understands a wish in words: patterns find years, sums of money, exclusions and "like" with a known title; the
+encoder reads the rest. A label that is merely named stays text: the encoder treats it as a matter of degree, as a
+person does.
 
 Taught in notebook 03.
 """
@@ -15,64 +16,59 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recfuse_lib.data.items import natural_title
-from recfuse_lib.data.schema import Dataset
-from recfuse_lib.stated.vocabulary import DECADES, WORDS, first_year, normal, title_index, with_plural
+from recfuse_lib.data.items import Items
+from recfuse_lib.stated.gazetteer import Gazetteer, pattern
+from recfuse_lib.stated.vocabulary import WORDS, first_year
 
 MAX_CHARACTERS = 1_000
 """The rest is not read; the text encoder would cut it off anyway."""
+
+MAX_CONSTRAINTS = 10
+"""Further constraints are not kept, and further likenesses not read: a wish must not take long."""
 
 LIKE_WEIGHT = 0.5
 """Weight of the liked titles where a wish also says something else: the same as of the words."""
 
 _COMPARISONS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, ">": operator.gt, "≥": operator.ge}
 
-
-def _pattern(phrase: str, number: str = "") -> re.Pattern[str]:
-    """Compiles a phrase of the grammar in `words.json`: braces name another phrase, a space is any white space."""
-    parts = {**WORDS["grammar"], "decades": "|".join(DECADES), "tens": "|".join(WORDS["tens"])}
-    parts |= {"low": f"(?P<low>{number})", "high": f"(?P<high>{number})"}
-    while names := set(re.findall(r"\{([a-z][a-z ]*)\}", phrase)):
-        for name in names:
-            phrase = phrase.replace(f"{{{name}}}", parts[name])
-    return re.compile(phrase.replace(" ", r"\s+"), re.I)
-
-
 _NUMBERS = {
-    field: [(comparison, _pattern(phrase, number)) for comparison, phrase in WORDS[f"{field}s"]]
-    for field, number in (("year", "{when}"), ("price", "{sum}"))
+    kind: [(comparison, pattern(phrase, number)) for comparison, phrase in WORDS[f"{kind}s"]]
+    for kind, number in (("year", "{when}"), ("price", "{sum}"))
 }
-_MONEY, _LIKE, _BEFORE_LIKE = _pattern("{money}"), _pattern("{like}"), _pattern("{before like}")
-_NOT, _IS_NOT, _WORD = _pattern("{not}"), _pattern("{is not}"), _pattern("{word}")
-_NEXT, _EITHER, _JOINED = _pattern("{next}"), _pattern("{either}"), _pattern("{joined}")
+_MONEY, _LIKE, _BEFORE_LIKE = pattern("{money}"), pattern("{like}"), pattern("{before like}")
+_NOT, _IS_NOT, _WORD, _THINGS = (pattern(f"{{{name}}}") for name in ("not", "is not", "word", "things"))
+_NEXT, _EITHER, _JOINED = pattern("{next}"), pattern("{either}"), pattern("{joined}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """A condition that every answer must meet: "year" or "price" compared (= < ≤ > ≥) with a number, or "without" a
-    "genre" or a "word" of the item's text, which may have alternatives: "black|dark".
+    """A condition that every answer must meet: "year" or a column of money compared (= < ≤ > ≥) with a number, or
+    "without" a "label", a "title", which the items `codes` have, or a "word" of an item's text or labels, which may
+    have alternatives: "black|dark".
     """
 
     field: str
     comparison: str
     value: float | str
+    codes: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if isinstance(self.value, str):
             what = "the word " if self.field == "word" else ""
-            return f"without {what}{' or '.join(self.value.split('|'))}"
+            return f"without {what}{' or '.join(self.value.split('|') if what else [self.value])}"
         return f"{self.field} {self.comparison} {self.value:g}"
 
-    def holds(self, dataset: Dataset) -> np.ndarray:
+    def holds(self, items: Items) -> np.ndarray:
         """Finds the items that meet it, bool (I,); one whose year or price is not known does not."""
+        known = Gazetteer.of(items)
         if not isinstance(self.value, str):
-            met = _COMPARISONS[self.comparison](dataset.catalogue[self.field], self.value)
-            return np.asarray(met.fillna(False), bool)
-        if self.field == "genre":
-            return np.array([self.value not in names for names in dataset.labels()])
-        stems = (re.escape(re.sub(r"(?<=\w\w[^s])s$", "", word)) for word in self.value.split("|"))
-        said = re.compile(rf"\b(?:{'|'.join(stems)})(?:s|es)?\b", re.I)
-        return np.array([not said.search(text) for text in dataset.texts()])
+            return np.asarray(_COMPARISONS[self.comparison](known.numbers[self.field], self.value))
+        met = np.ones(items.n_items, bool)
+        if self.field == "word":
+            met[[code for word in self.value.split("|") for code in known.says(word)]] = False
+        else:
+            met[list(self.codes) or known.with_label(self.value)] = False
+        return met
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,19 +92,20 @@ class Wish:
         return "; ".join([*parts, *(f"note: {note}" for note in self.notes)]) or "nothing was said"
 
 
-def parse(text: str, dataset: Dataset) -> Wish:
+def parse(text: str, items: Items) -> Wish:
     """Finds the constraints in a wish; patterns search the text, and nothing in it is obeyed as an instruction.
 
-    Years ("from the 90s", "before 1980") and prices ("under 40") are understood where the catalogue has them. "not" and
-    "without" exclude a genre where the next words name one; any other word excludes the items whose text contains it,
-    so "nothing sad" excludes only what calls itself sad. "like" or "similar to" a title asks for its neighbours. "old"
-    and "cheap" are not interpreted.
+    Years ("from the 90s", "before 1980") and sums of money ("under 40") are understood where the catalogue has them.
+    "not" and "without" exclude a label or a title where the next words name one; any other word excludes the items
+    whose text contains it, so "nothing sad" excludes only what calls itself sad; "not too long" excludes nothing.
+    "like" or "similar to" a title, which may be misspelt, asks for its neighbours. "old" and "cheap" are not
+    interpreted.
 
     Example:
         >>> import pandas as pd
         >>> catalogue = pd.DataFrame({"item_id": [3], "title": ["Alien"], "year": [1979], "genres": ["Horror|Sci-Fi"]})
-        >>> seen = pd.DataFrame({"user_id": [7], "item_id": [3], "rating": [4.0], "timestamp": [10]})
-        >>> parse("something like Alien but funny, after 1990, no horror", Dataset.of("tiny", seen, catalogue)).shown()
+        >>> items = Items(catalogue=catalogue, roles={"title": "text", "year": "number", "genres": "categories"})
+        >>> parse("something like Alien but funny, after 1990, no horror", items).shown()
         'like: Alien; meaning: funny; year > 1990; without Horror'
     """
     printable = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
@@ -120,12 +117,16 @@ def parse(text: str, dataset: Dataset) -> Wish:
     letters = [character for character in tidy if character.isalpha()]
     if sum(character < "ɐ" for character in letters) < len(letters) / 2:
         notes.append("most of it is not in Latin letters; the patterns and the encoder were made for English")
-    rest, like, titles = _titles(tidy, dataset)
+    known = Gazetteer.of(items)
+    rest, like, titles = _titles(tidy, known, notes)
     found: list[Constraint] = []
-    for field in ("year", "price"):
-        rest = _numbers(rest, field, dataset, found, notes)
-    rest = _exclusions(rest, dataset, found)
-    return Wish(tidy, _tidied(rest), tuple(dict.fromkeys(found)), like, titles, tuple(notes))
+    rest = _numbers(rest, "year", "year", known, found, notes)
+    rest = _numbers(rest, "price", known.money, known, found, notes)
+    rest = _exclusions(rest, known, found)
+    constraints = tuple(dict.fromkeys(found))
+    if len(constraints) > MAX_CONSTRAINTS:
+        notes.append(f"only the first {MAX_CONSTRAINTS} of {len(constraints)} conditions are kept")
+    return Wish(tidy, _tidied(rest), constraints[:MAX_CONSTRAINTS], like, titles, tuple(notes))
 
 
 def _tidied(rest: str) -> str:
@@ -134,16 +135,17 @@ def _tidied(rest: str) -> str:
     return re.sub(r"^(?:\W|\b(?:but|and|or|only)\b)+|(?:\W|\b(?:but|and|or)\b)+$", "", rest, flags=re.I)
 
 
-def _numbers(rest: str, field: str, dataset: Dataset, found: list[Constraint], notes: list[str]) -> str:
-    is_known = field in dataset.catalogue and bool(dataset.catalogue[field].notna().any())
-    left = rest
-    for comparison, pattern in _NUMBERS[field]:
-        for match in pattern.finditer(left):
-            if not is_known:
-                if field == "year" or _MONEY.search(match[0]):
-                    notes.append(f"“{match[0].strip()}” is read as words: no {field} is known here")
-                continue
-            ends = [end for words in match.groupdict().values() for end in (_years if field == "year" else _sum)(words)]
+def _numbers(
+    rest: str, kind: str, field: str | None, known: Gazetteer, found: list[Constraint], notes: list[str]
+) -> str:
+    if field is None or np.isnan(known.numbers[field]).all():
+        for match in itertools.chain.from_iterable(phrase.finditer(rest) for _, phrase in _NUMBERS[kind]):
+            if kind == "year" or _MONEY.search(match[0]):
+                notes.append(f"“{match[0].strip()}” is read as words: no {kind} is known here")
+        return rest
+    for comparison, phrase in _NUMBERS[kind]:
+        for match in phrase.finditer(rest):
+            ends = [end for words in match.groupdict().values() for end in (_years if kind == "year" else _sum)(words)]
             first, last = min(ends), max(ends)
             if comparison == "=" and first == last:
                 found.append(Constraint(field, "=", first))
@@ -151,8 +153,8 @@ def _numbers(rest: str, field: str, dataset: Dataset, found: list[Constraint], n
                 found += [Constraint(field, "≥", first), Constraint(field, "≤", last)]
             else:
                 found.append(Constraint(field, comparison, first if comparison in ("<", "≥") else last))
-        left = pattern.sub(" , ", left)
-    return left if is_known else rest
+        rest = phrase.sub(" , ", rest)
+    return rest
 
 
 def _years(words: str) -> list[float]:
@@ -162,29 +164,31 @@ def _years(words: str) -> list[float]:
 
 
 def _sum(words: str) -> list[float]:
-    digits = re.search(r"\d+(?:[.,]\d+)?", re.sub(r",(?=\d{3})", "", words))
+    digits = re.search(r"(\d+(?:[.,]\d+)?)(k?)", re.sub(r",(?=\d{3})", "", words), re.I)
     named = [value for name, value in WORDS["tens"].items() if re.search(rf"\b{name}\b", words, re.I)]
-    return [float(digits[0].replace(",", "."))] if digits else named[:1]
+    return [float(digits[1].replace(",", ".")) * (1_000 if digits[2] else 1)] if digits else named[:1]
 
 
-def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
-    titles = dataset.titles()
-    index, longest = title_index(tuple(titles))
+def _titles(text: str, known: Gazetteer, notes: list[str]) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
     like: list[int] = []
     named: list[str] = []
     start = 0
-    while cue := _LIKE.search(text, start):
+    for _ in range(MAX_CONSTRAINTS):
+        cue = _LIKE.search(text, start)
+        if not cue:
+            break
         start = end = cue.end()
         if (cue["who"] or "").casefold().strip("'’") in WORDS["no likeness after"]:
             continue
-        while found := _title_at(text, start if end == start else _past(_JOINED, text, end), index, longest + 3):
-            words, end, codes = found
-            year = re.match(r"\s*\(?((?:18|19|20)\d\d)\b\)?", text[end:])
-            of_year = [code for code in codes if year and dataset.years()[code] == int(year[1])]
-            if year and of_year:
-                end += year.end()
-            like += of_year or codes
-            named.append(natural_title(titles[codes[0]]) if len(codes) == 1 else words)
+        while (at := start if end == start else _past(_JOINED, text, end)) < len(text):
+            found = known.title_at(text, at)
+            if not found and (end == start or text[at].isupper()) and (found := known.misspelt_title_at(text, at)):
+                notes.append(f"“{text[at : found.end]}” is read as “{found.name}”")
+            if not found:
+                break
+            like += found.codes
+            named.append(found.name)
+            end = found.end
         if end > start:
             # The word before "like" was only looked at: "films like", "a western like".
             head = text[: cue.end("who") if cue["who"] else cue.start()]
@@ -193,52 +197,27 @@ def _titles(text: str, dataset: Dataset) -> tuple[str, tuple[int, ...], tuple[st
     return text, tuple(dict.fromkeys(like)), tuple(dict.fromkeys(named))
 
 
-def _title_at(
-    text: str, start: int, index: dict[str, tuple[int, ...]], longest: int
-) -> tuple[str, int, tuple[int, ...]] | None:
-    """The longest title that begins at `start` and ends where a phrase may end."""
-    words = list(itertools.islice(re.finditer(r"[^\W_]+", text[start:]), longest))
-    for last in reversed(words):
-        end = start + last.end()
-        spoken = text[start + words[0].start() : end]
-        name = normal(spoken)
-        codes = sorted({code for article in ("", "the ", "a ", "an ") for code in index.get(article + name, ())})
-        after = re.match(r"\s*\(?(\w*)", text[end:])
-        follows = after[1].casefold() if after else ""
-        is_end = not follows or follows in WORDS["after a title"] or follows.isdecimal()
-        is_pronoun = spoken.casefold() in WORDS["pronouns"] and not spoken[0].isupper()
-        if codes and is_end and not is_pronoun and last[0].casefold() != "and":
-            return spoken, end, tuple(codes)
-    article = re.compile(r"(?:the|an?)\s+", re.I).match(text, start)
-    return _title_at(text, article.end(), index, longest) if article else None
-
-
 def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
     match = pattern.match(text, start)
     return match.end() if match else len(text)
 
 
-def _exclusions(rest: str, dataset: Dataset, found: list[Constraint]) -> str:
-    names = {}
-    for genre in sorted({name for names in dataset.labels() for name in names}):
-        others = WORDS["genres"].get(genre, {})
-        for name in (genre, *others.get("names", ()), *others.get("excluded", ())):
-            names.update(dict.fromkeys([re.sub(r"[-\s]", " ", form.casefold()) for form in with_plural(name)], genre))
-    any_name = "|".join(re.escape(name).replace(r"\ ", r"[-\s]?") for name in sorted(names, key=len, reverse=True))
-    one = _pattern(rf"(?P<name>{any_name or '(?!)'})(?:s|es)?\b{{things}}")
+def _exclusions(rest: str, known: Gazetteer, found: list[Constraint]) -> str:
     start = 0
     while cue := _NOT.search(rest, start):
         start, end = cue.end(), cue.end()
         denied_verb = cue["verb"] or (re.search("n['’]t", cue[0], re.I) and not _IS_NOT.search(cue[0]))
         if denied_verb and not cue["verb_of_being"]:
             continue  # "does not ruin me", "won't itch": what a verb denies is no kind of thing
-        while match := one.match(rest, end if end == start else _past(_NEXT, rest, end)):
-            spelled = re.sub(r"[-\s]", "", match["name"].casefold())
-            genre = next(genre for name, genre in names.items() if name.replace(" ", "") == spelled)
-            found.append(Constraint("genre", "without", genre))
-            end = match.end()
-        by_genre = end > start
-        while not by_genre and (match := _WORD.match(rest, end if end == start else _past(_EITHER, rest, end))):
+        # A title may begin with a word that is skipped otherwise: "not In Bruges".
+        first = cue.start("filler")
+        named = (_named(rest, first, known) if rest[first].isupper() else None) or _named(rest, end, known)
+        is_named = named is not None
+        while named:
+            found += named[0]
+            end = named[1]
+            named = _named(rest, _past(_NEXT, rest, end), known)
+        while not is_named and (match := _WORD.match(rest, end if end == start else _past(_EITHER, rest, end))):
             word = match["name"].casefold()
             if word in WORDS["no thing"]:
                 break
@@ -248,6 +227,19 @@ def _exclusions(rest: str, dataset: Dataset, found: list[Constraint]) -> str:
         if end > start:
             rest, start = f"{rest[: cue.start()]} , {rest[end:]}", cue.start()
     return rest
+
+
+def _named(rest: str, start: int, known: Gazetteer) -> tuple[list[Constraint], int] | None:
+    """Reads a label or, where it is longer, a title, which has several words or a capital letter; and where it ends."""
+    label, title = known.label_at(rest, start), known.title_at(rest, start)
+    if title and (rest[start].isupper() or " " in rest[start : title.end]) and not (label and label[1] >= title.end):
+        found, end = [Constraint("title", "without", title.name, title.codes)], title.end
+    elif label:
+        found, end = [Constraint("label", "without", one) for one in label[0]], label[1]
+    else:
+        return None
+    things = _THINGS.match(rest, end)
+    return found, things.end() if things else end
 
 
 class WishSearch:
@@ -263,30 +255,29 @@ class WishSearch:
     Example:
         >>> import pandas as pd
         >>> catalogue = pd.DataFrame({"item_id": [1, 2], "title": ["Up", "Saw"], "year": [2009, 2004], "genres": ""})
-        >>> seen = pd.DataFrame({"user_id": [7], "item_id": [1], "rating": [4.0], "timestamp": [10]})
-        >>> dataset = Dataset.of("tiny", seen, catalogue)
-        >>> search = WishSearch(dataset, np.eye(2, dtype="float32"), lambda texts: np.array([[0.8, 0.6]] * len(texts)))
-        >>> search.score(parse("balloons, before 2005", dataset))
+        >>> items = Items(catalogue=catalogue, roles={"title": "text", "year": "number", "genres": "categories"})
+        >>> search = WishSearch(items, np.eye(2, dtype="float32"), lambda texts: np.array([[0.8, 0.6]] * len(texts)))
+        >>> search.score(parse("balloons, before 2005", items))
         array([-inf,  0.6])
     """
 
-    def __init__(self, dataset: Dataset, encodings: np.ndarray, encode: Callable[[list[str]], np.ndarray]) -> None:
-        if encodings.ndim != 2 or len(encodings) != dataset.n_items:
-            raise ValueError(f"encodings have shape {encodings.shape}; {dataset.name} has {dataset.n_items:,} items")
-        self.dataset, self.encodings, self.encode = dataset, encodings, encode
+    def __init__(self, items: Items, encodings: np.ndarray, encode: Callable[[list[str]], np.ndarray]) -> None:
+        if encodings.ndim != 2 or len(encodings) != items.n_items:
+            raise ValueError(f"encodings have shape {encodings.shape}; the catalogue has {items.n_items:,} items")
+        self.items, self.encodings, self.encode = items, encodings, encode
 
     def allowed(self, wish: Wish) -> np.ndarray:
         """Finds the items that meet every constraint and are not themselves a liked title, bool (I,)."""
-        allowed = np.ones(self.dataset.n_items, bool)
+        allowed = np.ones(self.items.n_items, bool)
         allowed[list(wish.like)] = False
         for constraint in wish.constraints:
-            allowed &= constraint.holds(self.dataset)
+            allowed &= constraint.holds(self.items)
         return allowed
 
     def score(self, wish: Wish) -> np.ndarray:
         """Computes s, float64 (I,); 0 for every allowed item when a wish has constraints only."""
         allowed = self.allowed(wish)
-        scores = np.zeros(self.dataset.n_items)
+        scores = np.zeros(self.items.n_items)
         if wish.rest:
             scores = self.encodings @ np.asarray(self.encode([wish.rest]))[0]
         scores = np.where(allowed, scores, -np.inf).astype("float64")

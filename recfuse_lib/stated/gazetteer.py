@@ -1,0 +1,191 @@
+"""Finds in words what a catalogue knows: labels, titles and the words of its texts. All of it is computed once a
+catalogue, so that a wish is read in less than a millisecond.
+
+Taught in notebook 03.
+"""
+
+from __future__ import annotations
+
+import collections
+import difflib
+import itertools
+import re
+import weakref
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from recfuse_lib.data.items import Items, natural_title
+from recfuse_lib.data.roles import CATEGORY, NUMBER
+from recfuse_lib.encoders.attributes import is_money
+from recfuse_lib.stated.vocabulary import DECADES, WORDS, normal, title_index, with_plural
+
+LONGEST_TITLE, LONGEST_LABEL = 24, 8
+"""In words. More are not tried."""
+
+SAME_TITLE = 0.8
+"""Least similarity (`difflib`) of a misspelt title to the one it is read as: two letters swapped in five have it."""
+
+NOT_ASKED_FOR = re.compile("budget|revenue", re.I)
+"""Sums that an item had or made; a wish is about what one pays or is paid."""
+
+
+def pattern(phrase: str, number: str = "") -> re.Pattern[str]:
+    """Compiles a phrase of the grammar in `words.json`: braces name another phrase, a space is any white space."""
+    parts = {**WORDS["grammar"], "decades": "|".join(DECADES), "tens": "|".join(WORDS["tens"])}
+    parts |= {"low": f"(?P<low>{number})", "high": f"(?P<high>{number})"}
+    while names := set(re.findall(r"\{([a-z][a-z ]*)\}", phrase)):
+        for name in names:
+            phrase = phrase.replace(f"{{{name}}}", parts[name])
+    return re.compile(phrase.replace(" ", r"\s+"), re.I)
+
+
+_THINGS, _ARTICLE = pattern("{things}"), pattern("(?:the|an?) ")
+_TOKEN, _CLAUSE, _FOLLOWS = re.compile(r"[^\W_]+"), re.compile(r"[^,;:!?()]*"), re.compile(r"\s*\(?(\w*)")
+_YEAR = re.compile(r"\s*\(?((?:18|19|20)\d\d)\b\)?")
+
+
+class Title(NamedTuple):
+    """A title found in words: its name, the position where it ends there, and the items called so."""
+
+    name: str
+    end: int
+    codes: tuple[int, ...]
+
+
+class Gazetteer:
+    """What wishes ask of a catalogue; `of` computes it once.
+
+    Attributes:
+        numbers: Column → its cells, float64 (I,), NaN where unknown; "year" is the year, whatever its column is called.
+        money: The first column of what one pays or is paid; None where none is known.
+
+    Example:
+        >>> import pandas as pd
+        >>> books = pd.DataFrame({"item_id": [1, 2], "title": ["Emma", "Dune"], "shelf": ["Romance", "Space opera"]})
+        >>> known = Gazetteer.of(Items(catalogue=books, roles={"title": "text", "shelf": "category"}))
+        >>> known.label_at("space operas", 0), known.title_at("Emma, please", 0), known.says("opera")
+        ((['Space opera'], 12), Title(name='Emma', end=4, codes=(0,)), [1])
+    """
+
+    @classmethod
+    def of(cls, items: Items) -> Gazetteer:
+        """Returns the gazetteer of a catalogue, the same as long as the object lives."""
+        known = _KNOWN.get(items)
+        if known is None:
+            known = _KNOWN[items] = cls(items)
+        return known
+
+    def __init__(self, items: Items) -> None:
+        numbers = {name: items.catalogue[name].to_numpy("float64", na_value=np.nan) for name in items.columns(NUMBER)}
+        sums = [name for name, values in numbers.items() if is_money(name) and not np.isnan(values).all()]
+        self.money = next((name for name in sums if not NOT_ASKED_FOR.search(name)), None)
+        self.numbers = {**numbers, "year": items.years()}
+        self._titles = items.titles()
+        self._names, longest = title_index(tuple(self._titles))
+        self._longest = min(longest + 3, LONGEST_TITLE)
+        self._by_letter: dict[str, list[str]] = collections.defaultdict(list)
+        for name in self._names:
+            self._by_letter[name[0]].append(name)
+        labels, texts = items.labels(), items.texts()
+        for column in items.columns(CATEGORY):
+            for code, cell in enumerate(items.catalogue[column].fillna("").astype("str")):
+                labels[code] += [cell] if cell.strip() else []
+                texts[code] += f" {cell}"
+        self._codes: dict[str, list[int]] = collections.defaultdict(list)
+        self._labels: dict[str, list[str]] = collections.defaultdict(list)
+        for code, label in ((code, label) for code, some in enumerate(labels) for label in some):
+            if _squashed(label) not in self._codes:
+                for form in _forms(label):
+                    self._labels[form].append(label)
+            self._codes[_squashed(label)].append(code)
+        folded = [text.casefold() for text in texts]
+        self._start, self._text = np.cumsum([0, *(len(text) + 1 for text in folded)]), "\n".join(folded)
+        self._words = set(_TOKEN.findall(self._text))
+
+    def with_label(self, label: str) -> list[int]:
+        """Finds the items that have a label."""
+        return self._codes.get(_squashed(label), [])
+
+    def says(self, word: str) -> list[int]:
+        """Finds the items whose text or labels contain a word or its plural."""
+        stem = re.escape(re.sub(r"(?<=\w\w[^s])s$", "", word.casefold()))
+        # With the letters first and the boundary behind them, `re` skips quickly to where the letters are.
+        places = [match.start() for match in re.finditer(rf"{stem}(?<=\b{stem})(?:s|es)?\b", self._text)]
+        codes: list[int] = (np.searchsorted(self._start, places, "right") - 1).tolist()
+        return codes
+
+    def label_at(self, text: str, start: int) -> tuple[list[str], int] | None:
+        """Reads the longest label that begins at `start`: the labels called so, and where it ends."""
+        clause = _CLAUSE.match(text, start)
+        for words, end in _spans(text, start, LONGEST_LABEL, clause.end() if clause else start):
+            found = self._labels.get(_squashed(words))
+            if found and words.casefold() not in WORDS["no thing"]:
+                return found, end
+        return None
+
+    def title_at(self, text: str, start: int) -> Title | None:
+        """Reads the longest title that begins at `start` and ends where a phrase may end."""
+        for words, end in _phrases(text, start, self._longest):
+            name = normal(words)
+            codes = {code for article in ("", "the ", "a ", "an ") for code in self._names.get(article + name, ())}
+            if codes and (words[0].isupper() or words.casefold() not in WORDS["pronouns"]):
+                year = _YEAR.match(text, end)
+                of_year = {code for code in codes if year and self.numbers["year"][code] == int(year[1])}
+                return self._title(words, year.end() if year and of_year else end, tuple(sorted(of_year or codes)))
+        article = _ARTICLE.match(text, start)
+        return self.title_at(text, article.end()) if article else None
+
+    def misspelt_title_at(self, text: str, start: int) -> Title | None:
+        """Reads words as the title most similar to them, if one of them occurs nowhere in the catalogue."""
+        best, found = 0.0, None
+        for words, end in _phrases(text, start, self._longest):
+            name = normal(words)
+            if self._words.issuperset(name.split()):
+                continue
+            others = [one for one in self._by_letter[name[0]] if abs(len(one) - len(name)) <= 2]
+            for other in difflib.get_close_matches(name, others, cutoff=SAME_TITLE):
+                # Letters in another order are the likelier slip: "Alein" is Alien before it is Alain.
+                score = difflib.SequenceMatcher(None, name, other).ratio() + 0.1 * (sorted(name) == sorted(other))
+                if score > best:
+                    best, found = score, self._title(other, end, self._names[other])
+        return found
+
+    def _title(self, words: str, end: int, codes: tuple[int, ...]) -> Title:
+        return Title(natural_title(self._titles[codes[0]]) if len(codes) == 1 else words, end, codes)
+
+
+_KNOWN: weakref.WeakKeyDictionary[Items, Gazetteer] = weakref.WeakKeyDictionary()
+
+
+def _squashed(words: str) -> str:
+    return normal(words).replace(" ", "")
+
+
+_SPELLINGS = [(genre, *other.get("names", ()), *other.get("excluded", ())) for genre, other in WORDS["genres"].items()]
+
+
+def _forms(label: str) -> set[str]:
+    """The squashed spellings, synonyms and plurals of a label."""
+    own = _squashed(label)
+    names = {label}.union(*(names for names in _SPELLINGS if own in map(_squashed, names)))
+    return {own} | {_squashed(form) for name in names if len(name) > 2 for form in (*with_plural(name), f"{name}es")}
+
+
+def _spans(text: str, start: int, longest: int, stop: int) -> Iterator[tuple[str, int]]:
+    """The words from `start` on, at most `longest`, and where they end; then one fewer, down to one."""
+    words = list(itertools.islice(_TOKEN.finditer(text, start, stop), longest))
+    for last in reversed(words):
+        if last[0].casefold() != "and":
+            yield text[words[0].start() : last.end()], last.end()
+
+
+def _phrases(text: str, start: int, longest: int) -> Iterator[tuple[str, int]]:
+    """The spans that end where a phrase may end."""
+    for words, end in _spans(text, start, longest, len(text)):
+        match = _FOLLOWS.match(text, end)
+        after = match[1].casefold() if match else ""
+        is_end = not after or after in WORDS["after a title"] or after.isdecimal()
+        if is_end or ((words[0].isupper() or " " in words) and _THINGS.fullmatch(f" {after}")):
+            yield words, end
