@@ -15,7 +15,7 @@ import pandas as pd
 from recfuse_lib.data.columns import FIELDS, IGNORED, ids, numbers, recognise, signal_of
 from recfuse_lib.data.faults import DataError, Faults, Origin, shown
 from recfuse_lib.data.positives import HINT, NOTHING_BETTER, SAME_VALUES, Positives
-from recfuse_lib.data.roles import TEXT, check_columns, read_attributes
+from recfuse_lib.data.roles import CATEGORIES, TEXT, check_columns, read_attributes
 from recfuse_lib.data.times import times
 
 MOSTLY = 0.5
@@ -230,7 +230,10 @@ def _entities(
         table = table[own.isin(used)]
     _warn_of_script(table, attributes, part.origin, say)
     table = pd.concat([table, pd.DataFrame({field: strangers})], ignore_index=True)
-    return table, {name: attribute.role for name, attribute in attributes.items() if attribute.role != IGNORED}
+    found = {name: attribute.role for name, attribute in attributes.items() if attribute.role != IGNORED}
+    for name in [name for name, role in found.items() if role == CATEGORIES]:
+        table[name] = table[name].fillna("")
+    return table, found
 
 
 def _warn_of_script(table: pd.DataFrame, attributes: Mapping[str, Any], origin: Origin, say: Say) -> None:

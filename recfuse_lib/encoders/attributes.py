@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from typing import Self
 
@@ -63,7 +62,10 @@ class AttributeEncoder:
         self._numbers: dict[str, _Number] = {}
         names = []
         for column in self._there(catalogue, CATEGORY, CATEGORIES):
-            counts = collections.Counter(itertools.chain.from_iterable(self._of(catalogue, column)))
+            code, cells = self._of(catalogue, column)
+            counts: collections.Counter[str] = collections.Counter()
+            for labels, count in zip(cells, np.bincount(code, minlength=len(cells)).tolist(), strict=True):
+                counts.update(dict.fromkeys(labels, count))
             vocabulary = sorted(sorted(counts, key=lambda label: (-counts[label], label))[:LABELS_KEPT])
             if vocabulary:
                 self._labels[column] = vocabulary
@@ -88,10 +90,12 @@ class AttributeEncoder:
             raise ValueError(f"column {absent[0]!r} is missing; the encoder was fitted with it")
         blocks, present = [np.empty((len(catalogue), 0))], np.zeros(len(catalogue), bool)
         for column, vocabulary in self._labels.items():
-            code = {label: place for place, label in enumerate(vocabulary)}
-            block = np.zeros((len(catalogue), len(vocabulary)), "float32")
-            for row, labels in enumerate(self._of(catalogue, column)):
-                block[row, [code[label] for label in labels if label in code]] = 1
+            place = {label: number for number, label in enumerate(vocabulary)}
+            code, cells = self._of(catalogue, column)
+            of_cell = np.zeros((len(cells), len(vocabulary)), "float32")
+            for row, labels in enumerate(cells):
+                of_cell[row, [place[label] for label in labels if label in place]] = 1
+            block = of_cell[code]
             blocks.append(block)
             present |= block.any(axis=1)
         for column, number in self._numbers.items():
@@ -107,11 +111,12 @@ class AttributeEncoder:
     def _there(self, catalogue: pd.DataFrame, *roles: str) -> list[str]:
         return [column for column, role in self.roles.items() if role in roles and column in catalogue]
 
-    def _of(self, catalogue: pd.DataFrame, column: str) -> list[set[str]]:
+    def _of(self, catalogue: pd.DataFrame, column: str) -> tuple[np.ndarray, list[set[str]]]:
+        """Which of the different cells each item has, (N,), and the labels of these."""
+        code, cells = pd.factorize(catalogue[column].astype(object).where(catalogue[column].notna(), ""))
         several = self.roles[column] == CATEGORIES
-        cells = ["" if pd.isna(value) else str(value) for value in catalogue[column]]
-        labels = (cell.split(LABEL_SEPARATOR) if several else [cell] for cell in cells)
-        return [{label.strip() for label in some} - {""} for some in labels]
+        labels = (str(cell).split(LABEL_SEPARATOR) if several else [str(cell)] for cell in cells)
+        return code, [{label.strip() for label in some} - {""} for some in labels]
 
 
 def is_money(column: str) -> bool:

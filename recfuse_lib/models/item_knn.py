@@ -46,17 +46,17 @@ class ItemKNN(Recommender):
         needed = 8 * BLOCK * len(known) + 12 * self.neighbours * len(known)
         memory.check(needed, f"item-kNN over {len(known):,} items", "keep fewer neighbours")
         transposed = x.T.tocsr()
-        keep = min(self.neighbours, len(known))
         rows, columns, values = [], [], []
         for start in range(0, len(known), BLOCK):
             block = np.arange(start, min(start + BLOCK, len(known)))
-            similarity = (transposed[block] @ x).toarray()
-            similarity /= norms[block, None] * norms + self.shrinkage
-            similarity[np.arange(len(block)), block] = 0
-            kept = np.argpartition(-similarity, keep - 1, axis=1)[:, :keep]
-            rows.append(np.repeat(known[block], keep))
-            columns.append(known[kept].ravel())
-            values.append(np.take_along_axis(similarity, kept, axis=1).ravel())
+            similarity = transposed[block] @ x
+            row = np.repeat(block, np.diff(similarity.indptr))
+            similarity.data /= norms[row] * norms[similarity.indices] + self.shrinkage
+            similarity.data[row == similarity.indices] = 0
+            kept = _largest_of_rows(similarity, self.neighbours)
+            rows.append(known[row[kept]])
+            columns.append(known[similarity.indices[kept]])
+            values.append(similarity.data[kept])
         entries = _joined(values), (_joined(rows), _joined(columns))
         self.similarity = scipy.sparse.csr_array(entries, (items.n_items, items.n_items), dtype="float32")
         return self
@@ -69,6 +69,16 @@ class ItemKNN(Recommender):
 
     def _score(self, queries: Queries) -> np.ndarray:
         return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")
+
+
+def _largest_of_rows(matrix: scipy.sparse.csr_array, count: int) -> np.ndarray:
+    """Positions of each row's `count` largest entries, or of all where it has no more."""
+    parts = [np.empty(0, "int64")]
+    for start, stop in zip(matrix.indptr, matrix.indptr[1:], strict=False):
+        values = matrix.data[start:stop]
+        row = np.arange(len(values)) if len(values) <= count else np.argpartition(values, -count)[-count:]
+        parts.append(start + row)
+    return np.concatenate(parts)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
