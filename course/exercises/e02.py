@@ -8,27 +8,37 @@ import pandas as pd
 
 from course.checks import exercise
 
-LONGEST = 67
+PIECES = ["un", "una", "##able", "##ab", "##le"]
 
 
 @exercise(
     "02.1",
-    start="The list `lengths` of section 1 has the number of tokens of each text.",
-    right="It is far below the 256 tokens that the encoder reads, so no text of this catalogue is cut.",
+    start="Start at the left, and read again which of the pieces that fit WordPiece takes. What is left of the word "
+    "then?",
+    right="`una` is longer than `un`, no piece fits the rest, and WordPiece never goes back, though `un` and `##able` "
+    "would have done. MiniLM's vocabulary holds every letter by itself, so there it hardly ever happens.",
 )
-def longest(answer: int) -> str | None:
-    if answer == LONGEST - 2:
-        return "[CLS] and [SEP] are tokens too; the encoder reads them."
-    if answer > 100:
-        return "That many letters, perhaps; a token is a piece of a word."
-    if answer < 40:
-        return "That is not the longest, or you counted words: take the largest of `lengths`."
-    return None if int(answer) == LONGEST else "Take the largest of `lengths`."
+def cut(answer: Any) -> str | None:
+    if isinstance(answer, str):
+        return "WordPiece gives a list of pieces, even where it is a list of one."
+    given = list(answer)
+    if given == ["un", "##able"]:
+        return "So a reader would cut it. WordPiece compares the pieces that fit at the start: is `un` the longest?"
+    if missing := [piece for piece in given if piece not in [*PIECES, "[UNK]"]]:
+        return f"{missing[0]!r} is not in the vocabulary; only five pieces are."
+    if given == ["una", "[UNK]"]:
+        return "What becomes of a word of which a part cannot be spelt? Section 1 says it just before the code."
+    if given[:1] == ["una"]:
+        return "The first piece is right. The rest is `ble`: which piece is exactly its beginning?"
+    return (
+        None if given == ["[UNK]"] else "Which of the five pieces does the word begin with? Take the longest of them."
+    )
 
 
 @exercise(
     "02.2",
-    start="Find the last 1 in each row of the mask: count the zeros behind it in mask[:, ::-1].",
+    start="Write down the mask of one short text, once padded on the right and once on the left. What do the "
+    "positions of its last real token have in common?",
     right="It holds for both sides, so a model that writes and one that only reads can share it.",
 )
 def last_token(answer: Callable[[Any, Any], Any]) -> str | None:
@@ -62,33 +72,40 @@ def last_token(answer: Callable[[Any, Any], Any]) -> str | None:
 
 @exercise(
     "02.3",
-    start="Take the mean of encodings[is_training], subtract it from all rows, divide each row by its length.",
-    right="Held-out items are centred with a mean in which they had no say.",
+    start="Draw a cloud of points in the plane that is wider in one direction than in the other. What is left of a "
+    "point when that direction is taken away?",
+    right="k = 0 is centring, and held-out films have no say in mean or directions. Which k is best on cold "
+    "validation? The solution says what we found.",
 )
-def centre(answer: Callable[[Any, Any], Any]) -> str | None:
-    encodings = np.array([[1.0, 0.1], [1.0, -0.3], [0.6, 0.8], [0.0, 1.0]])
-    is_training = np.array([True, True, False, False])
-    found = np.asarray(answer(encodings, is_training))
+def without_widest(answer: Callable[[Any, Any, int], Any]) -> str | None:
+    generator = np.random.default_rng(0)
+    wide = generator.normal(size=(40, 5)) * [4.0, 2.0, 1.0, 0.5, 0.2] + [3.0, -1.0, 0.0, 0.5, 1.0]
+    encodings = wide @ np.linalg.qr(generator.normal(size=(5, 5)))[0]
+    is_training = np.arange(40) < 30
+    found = np.asarray(answer(encodings, is_training, 2))
     if found.shape != encodings.shape:
-        return f"The result has shape {found.shape}; return all {len(encodings)} rows, held-out ones too."
-    away = encodings - encodings[is_training].mean(axis=0)
-    leaked = encodings - encodings.mean(axis=0)
-    if np.allclose(found, away):
-        return "Centred well; now divide every row by its length."
-    if np.allclose(found, leaked) or np.allclose(found, _unit(leaked)):
-        return "The held-out rows took part in the mean: a leak. Use the training rows only."
-    if np.allclose(np.linalg.norm(found, axis=1), 1):
-        return (
-            None if np.allclose(found, _unit(away)) else "The rows have length 1, but another mean was taken from them."
-        )
-    return "The rows do not have length 1: divide each by its own norm (axis=1, keepdims=True)."
+        return f"The result has shape {found.shape}; return all {len(encodings)} rows, held-out ones too, 5 wide."
+    if np.allclose(found, _trimmed(encodings, encodings, [0, 1])):
+        return "The held-out rows took part in mean and directions: a leak. Use the training rows only."
+    if np.allclose(found, _trimmed(encodings, encodings[is_training], [3, 4])):
+        return "Those are the narrowest directions: eigh sorts the eigenvalues upwards."
+    right = _trimmed(encodings, encodings[is_training], [0, 1])
+    if np.allclose(_unit(found), right) and not np.allclose(found, right):
+        return "The right directions are gone; now divide every row by its length."
+    if np.allclose(found, _unit(encodings - encodings[is_training].mean(axis=0))):
+        return "That is centring alone; two directions are still to go."
+    if not np.allclose(found, right):
+        return "Test it on two dimensions and k = 1: what is left must stand at right angles to what was taken away."
+    centred = np.asarray(answer(encodings, is_training, 0))
+    same = centred.shape == encodings.shape and np.allclose(centred, _trimmed(encodings, encodings[is_training], []))
+    return None if same else "With k = 0 no direction goes: the result is that of centring. A slice [-0:] takes all."
 
 
 @exercise(
     "02.4",
-    start="Two means: of vectors[ratings >= 4] and of vectors[ratings <= 2]; guard both against being empty.",
-    right="A small `beta` moves the profile away from what was disliked. "
-    "Few ratings are 2 or less, so on MovieLens do not expect much; measure it.",
+    start="Which ratings belong to which of the two sides, and which to neither? And what is the mean of no rows?",
+    right="A small `beta` moves the profile away from what was disliked. Does it help on cold validation? The "
+    "solution says what we found.",
 )
 def profile(answer: Callable[[Any, Any, float], Any]) -> str | None:
     vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [-1.0, 0.0], [5.0, 5.0]])
@@ -119,7 +136,7 @@ def profile(answer: Callable[[Any, Any, float], Any]) -> str | None:
 
 @exercise(
     "02.5",
-    start="Return an f-string with the title, the year when it is known, and the genres in plain words.",
+    start="Say it aloud, as you would tell a friend about the film. What do you say when you do not know the year?",
     right="The form is sound. Whether it is better, validation says: compare it with the library's text, paired.",
 )
 def describe(answer: Callable[[str, Any, str], str]) -> str | None:
@@ -144,3 +161,10 @@ def describe(answer: Callable[[str, Any, str], str]) -> str | None:
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _trimmed(encodings: np.ndarray, training: np.ndarray, ranks: list[int]) -> np.ndarray:
+    """Rows of length 1, centred, without the directions of these ranks; rank 0 is the widest."""
+    away = encodings - training.mean(axis=0)
+    directions = np.linalg.eigh(np.cov(training.T))[1][:, ::-1][:, ranks]
+    return _unit(away - away @ directions @ directions.T)
