@@ -40,10 +40,6 @@ class InnerProduct(Recommender):
         covariance = np.cov(self.vectors.T, bias=True).reshape(2 * self.vectors.shape[1:])
         return self.vectors.mean(axis=0), covariance.astype("float32")
 
-    def deviation(self, interest: np.ndarray) -> float:
-        """Compute the standard deviation of one interest's scores over all items; at least 1e-6."""
-        return max(float(np.sqrt(max(interest @ self.moments[1] @ interest, 0.0))), 1e-6)
-
     def score(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
         """Score items for each query; see `Recommender.score`."""
         interest = self.interest(queries)

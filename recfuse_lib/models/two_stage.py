@@ -27,15 +27,21 @@ STRONGEST = 1_000
 RETRIEVED, ROUGH = 200, 100
 """Candidates by the retriever, and by the dimensions that score all items at once; of known items and of new ones."""
 
+ENOUGH = 2.5
+"""Standard deviations above the average item from which on a part of a wish is met."""
+
 STATED, TOGETHER, LEVEL = "stated", "together", "popularity level"
 """Contributions beside those of the dimensions: of a wish, of m, and of vᵀf_i (see `gates.EvidenceGate`)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stated:
-    """A wish as a direction among the texts' encodings, (width,), and its weight against the history, 0–1."""
+    """A wish: a `direction` among the encodings of the texts, (width,), items that the answer shall be `like`, codes,
+    or both; and its weight against the history, 0–1.
+    """
 
-    direction: np.ndarray
+    direction: np.ndarray | None = None
+    like: tuple[int, ...] = ()
     weight: float = 0.5
 
 
@@ -142,9 +148,7 @@ class TwoStage(Recommender):
         z = np.stack([towers[place].standardised(query)[0] for place in self.whole])
         rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
         allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
-        said = None
-        if wish is not None:
-            said = self.texts.standardise(wish.direction[None], np.arange(self.items.n_items)[None])[0]
+        said = None if wish is None else self._said(wish)
         codes = self._candidates(query, rough, allowed, said)
         scores = np.empty((len(towers), len(codes)), "float32")
         scores[self.whole] = z[:, codes]
@@ -163,6 +167,21 @@ class TwoStage(Recommender):
         order = np.argsort(-score, kind="stable")
         contributions = dict(zip(names, rows[:, order], strict=True))
         return Ranked(codes[order], score[order], contributions, scores[:, order])
+
+    def _said(self, wish: Stated) -> np.ndarray:
+        """z_stated of every item, (I,): of the words by what the texts mean, of a likeness by who chose both, and why.
+
+        Where a wish has both, neither may win alone: each counts up to `ENOUGH`.
+        """
+        everything, found = np.arange(self.items.n_items)[None], []
+        if wish.direction is not None:
+            found.append(self.texts.standardise(wish.direction[None], everything)[0])
+        if wish.like:
+            vectors = self.retriever.vectors[:, :-1]
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            likeness = vectors @ vectors[list(wish.like)].mean(axis=0)
+            found.append((likeness - likeness.mean()) / max(float(likeness.std()), 1e-6))
+        return np.asarray(found[0] if len(found) == 1 else np.minimum(found, ENOUGH).mean(axis=0))
 
     def _candidates(
         self, query: Queries, rough: np.ndarray, allowed: np.ndarray, said: np.ndarray | None

@@ -20,7 +20,7 @@ from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
 from recfuse_lib.serving.text_encoder import TextEncoderSession
-from recfuse_lib.stated.queries import LIKE_WEIGHT, Wish, parse
+from recfuse_lib.stated.queries import Wish, parse
 
 NO_PERSON = "unknown person: nothing is known but what came with the request"
 NO_HISTORY = "no history: ordered by what is popular"
@@ -57,6 +57,11 @@ class ParsedQuery:
     direction: np.ndarray | None
     allowed: np.ndarray
     notes: tuple[str, ...]
+
+    @property
+    def says(self) -> bool:
+        """Whether it says more than constraints."""
+        return self.direction is not None or bool(self.wish.like)
 
 
 class Recommender:
@@ -145,18 +150,12 @@ class Recommender:
         allowed[list(wish.like)] = False
         for constraint in wish.constraints:
             allowed &= constraint.holds(items)
-        encodings, directions, notes = items.encodings.get("text"), [], wish.notes
-        if encodings is None or (wish.rest and self.encode_text is None):
-            notes = (*notes, NO_WORDS) if wish.rest or wish.like else notes
+        direction, notes = None, wish.notes
+        if wish.rest and self.encode_text is None:
+            notes = (*notes, NO_WORDS)
         elif wish.rest and self.encode_text is not None:
-            directions.append(self.encode_text([wish.rest])[0])
-        if wish.like and encodings is not None:
-            directions.append(self.model.texts.vectors[list(wish.like)].mean(axis=0))
-        if not directions:
-            return ParsedQuery(wish, None, allowed, notes)
-        scaled = [one / self.model.texts.deviation(one) for one in directions]
-        direction = scaled[0] if len(scaled) == 1 else (1 - LIKE_WEIGHT) * scaled[0] + LIKE_WEIGHT * scaled[1]
-        return ParsedQuery(wish, np.asarray(direction, "float32"), allowed, notes)
+            direction = self.encode_text([wish.rest])[0]
+        return ParsedQuery(wish, direction, allowed, notes)
 
     def recommend(
         self,
@@ -237,14 +236,14 @@ class Recommender:
         return [self.catalogue.shown[code] for code in found[:k]]
 
     def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
-        if query is None or query.direction is None:
+        if query is None or not query.says:
             return None
-        return Stated(query.direction, weight if len(history.codes) else 1.0)
+        return Stated(query.direction, query.wish.like, weight if len(history.codes) else 1.0)
 
     def _missing(self, history: History, query: ParsedQuery | None) -> list[str]:
         missing = [NO_PERSON] if history.query.user[0] == len(self.people) else []
         if not len(history.codes):
-            missing.append(NO_HISTORY if query is None or query.direction is None else NO_HISTORY_BUT_WORDS)
+            missing.append(NO_HISTORY if query is None or not query.says else NO_HISTORY_BUT_WORDS)
         return missing
 
     def _shown(self, history: History, ranked: Ranked, reasons: bool) -> list[dict[str, Any]]:
