@@ -86,7 +86,7 @@ WISHES = tables.Table(
         "recfuse_lib/data/market",
         LESSON_PATH,
         "recfuse_lib/stated/words.json",
-        *(f"recfuse_lib/stated/{name}.py" for name in ("histories", "queries", "vocabulary")),
+        *(f"recfuse_lib/stated/{name}.py" for name in ("gazetteer", "histories", "queries", "vocabulary")),
     ),
     ("dataset", "wish"),
     {"BM25": 0.01, "encoder": 0.05, "encoder + constraints": 0.05},
