@@ -11,6 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.items import Items
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, LABEL_SEPARATOR
+
 LARGEST = {"rating_psi": 0.25, "category_psi": 0.25, "popularity_shift": 0.1, "calibration_error": 0.4}
 """Alarm thresholds: rule of thumb for the two indices; bits; stars."""
 
@@ -64,21 +67,30 @@ def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 1
     return float(sum(abs(predicted[part].sum() - observed[part].sum()) for part in parts) / len(order))
 
 
+def categories(items: Items) -> np.ndarray | None:
+    """Finds the first label of each item in the first column of labels, (I,); None where no column has any."""
+    columns = items.columns(CATEGORIES) or items.columns(CATEGORY)
+    if not columns:
+        return None
+    return np.array([str(cell).split(LABEL_SEPARATOR)[0] for cell in items.catalogue[columns[0]].fillna("")])
+
+
 def measure(
-    reference: pd.DataFrame, recent: pd.DataFrame, categories: np.ndarray, predicted: np.ndarray | None = None
+    reference: pd.DataFrame, recent: pd.DataFrame, categories: np.ndarray | None, predicted: np.ndarray | None = None
 ) -> Drift:
     """Compares recent events with those of training, both with columns `item`, `rating`; chance by 200 random
     permutations. `categories` label each item, (I,); `predicted` are the champion's stars for the recent events, for
-    calibration.
+    calibration, NaN where it does not say.
     """
     both = pd.concat([reference, recent], ignore_index=True)
     levels, items = np.round(2 * both["rating"].to_numpy()).astype("int64"), both["item"].to_numpy("int64")
-    _, labels = np.unique(np.asarray(categories), return_inverse=True)
     kinds = {
         "rating_psi": (population_stability, levels, 11),
-        "category_psi": (population_stability, labels[items], int(labels.max()) + 1),
-        "popularity_shift": (popularity_shift, items, len(labels)),
+        "popularity_shift": (popularity_shift, items, int(items.max()) + 1),
     }
+    if categories is not None:
+        _, labels = np.unique(np.asarray(categories), return_inverse=True)
+        kinds["category_psi"] = population_stability, labels[items], int(labels.max()) + 1
 
     def compared(is_recent: np.ndarray) -> dict[str, float]:
         return {
@@ -90,6 +102,6 @@ def measure(
     figures = compared(is_recent)
     shuffled = pd.DataFrame([compared(generator.permutation(is_recent)) for _ in range(SHUFFLES)])
     chance = {str(name): float(value) for name, value in shuffled.quantile(CERTAINTY).items()}
-    if predicted is not None:
-        figures["calibration_error"] = calibration_error(predicted, recent["rating"].to_numpy())
+    if predicted is not None and (said := np.isfinite(predicted)).any():
+        figures["calibration_error"] = calibration_error(predicted[said], recent["rating"].to_numpy()[said])
     return Drift(figures, chance)

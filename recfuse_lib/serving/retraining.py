@@ -21,18 +21,15 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from recfuse_lib.data import sequences
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.data.splits import Fold, in_order, rolling_fold
-from recfuse_lib.evaluation.metrics import Scorer, evaluate
-from recfuse_lib.evaluation.significance import Interval, paired_bootstrap
+from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.serving import drift, promotion
 from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
-from recfuse_lib.serving.export import CatalogueEncodings
 from recfuse_lib.serving.promotion import Decision, PromotionError
-from recfuse_lib.serving.training import Encode, build, met_by, remove_older, restore
+from recfuse_lib.serving.training import build
 
 FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50
 """New events that a round needs, and randomly shown holdout events that suffice to evaluate on them alone."""
@@ -43,77 +40,94 @@ HOLDOUT_SHARE = 0.5
 REFERENCE_LENGTH = 3
 """Drift compares the new events with so many times as many before them."""
 
-BATCH = 512
+
+@dataclasses.dataclass(frozen=True)
+class RetrainingRule:
+    """How a round trains: always, or only after an alarm of "drift"; with the champion's gates "kept", where all that
+    is closed-form is fitted again in seconds, or everything "anew". `text_encoder` is for `training.build`.
+    """
+
+    when: Literal["always", "drift"] = "always"
+    gates: Literal["kept", "anew"] = "kept"
+    seed: int = 0
+    text_encoder: TextEncoder | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A metric of two models on the same queries, and the interval of challenger minus champion over people."""
+class _Round:
+    """One round: where it reads and writes, and how many people were erased before it read the events."""
 
-    metric: str
-    difference: Interval
-    challenger: float
-    champion: float
-    queries: int
-    people: int
+    store: Path
+    events: EventStore
+    dataset: Dataset
+    rule: RetrainingRule
+    erasures: int
 
-    @property
-    def better(self) -> bool:
-        """Whether the whole interval is above zero."""
-        return self.difference.low > 0
+    def build(self, version: str, gates_of: Bundle | None, until: int | None = None) -> Bundle:
+        """Fits a bundle to the events before a moment, or to all."""
+        log, rule = self.dataset.interactions, self.rule
+        past = log if until is None else log[log["timestamp"] < until].reset_index(drop=True)
+        known = dataclasses.replace(self.dataset, interactions=past)
+        origin, encoder = {"erasures": self.erasures}, rule.text_encoder
+        return build(
+            known, self.store, version, gates_of=gates_of, seed=rule.seed, text_encoder=encoder, provenance=origin
+        )
 
-    def figures(self) -> dict[str, Any]:
-        """Returns the record for `decisions.jsonl`."""
-        interval = [self.difference.mean, self.difference.low, self.difference.high]
-        both = {f"{self.metric} challenger": self.challenger, f"{self.metric} champion": self.champion}
-        return {**both, "difference": interval, "queries": self.queries, "people": self.people}
+    def decide(self, champion: Bundle, version: str, must: bool) -> Decision:
+        """Builds and compares a challenger, unless there is nothing to learn or, unless it `must`, nothing drifted."""
+        new = self.dataset.interactions[self.dataset.interactions["timestamp"] > trained_until(champion)]
+        figures: dict[str, Any] = {"new events": len(new)}
+        if len(new) < FEWEST_EVENTS:
+            return promotion.keep(self.store, f"{len(new)} new events; {FEWEST_EVENTS} are needed", figures)
+        found = measure(champion, self.dataset)
+        figures |= {"drift": dict(found.figures), "chance": dict(found.chance), "alarms": found.alarms}
+        if self.rule.when == "drift" and not found.alarms and not must:
+            return promotion.keep(self.store, "nothing drifted", figures)
+        cut = int(np.quantile(new["timestamp"], 1 - HOLDOUT_SHARE, method="nearest"))
+        if not (new["timestamp"] < cut).any():
+            return promotion.keep(self.store, "all new events are of one moment", figures)
+        if (liked := _liked(self.dataset, cut)).empty:
+            return promotion.keep(self.store, "nobody liked a known item in the newer half of what is new", figures)
+        self.build(version, champion if self.rule.gates == "kept" else None, cut)
+        explored = self.events.explored(cut)
+        fair = explored if len(liked.merge(explored)) >= FEWEST_EXPLORED else None
+        return challenge(self.store, version, self.dataset, cut, {**figures, "cut": cut}, fair)
 
 
-def compare(
-    challenger: Scorer, champion: Scorer, dataset: Dataset, cut: int, explored: pd.DataFrame | None = None
-) -> Comparison:
-    """Evaluates two models on what people liked from `cut` on (Unix seconds), given what they had done before.
+def retrain(
+    store: Path | str, events: EventStore, rule: RetrainingRule = RetrainingRule(), version: str | None = None
+) -> Decision:
+    """Runs one round: measures drift, fits a challenger, compares it with the champion, decides, and records it.
+    Without a champion, the first one is built and promoted. `version` is by default the time.
 
-    Neither may have been trained on events from `cut` on. People can like only what they are shown, and the champion
-    chose that: on its own slates it looks better than it is. What was shown at random (`explored`: columns `user_id`,
-    `item_id`) is a fair holdout, and then used alone. It is small, so its metric needs few queries: the percentile, the
-    share of the items that the model puts below the liked one.
+    If somebody was erased since the champion was built, a champion without them is promoted whatever the comparison
+    says: the challenger where it is better, otherwise the champion fitted again to its own events without theirs. Older
+    bundles, which still know them, are removed.
 
     Raises:
-        DataError: Nobody liked a known item from `cut` on.
+        StoreUnavailable, DataError: Events or bundles cannot be read or written.
     """
-    events = in_order(dataset.events())
-    fold = rolling_fold(dataset.items, events, cut, int(events["timestamp"].max()) + 1)
-    if explored is not None:
-        items = dataset.catalogue["item_id"].to_numpy()[fold.targets.indices]
-        pairs = pd.MultiIndex.from_arrays([dataset.user_ids[fold.queries.user], items])
-        asked = np.flatnonzero(pairs.isin(pd.MultiIndex.from_frame(explored[["user_id", "item_id"]])))
-        fold = dataclasses.replace(fold, queries=fold.queries[asked], targets=fold.targets[asked])
-    if not len(fold.queries):
-        raise DataError(f"{dataset.name}: nobody liked a known item from {cut} on; there is nothing to compare by")
-    metric, figure = ("ndcg@10", _ndcg) if explored is None else ("percentile", _percentile)
-    new, old, people = figure(challenger, fold), figure(champion, fold), fold.queries.user
-    difference = paired_bootstrap(new, old, people)
-    return Comparison(metric, difference, float(new.mean()), float(old.mean()), len(people), len(np.unique(people)))
-
-
-def _ndcg(model: Scorer, fold: Fold) -> np.ndarray:
-    return evaluate(model, fold).per_query["ndcg"].to_numpy()
-
-
-def _percentile(model: Scorer, fold: Fold) -> np.ndarray:
-    """Share of the candidates outside the history that are below the target, ties counting half, (Q,)."""
-    parts = []
-    for start in range(0, len(fold.queries), BATCH):
-        queries, targets = fold.queries[start : start + BATCH], fold.targets.indices[start : start + BATCH]
-        scores, rows = model.score(queries), np.arange(len(queries))
-        target = scores[rows, targets][:, None]
-        others = np.tile(fold.candidates, (len(queries), 1))
-        others[np.repeat(rows, queries.lengths), queries.item] = False
-        others[rows, targets] = False
-        below = ((scores < target) & others).sum(axis=1) + 0.5 * ((scores == target) & others).sum(axis=1)
-        parts.append(below / np.maximum(others.sum(axis=1), 1))
-    return np.concatenate(parts)
+    store = Path(store)
+    store.mkdir(parents=True, exist_ok=True)
+    version = version or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    with filelock.FileLock(store / ".retraining"):
+        erasures = events.erasures()
+        this = _Round(store, events, events.dataset(), rule, erasures)
+        if (champion := promotion.current(store)) is None:
+            this.build(version, None)
+            return promotion.promote(store, version, "the first", {"events": len(this.dataset.interactions)})
+        bundle = Bundle.load(store / champion)
+        pending = erasures > int(bundle.manifest["provenance"].get("erasures", 0))
+        decision = this.decide(bundle, version, must=pending)
+        if not pending:
+            return decision
+        if decision.action != "promote":
+            version = f"{version}-erased"
+            this.build(version, bundle, trained_until(bundle) + 1)
+            reason = f"{champion} without whom was erased; {decision.reason}"
+            decision = promotion.promote(store, version, reason, decision.figures)
+        _remove_older(store, erasures)
+        return decision
 
 
 def challenge(
@@ -121,7 +135,6 @@ def challenge(
     version: str,
     dataset: Dataset,
     cut: int,
-    encode: Encode = CatalogueEncodings.of_dataset,
     figures: Mapping[str, Any] | None = None,
     explored: pd.DataFrame | None = None,
 ) -> Decision:
@@ -129,7 +142,7 @@ def challenge(
     store = Path(store)
     if (champion := promotion.current(store)) is None:
         raise PromotionError(f"there is no champion in {store}; promote one first")
-    new, old = (restored(Bundle.load(store / name), dataset, encode) for name in (version, champion))
+    new, old = (AsServed(Bundle.load(store / name), dataset) for name in (version, champion))
     found = compare(new, old, dataset, cut, explored)
     all_figures = {**found.figures(), **(figures or {})}
     if found.better:
@@ -137,93 +150,19 @@ def challenge(
     return promotion.discard(store, version, f"not better than {champion}: {found.difference}", all_figures)
 
 
-@dataclasses.dataclass(frozen=True)
-class RetrainingRule:
-    """How a round trains, see `recfuse_lib.serving.training.build`; `when` is "drift" to require an alarm first."""
-
-    when: Literal["always", "drift"] = "always"
-    seed: int = 0
-    epochs: int | None = None
-    replay: float | None = None
-    encode: Encode = CatalogueEncodings.of_dataset
-    text_encoder: str | None = "minilm"
-
-    def build(self, dataset: Dataset, store: Path, version: str, **more: Any) -> Bundle:
-        """Builds a bundle by this rule."""
-        shared = {"seed": self.seed, "encode": self.encode, "text_encoder": self.text_encoder}
-        return build(dataset, store, version, **{"epochs": self.epochs, **shared, **more})
+def measure(champion: Bundle, dataset: Dataset) -> drift.Drift:
+    """Measures drift of the events that a bundle has not seen, compared with three times as many before them."""
+    events = dataset.events()
+    is_new = events["timestamp"] > trained_until(champion)
+    past, recent = events[~is_new], events[is_new]
+    before = past.sort_values("timestamp", kind="stable").tail(REFERENCE_LENGTH * len(recent))
+    predicted = AsServed(champion, dataset).predict(past, recent)
+    return drift.measure(before, recent, drift.categories(dataset), predicted)
 
 
-def retrain(
-    store: Path | str,
-    events: EventStore,
-    rule: RetrainingRule = RetrainingRule(),
-    version: str | None = None,
-) -> Decision:
-    """Runs one round: measures drift, trains a challenger from the champion's weights, compares, decides, and records
-    it. Without a champion, the first one is built and promoted. `version` is by default the time.
-
-    If somebody was erased since the champion was built, a champion without them is promoted whatever the comparison
-    says: the challenger where it is better, otherwise the old weights in a new bundle. Older bundles, which still know
-    them, are removed.
-
-    Raises:
-        StoreUnavailable, DataError, BundleError: Events or bundles cannot be read or written.
-    """
-    store = Path(store)
-    store.mkdir(parents=True, exist_ok=True)
-    version = version or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    with filelock.FileLock(store / ".retraining"):
-        erasures, dataset = events.erasures(), events.dataset()
-        origin = {"erasures": erasures}
-        if (champion := promotion.current(store)) is None:
-            rule.build(dataset, store, version, provenance=origin)
-            return promotion.promote(store, version, "the first", {"events": len(dataset.interactions)})
-        bundle = Bundle.load(store / champion)
-        pending = erasures > int(bundle.manifest["provenance"].get("erasures", 0))
-        decision = _round(store, bundle, dataset, events, rule, version, pending, origin)
-        if not pending:
-            return decision
-        if decision.action != "promote":
-            version = f"{version}-erased"
-            rule.build(dataset, store, version, warm_from=bundle, epochs=0, provenance=origin)
-            reason = f"the weights of {champion} without whom was erased; {decision.reason}"
-            decision = promotion.promote(store, version, reason, decision.figures)
-        remove_older(store, erasures)
-        return decision
-
-
-def _round(
-    store: Path,
-    champion: Bundle,
-    dataset: Dataset,
-    events: EventStore,
-    rule: RetrainingRule,
-    version: str,
-    pending: bool,
-    origin: dict[str, Any],
-) -> Decision:
-    trained_until = int(champion.manifest["provenance"]["trained_until"])
-    new = dataset.interactions[dataset.interactions["timestamp"] > trained_until]
-    figures: dict[str, Any] = {"new events": len(new)}
-    if len(new) < FEWEST_EVENTS:
-        return promotion.keep(store, f"{len(new)} new events; {FEWEST_EVENTS} are needed", figures)
-    found = measure(champion, dataset, rule.encode)
-    figures |= {"drift": dict(found.figures), "chance": dict(found.chance), "alarms": found.alarms}
-    if rule.when == "drift" and not found.alarms and not pending:
-        return promotion.keep(store, "nothing drifted", figures)
-    cut = int(np.quantile(new["timestamp"], 1 - HOLDOUT_SHARE, method="nearest"))
-    past = dataset.interactions[dataset.interactions["timestamp"] < cut]
-    if not (past["timestamp"] > trained_until).any():
-        return promotion.keep(store, "all new events are of one moment", figures)
-    if (liked := _liked(dataset, cut)).empty:
-        return promotion.keep(store, "nobody liked a known item in the newer half of what is new", figures)
-    known = dataclasses.replace(dataset, interactions=past.reset_index(drop=True))
-    onward = {"warm_from": champion, "since": trained_until + 1, "replay": rule.replay, "provenance": origin}
-    rule.build(known, store, version, **onward)
-    explored = events.explored(cut)
-    fair = explored if len(liked.merge(explored)) >= FEWEST_EXPLORED else None
-    return challenge(store, version, dataset, cut, rule.encode, {**figures, "cut": cut}, fair)
+def trained_until(bundle: Bundle) -> int:
+    """Unix seconds of the newest event that a bundle was fitted on."""
+    return int(bundle.manifest["provenance"]["trained_until"])
 
 
 def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
@@ -233,31 +172,15 @@ def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
     return events.loc[liked, ["user_id", "item_id"]]
 
 
-def measure(champion: Bundle, dataset: Dataset, encode: Encode) -> drift.Drift:
-    """Measures drift of the events that a bundle has not seen, compared with three times as many before them."""
-    events = in_order(dataset.events())
-    is_new = events["timestamp"].to_numpy() > champion.manifest["provenance"]["trained_until"]
-    recent = events[is_new]
-    before = events[~is_new].sort_values("timestamp", kind="stable").tail(REFERENCE_LENGTH * len(recent))
-    predicted = predict(restored(champion, dataset, encode), events, is_new)
-    first = dataset.catalogue["genres"].str.split("|").str[0].to_numpy()
-    return drift.measure(before, recent, first, predicted)
-
-
-def predict(model: Any, events: pd.DataFrame, asked: np.ndarray) -> np.ndarray:
-    """Predicts stars of the events that are `asked`, in order, with a `JointModel`, each from the history before it."""
-    inputs = {name: value[asked] for name, value in sequences.examples(events, model.history_length).items()}
-    starts = range(0, int(asked.sum()), BATCH)
-    parts = [{name: value[start : start + BATCH] for name, value in inputs.items()} for start in starts]
-    return np.concatenate([np.asarray(model.network(part)["rating"]) for part in parts])
-
-
-def restored(bundle: Bundle, dataset: Dataset, encode: Encode) -> Any:
-    """Restores a bundle's model as it serves, on the catalogue and the people of a data set."""
-    content = encode(dataset, met_by(bundle, dataset))
-    model = restore(bundle, dataset, content)
-    model.item_tower.set_encodings(content.encodings)
-    return model
+def _remove_older(store: Path, erasures: int) -> None:
+    """Removes bundles with fewer erasures than the champion: they may know who was erased."""
+    for version in promotion.versions(store):
+        try:
+            heard_of = int(Bundle.load(store / version).manifest["provenance"].get("erasures", 0))
+        except BundleError:
+            heard_of = -1  # nobody knows whom a damaged one holds
+        if heard_of < erasures:
+            promotion.discard(store, version, "it knows somebody who was erased", action="remove")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -267,8 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     train = commands.add_parser("retrain", help="one round, or one every so many hours")
     train.add_argument("--database", required=True, help="URL of the events, as sqlite:///events.db")
     train.add_argument("--when", choices=("always", "drift"), default="always")
+    train.add_argument("--gates", choices=("kept", "anew"), default="kept", help="whether gates are learned again")
     train.add_argument("--every", type=float, metavar="HOURS", help="repeat for ever")
-    train.add_argument("--replay", type=float, help="old events beside the new ones, as a multiple; all by default")
     train.add_argument("--seed", type=int, default=0)
     back = commands.add_parser("roll-back", help="the bundle before the champion serves again")
     back.add_argument("--reason", default="asked for")
@@ -283,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
                 when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.timestamp))
                 change = f"{one.action} {one.version} (before: {one.champion})"
                 print(f"{when} {change}: {one.reason} {dict(one.figures)}", flush=True)
-        except (StoreUnavailable, PromotionError, BundleError, DataError) as error:
+        except (StoreUnavailable, DataError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             if not asked.every:
                 return 1
@@ -297,9 +220,7 @@ def _run(asked: argparse.Namespace) -> list[Decision]:
         return promotion.decisions(asked.store)
     if asked.command == "roll-back":
         return [promotion.roll_back(asked.store, asked.reason)]
-    champion = promotion.current(asked.store)
-    reads = champion is None or Bundle.load(asked.store / champion).text_encoder is not None
-    rule = RetrainingRule(asked.when, asked.seed, replay=asked.replay, text_encoder="minilm" if reads else None)
+    rule = RetrainingRule(asked.when, asked.gates, asked.seed)
     return [retrain(asked.store, EventStore(asked.database), rule)]
 
 

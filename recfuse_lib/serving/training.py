@@ -19,6 +19,7 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import in_order
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
 from recfuse_lib.models import saved
+from recfuse_lib.models.dimensions import usable
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained.store import sha256
@@ -43,18 +44,20 @@ def build(
     """Fits the system to a data set and writes it as a bundle.
 
     The bundle holds exactly the people of the data set, and all its items. With `gates_of` the gates of another bundle
-    stay as they are, and all that is closed-form is fitted anew, in seconds.
+    stay as they are, and all that is closed-form is fitted anew, in seconds; gates of other dimensions than the data
+    set has now are learned anew.
 
     Raises:
         BundleError: The version exists, or the disk is full.
         DataError: There is nothing to learn from.
     """
-    items = encoded(dataset, text_encoder)
-    if gates_of is None:
-        weight = WEIGHT_OF_STARS if dataset.has_stars else 0.0
-        model = TwoStage(FusedModel(task_weight=weight, seed=seed)).fit(dataset.events(), items)
+    items, events = encoded(dataset, text_encoder), in_order(dataset.events())
+    kept = None if gates_of is None else gates_of.model()
+    if kept is None or kept.ranking.names != list(usable(kept.ranking.dimensions, events, items)):
+        gates_of, weight = None, WEIGHT_OF_STARS if dataset.has_stars else 0.0
+        model = TwoStage(FusedModel(task_weight=weight, seed=seed)).fit(events, items)
     else:
-        model = gates_of.model().refit(in_order(dataset.events()), items)
+        model = kept.refit(events, items)
     origin = {"seed": seed, "gates_of": gates_of and gates_of.version, **described(dataset), **(provenance or {})}
     return write_bundle(
         store, version, lambda folder: fill(folder, model, dataset, text_encoder), metrics or {}, origin
