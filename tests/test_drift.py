@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from recfuse_lib.serving.drift import LARGEST, calibration_error, measure, popularity_shift, population_stability
+from recfuse_lib.data.items import Items
+from recfuse_lib.serving.drift import (
+    LARGEST,
+    calibration_error,
+    categories,
+    measure,
+    popularity_shift,
+    population_stability,
+)
 
 COUNTS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=12).filter(
     lambda pairs: sum(a for a, _ in pairs) and sum(b for _, b in pairs)
@@ -51,12 +59,15 @@ def test_an_alarm_where_the_world_moved_and_only_there():
     generator = np.random.default_rng(0)
     even, up = np.full(20, 1 / 20), np.arange(20) / 190
     mixed, happy = [0.25] * 4, [0.05, 0.05, 0.1, 0.8]
-    categories = np.repeat(["a", "b"], 10)
+    labels = np.repeat(["a", "b"], 10)
     then = events(generator, 3_000, even, mixed)
-    assert measure(then, events(generator, 500, even, mixed), categories).alarms == []
-    assert measure(then, events(generator, 500, even, happy), categories).alarms == ["rating_psi"]
-    moved = measure(then, events(generator, 500, up, mixed), categories)
-    assert moved.alarms == ["category_psi", "popularity_shift"]
+    assert measure(then, events(generator, 500, even, mixed), labels).alarms == []
+    assert measure(then, events(generator, 500, even, happy), labels).alarms == ["rating_psi"]
+    now = events(generator, 500, up, mixed)
+    moved = measure(then, now, labels)
+    assert set(moved.alarms) == {"category_psi", "popularity_shift"}
+    unlabelled = measure(then, now, None)
+    assert unlabelled.alarms == ["popularity_shift"] and "category_psi" not in unlabelled.figures
     assert moved.figures["popularity_shift"] > 3 * moved.chance["popularity_shift"]
 
 
@@ -80,3 +91,15 @@ def test_calibration_is_judged_when_there_are_predictions():
     assert honest.figures["calibration_error"] < LARGEST["calibration_error"] and honest.alarms == []
     wrong = measure(then, now, np.zeros(20), predicted=np.full(300, now["rating"].mean() + 0.5))
     assert wrong.alarms == ["calibration_error"]
+    unsaid = np.where(np.arange(300) < 200, np.nan, now["rating"].mean() + 0.5)
+    assert measure(then, now, None, predicted=unsaid).alarms == ["calibration_error"]
+    silent = measure(then, now, None, predicted=np.full(300, np.nan))
+    assert "calibration_error" not in silent.figures
+
+
+def test_the_category_of_an_item_is_its_first_label():
+    table = pd.DataFrame({"item_id": [1, 2], "brand": ["Ada", "Bo"], "kind": ["War|Drama", ""]})
+    several = Items(catalogue=table, roles={"brand": "category", "kind": "categories"})
+    assert categories(several).tolist() == ["War", ""]
+    assert categories(Items(catalogue=table, roles={"brand": "category"})).tolist() == ["Ada", "Bo"]
+    assert categories(Items.unnamed(2)) is None
