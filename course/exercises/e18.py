@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "18.1",
-    start="rate × seconds copies would be busy all the time; divide by the utilisation, and there is no half a copy.",
+    start="Leave the utilisation aside at first: how many seconds of work arrive in every second?",
     right="Little's law: rate × seconds requests are under way at once. Busy copies make queues, so leave room.",
 )
 def replicas(answer: Callable[[float, float, float], int]) -> str | None:
@@ -32,33 +32,38 @@ def replicas(answer: Callable[[float, float, float], int]) -> str | None:
 
 @exercise(
     "18.2",
-    start="Take what is not allowed out before you take the k best.",
-    right="Filter first: of k best items that are filtered afterwards, none may be left.",
+    start="Do it by hand for the lists 5 3 1 4 and 5 3 2 6 and four places. What does the second one choose first?",
+    right="As many candidates for everybody, and no retriever can fill them alone.",
 )
-def allowed_top(answer: Callable[..., Any]) -> str | None:
-    random = np.random.default_rng(0)
-    for n_items, share, k in ((50, 0.5, 5), (50, 0.1, 5), (20, 0.1, 10), (10, 0.0, 3)):
-        scores, allowed = random.normal(size=n_items) - 2, random.random(n_items) < share
-        found = [int(code) for code in answer(scores.copy(), allowed.copy(), k)]
-        order = np.argsort(-scores)
-        expected = [int(code) for code in order if allowed[code]][:k]
+def in_turn(answer: Callable[..., Any]) -> str | None:
+    cases: list[tuple[list[list[int]], int, list[int]]] = [
+        ([[5, 3, 1, 4], [5, 3, 2, 6]], 4, [5, 3, 1, 2]),
+        ([[1, 2, 3], [1, 4, 5]], 3, [1, 4, 2]),
+        ([[7], [8, 9, 10], []], 3, [7, 8, 9]),
+        ([[1, 2], [2, 1]], 5, [1, 2]),
+    ]
+    for lists, count, expected in cases:
+        found = [int(code) for code in answer([list(one) for one in lists], count)]
         if found == expected:
             continue
-        if found == [int(code) for code in order[:k] if allowed[code]]:
-            return "You took the k best and filtered then, so too few are left: filter first."
-        if any(not allowed[code] for code in found):
-            return (
-                "An item that is not allowed came back. Mind that scores may be negative, and that few may be allowed."
-            )
-        if found == expected[::-1]:
-            return "The best one comes first."
-        return f"Of {n_items} items, {int(allowed.sum())} allowed, k = {k}: expected {expected}, got {found}."
+        asked = f"For {lists} and {count} places"
+        if len(set(found)) < len(found):
+            return f"{asked} an item is there twice: what another retriever has chosen is taken."
+        if found == list(dict.fromkeys(code for one in lists for code in one))[:count]:
+            return f"{asked} the first retriever took all it wanted before the second had a turn."
+        if len(found) > count:
+            return f"{asked} you return {len(found)}: stop as soon as all places are taken."
+        if set(found) < set(expected):
+            return f"{asked} you return {found}: when one retriever has no more, the others go on."
+        return (
+            f"{asked} it is {expected}; you return {found}: a retriever whose best is taken chooses its next at once."
+        )
     return None
 
 
 @exercise(
     "18.3",
-    start="Check the whole list before anything is kept; within one list a key may stand twice as well.",
+    start="Write down what `kept` must be after a list of three events of which only the last is refused.",
     right="All or nothing, and once: whoever got no answer may simply send the same again.",
 )
 def acknowledge(answer: Callable[..., list[str]]) -> str | None:
@@ -77,4 +82,32 @@ def acknowledge(answer: Callable[..., list[str]]) -> str | None:
                 return "The list was refused, but a part of it was kept: check everything first."
         else:
             return "A key that already stands for another event must raise ValueError, within one list too."
+    return None
+
+
+@exercise(
+    "18.4",
+    start="Take one request with a wait of 10: the first copy needs 30, the second 5. When is the answer there?",
+    right="The tail shrinks for a few requests more, as long as the copies are slow at different moments. Now measure: "
+    "the solution says what we found, and why two processes on the same cores are no two copies.",
+)
+def hedged(answer: Callable[..., Any]) -> str | None:
+    first, second = np.array([4.0, 30.0, 30.0, 12.0, 10.0]), np.array([1.0, 5.0, 90.0, 1.0, 1.0])
+    result = answer(first.copy(), second.copy(), 10.0)
+    if not isinstance(result, tuple) or len(result) != 2:
+        return "Return two things: the times, and the share of requests that were sent twice."
+    times, share = np.asarray(result[0], float), float(result[1])
+    expected = np.array([4.0, 15.0, 30.0, 11.0, 10.0])
+    if times.shape != expected.shape:
+        return "There is one time for each request."
+    if times[0] == 1:
+        return "The first request was answered before the wait was over; its second copy was never asked."
+    if times[1] == 5:
+        return "The second copy is asked only after the wait, so its answer comes that much later."
+    if times[2] > 30:
+        return "The first copy goes on working: where it answers before the second, that answer counts."
+    if not np.allclose(times, expected):
+        return f"For the first copy's {first} and the second's {second} the times are {expected}; you find {times}."
+    if not np.isclose(share, 0.6):
+        return f"Three of the five requests were not answered within the wait; your share is {share:g}."
     return None
