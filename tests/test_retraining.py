@@ -118,6 +118,22 @@ def test_the_first_bundle_is_promoted_and_knows_where_it_came_from(world):
     assert not list(store.glob(".*.partial"))
 
 
+def test_what_was_fitted_elsewhere_becomes_the_first_champion_and_its_log_the_first_events(world, tmp_path, capsys):
+    store, events = world
+    url = f"sqlite:///{tmp_path}/other.db"
+    words = ["adopt", "--store", str(tmp_path / "other"), "--database", url, "--model", str(store / "v1")]
+    assert retraining.main(words) == 0
+    adopted, kept, sent = Bundle.load(tmp_path / "other" / "v1"), EventStore(url).dataset(), events.dataset()
+    assert promotion.current(tmp_path / "other") == "v1" and dict(kept.roles) == dict(sent.roles)
+    columns = ["user_id", "item_id", "value", "timestamp"]
+    logs = (one.interactions[columns].sort_values(columns, ignore_index=True) for one in (kept, sent))
+    pd.testing.assert_frame_equal(*logs)
+    people = adopted.users()[:5]
+    np.testing.assert_array_equal(scores(adopted, kept, people), scores(Bundle.load(store / "v1"), sent, people))
+    assert retraining.main(words) == 1
+    assert "is the champion" in capsys.readouterr().err
+
+
 def scores(bundle, dataset, users):
     codes = np.sort([dataset.user_ids.tolist().index(user) for user in users])
     return AsServed(bundle, dataset).score(Queries.of(dataset.events(), codes, dataset.n_items))

@@ -1,5 +1,6 @@
 """Retrains from events: a challenger replaces the champion only where it is better.
 
+    python -m recfuse_lib.serving.retraining adopt --store STORE --database URL --model model/
     python -m recfuse_lib.serving.retraining retrain --store STORE --database URL
     python -m recfuse_lib.serving.retraining roll-back --store STORE
     python -m recfuse_lib.serving.retraining decisions --store STORE
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -25,11 +27,11 @@ from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.serving import drift, promotion
-from recfuse_lib.serving.bundle import Bundle, BundleError
+from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.promotion import Decision, PromotionError
-from recfuse_lib.serving.training import build
+from recfuse_lib.serving.training import build, dataset_of
 
 FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50
 """New events that a round needs, and randomly shown holdout events that suffice to evaluate on them alone."""
@@ -130,6 +132,26 @@ def retrain(
         return decision
 
 
+def adopt(store: Path | str, events: EventStore, model: Path | str) -> Decision:
+    """Makes what `recfuse fit` wrote the first champion of a store, and what it was fitted on the first events.
+
+    Raises:
+        PromotionError: The store has a champion already.
+        StoreUnavailable, BundleError: Events cannot be written, or the model cannot be read.
+    """
+    if (champion := promotion.current(store)) is not None:
+        raise PromotionError(f"{champion} is the champion of {store} already; name an empty folder")
+    bundle = Bundle.load(model)
+    events.import_dataset(dataset_of(bundle))
+
+    def fill(folder: Path) -> None:
+        for name in bundle.manifest["files"]:
+            shutil.copyfile(bundle.folder / name, folder / name)
+
+    write_bundle(store, bundle.version, fill, bundle.manifest["metrics"], bundle.manifest["provenance"])
+    return promotion.promote(store, bundle.version, f"adopted from {bundle.folder.name}", bundle.manifest["metrics"])
+
+
 def challenge(
     store: Path | str,
     version: str,
@@ -187,8 +209,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.serving.retraining", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("adopt", help="what recfuse fit wrote becomes the first champion")
+    first.add_argument("--model", type=Path, required=True, help="the folder that recfuse fit wrote")
     train = commands.add_parser("retrain", help="one round, or one every so many hours")
-    train.add_argument("--database", required=True, help="URL of the events, as sqlite:///events.db")
+    for command in (first, train):
+        command.add_argument("--database", required=True, help="URL of the events, as sqlite:///events.db")
     train.add_argument("--when", choices=("always", "drift"), default="always")
     train.add_argument("--gates", choices=("kept", "anew"), default="kept", help="whether gates are learned again")
     train.add_argument("--every", type=float, metavar="HOURS", help="repeat for ever")
@@ -196,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     back = commands.add_parser("roll-back", help="the bundle before the champion serves again")
     back.add_argument("--reason", default="asked for")
     shown = commands.add_parser("decisions", help="every decision with its figures")
-    for command in (train, back, shown):
+    for command in (first, train, back, shown):
         command.add_argument("--store", type=Path, required=True, help="folder of the bundles")
         command.set_defaults(every=None)
     asked = parser.parse_args(arguments)
@@ -218,6 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(asked: argparse.Namespace) -> list[Decision]:
     if asked.command == "decisions":
         return promotion.decisions(asked.store)
+    if asked.command == "adopt":
+        return [adopt(asked.store, EventStore(asked.database), asked.model)]
     if asked.command == "roll-back":
         return [promotion.roll_back(asked.store, asked.reason)]
     rule = RetrainingRule(asked.when, asked.gates, asked.seed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import recfuse_lib
 from recfuse_lib.data.items import Items
@@ -83,6 +84,21 @@ def fill(folder: Path, model: TwoStage, dataset: Dataset, text_encoder: TextEnco
     (folder / "users.json").write_text(json.dumps(users, ensure_ascii=False), "utf-8")
     if "text" in items.encodings:
         export_text_encoder(text_encoder or TextEncoder.from_pretrained("minilm", progress=False), folder)
+
+
+def dataset_of(bundle: Bundle) -> Dataset:
+    """Returns what a bundle was fitted on, with ids as text and stars on one scale."""
+    events, users, items = bundle.model().ranking.events, np.array(bundle.users()), bundle.items
+    catalogue = items.catalogue.astype({"item_id": "str"})
+    log = pd.DataFrame(
+        {
+            "user_id": users[events["user"]],
+            "item_id": catalogue["item_id"].to_numpy()[events["item"]],
+            **{column: events[column].to_numpy() for column in ("rating", "timestamp")},
+        }
+    )
+    name = bundle.manifest["provenance"]["name"]
+    return Dataset.of(name, log, catalogue, roles=dict(items.roles), positive="rating>=4")
 
 
 def described(dataset: Dataset) -> dict[str, Any]:
