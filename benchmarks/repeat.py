@@ -24,6 +24,7 @@ SCRIPTS = (
     "closed_loop",
     "collaborative_filtering",
     "evaluate_models",
+    "course_models",
     "deep_tower",
     "joint_training",
     "describe_interests",

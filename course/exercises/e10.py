@@ -1,6 +1,7 @@
 """The checks of notebook 10's exercises."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,64 +16,76 @@ from recfuse_lib.evaluation.significance import holm
 from recfuse_lib.models.ease import EASE
 
 MISCALIBRATION_KEPT, NDCG_KEPT = 0.7, 0.9
-MEAN, DEVIATION, CHANGE = 18, 11, 0.03
+MEAN, DEVIATION, PEOPLE = 18, 11, 5_000
 
 
 @exercise(
     "10.1",
-    start="signs @ difference gives the sum of the differences after each random swap; compare with the real sum.",
-    right="The real difference is counted in, above and below the line, so that p is never 0.",
+    start="Write down all four assignments of signs to the differences (2, 1), and the sum of each.",
+    right="All assignments are counted, the real one among them, so nothing is added: p is at least 2 / 2ⁿ.",
 )
-def swap_p(answer: Callable[..., float]) -> str | None:
-    generator = np.random.default_rng(0)
-    signs = generator.choice([-1, 1], size=(500, 30))
-    for shift in (0.3, -0.3):
-        difference = generator.normal(shift, 1, 30)
+def exact_p(answer: Callable[..., float]) -> str | None:
+    # Eighths add up without rounding, so a tie is a tie.
+    for difference in (
+        np.array([1.0, 0.5, -0.25, 1.5, 0.75, -0.125]),
+        np.array([-1.0, -0.5, 0.25, -2]),
+        np.array([1.0, 0, 0]),
+    ):
+        signs = np.array(list(itertools.product([1, -1], repeat=len(difference))))
         sums, real = signs @ difference, difference.sum()
-        count = int((np.abs(sums) >= abs(real)).sum())
-        found = float(answer(difference.copy(), signs.copy()))
-        one_sided = (int((sums >= real).sum()), int((sums <= real).sum()), int((sums >= abs(real)).sum()))
-        if any(np.isclose(found, [(1 + one) / 501, one / 500]).any() for one in one_sided):
-            return "That asks on one side only. A difference as far below zero is as surprising: take absolute values."
-        if np.isclose(found, count / 500):
-            return "The real assignment is one of the possible ones: count it in, (1 + #) / (1 + S)."
-        if np.isclose(found, 1 - (1 + count) / 501):
-            return "That is 1 − p: count the swaps that are at least as far from zero, not those that are nearer."
-        if not np.isclose(found, (1 + count) / 501):
-            return f"Here {count} of 500 swaps are at least as far from zero; you find p = {found:.4f}."
-    ties = float(answer(np.zeros(3), np.ones((9, 3))))
-    return (
-        None if np.isclose(ties, 1) else "For two equal models every swap is a tie, and p is 1: 'at least as far' is ≥."
-    )
+        exact = float((np.abs(sums) >= abs(real)).mean())
+        given = difference.copy()
+        found = float(answer(given))
+        if not np.array_equal(given, difference):
+            return "The differences that were given have changed; work on a copy."
+        if np.isclose(found, exact):
+            continue
+        if np.isclose(found, (np.abs(sums) > abs(real)).mean()):
+            return "The real assignment is one of them, and as far from zero as itself: compare with ≥."
+        if np.isclose(found, [(sums >= real).mean(), (sums <= real).mean(), (sums >= abs(real)).mean()]).any():
+            return "That asks on one side only. A sum as far below zero is as surprising: take absolute values."
+        if np.isclose(found, (1 + exact * len(sums)) / (1 + len(sums))):
+            return "The real assignment is among all of them already; here it must not be counted once more."
+        if np.isclose(found, 1 - exact):
+            return "That is 1 − p: count the assignments that are at least as far from zero, not those that are nearer."
+        count = round(exact * len(sums))
+        return f"For {difference.tolist()} it is {count} of {len(sums)} assignments, you find p = {found:.4f}."
+    return None
 
 
 @exercise(
     "10.2",
-    start="Equation 10.7 with Δ = 3 % of the mean; `people_needed` computes it.",
-    right="Δ is 0.54 purchases; half of it would need four times as many people.",
+    start="How far apart must two means be, counted in standard errors of their difference? The rest is arithmetic.",
+    right="About 3.4 % of the mean; half of it would need four times as many people.",
 )
-def people(answer: float) -> str | None:
-    difference = CHANGE * MEAN
-    exact = _people_needed(difference)
-    one_sided = 2 * ((stats.norm.ppf(0.95) + stats.norm.ppf(0.8)) * DEVIATION / difference) ** 2
-    if np.isclose(answer, exact, rtol=0.002):
+def smallest_change(answer: float) -> str | None:
+    both = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    exact = _smallest(both, PEOPLE)
+    if np.isclose(answer, exact, rtol=0.005):
         return None
-    if np.isclose(answer, 2 * exact, rtol=0.002):
-        return "That is both arms together; the question is about each."
-    if np.isclose(answer, exact / 2, rtol=0.002):
-        return "The difference of two means has twice the variance of one: the factor 2 is missing."
-    if np.isclose(answer, _people_needed(CHANGE), rtol=0.01):
-        return "The change is 3 % of the mean of 18 purchases, not 0.03 purchases."
-    if np.isclose(answer, one_sided, rtol=0.002):
-        return "That is for a one-sided test; a two-sided one at 5 % takes the 97.5 % quantile."
-    if np.isclose(answer, 2 * (stats.norm.ppf(0.975) * DEVIATION / difference) ** 2, rtol=0.002):
-        return "With so few you would find it in one case out of two: add the quantile of the power."
-    return "Put Δ = 3 % of 18, σ = 11 and the quantiles of 97.5 % and 80 % into Equation 10.7."
+    mistakes = {
+        exact * MEAN: "That is in purchases; divide by the mean of 18 to have a share.",
+        exact * 100: "That is in per cent; give a share between 0 and 1.",
+        _smallest(both, PEOPLE / 2): "Each arm has 5,000 shoppers, not both together.",
+        _smallest(
+            both, PEOPLE * 2
+        ): "The difference of two means has twice the variance of one: the factor 2 is missing.",
+        _smallest(stats.norm.ppf(0.975), PEOPLE): (
+            "Such a change would be found in one case out of two: add the quantile of the power."
+        ),
+        _smallest(stats.norm.ppf(0.95) + stats.norm.ppf(0.8), PEOPLE): (
+            "That is for a one-sided test; a two-sided one at 5 % takes the 97.5 % quantile."
+        ),
+    }
+    for mistaken, hint in mistakes.items():
+        if np.isclose(answer, mistaken, rtol=0.005):
+            return hint
+    return "Solve Equation 10.7 for Δ, with n = 5,000, σ = 11 and the quantiles of 97.5 % and 80 %; then divide by 18."
 
 
 @exercise(
     "10.3",
-    start="Sort p (keep the order with np.argsort), multiply by m, m − 1, …, 1, take the running maximum, cut at 1.",
+    start="Correct the three p-values (0.04, 0.01, 0.03) by hand with Equation 10.4, in the order in which they stand.",
     right="Less strict than multiplying all by m, and it keeps the same promise for the whole family.",
 )
 def holm_by_hand(answer: Callable[..., np.ndarray]) -> str | None:
@@ -107,7 +120,7 @@ def holm_by_hand(answer: Callable[..., np.ndarray]) -> str | None:
 
 @exercise(
     "10.4",
-    start="The target is in the top k when fewer than k better items are drawn: P(H ≤ k − 1).",
+    start="With 3 other items of which 1 is better, and 2 drawn: list the draws. In how many is the target the first?",
     right="A target at rank 500 of 9,066 is in the top ten of 101 nearly always: the sampled metric calls it a hit.",
 )
 def chance_of_top(answer: Callable[..., float]) -> str | None:
@@ -135,7 +148,7 @@ def chance_of_top(answer: Callable[..., float]) -> str | None:
 
 @exercise(
     "10.5",
-    start="Begin with EASE(100.0): its hundred best films leave room for another order.",
+    start="Measure EASE(100.0) first: how far are its lists from people's genres, and how much NDCG@10 may you lose?",
     right="Nearer to each person's mixture of genres at a small cost in accuracy. Worth it? Only a test can tell.",
 )
 def calibrated(answer: Any) -> str | None:
@@ -165,9 +178,9 @@ def _judged(model: Any) -> tuple[float, float]:
     return ranking.summary()["ndcg@10"], float(distance.mean())
 
 
-def _people_needed(difference: float) -> int:
-    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    return int(np.ceil(2 * (z * DEVIATION / difference) ** 2))
+def _smallest(quantiles: float, people: float) -> float:
+    """The difference of two means as a share of the mean that is so many standard errors from 0."""
+    return float(quantiles * DEVIATION * np.sqrt(2 / people) / MEAN)
 
 
 @functools.cache

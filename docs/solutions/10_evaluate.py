@@ -1,5 +1,7 @@
 """Solutions of notebook 10, with wrong answers and the hint that each must get."""
 
+import itertools
+
 import numpy as np
 from scipy import stats
 
@@ -8,20 +10,51 @@ from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.popularity import Popularity
 
 
-def swap_p(difference, signs):
-    as_far = np.abs(signs @ difference) >= abs(difference.sum())
-    return (1 + as_far.sum()) / (1 + len(signs))
+def exact_p(difference):
+    """All 2ⁿ assignments of signs, the real one among them, so nothing is added above and below the line.
+
+    Every assignment has its mirror image, equally far from zero: p is at least 2 / 2ⁿ, and five people can never give a
+    p-value below .05.
+    """
+    signs = np.array(list(itertools.product([1, -1], repeat=len(difference))))
+    return (np.abs(signs @ difference) >= abs(difference.sum())).mean()
 
 
-def swap_p_that_ignores_ties(difference, signs):
-    return (1 + (np.abs(signs @ difference) > abs(difference.sum())).sum()) / (1 + len(signs))
+def all_sums(difference):
+    return np.array(list(itertools.product([1, -1], repeat=len(difference)))) @ difference
 
 
-def people_needed(difference, deviation):
-    return int(np.ceil(2 * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * deviation / difference) ** 2))
+def exact_p_of_one_side(difference):
+    return (all_sums(difference) >= difference.sum()).mean()
+
+
+def exact_p_without_the_real_one(difference):
+    return (np.abs(all_sums(difference)) > abs(difference.sum())).mean()
+
+
+def exact_p_with_one_more(difference):
+    far = np.abs(all_sums(difference)) >= abs(difference.sum())
+    return (1 + far.sum()) / (1 + len(far))
+
+
+def exact_p_in_place(difference):
+    difference *= np.sign(difference.sum())
+    return exact_p(difference)
+
+
+def smallest_change(quantiles, people=5_000):
+    """Equation 10.7 solved for Δ, as a share of the mean of 18 purchases."""
+    return quantiles * 11 * np.sqrt(2 / people) / 18
+
+
+TWO_SIDED = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
 
 
 def holm(p):
+    """Sorted, the smallest times m, the next times m − 1, and so on; a running maximum keeps the order; cut at 1.
+
+    `corrected[order] = …` puts each value back where its p-value stood.
+    """
     order = np.argsort(p)
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order]), 1)
@@ -41,6 +74,11 @@ def holm_in_place(p):
 
 
 def chance_of_top(rank, n_items, drawn, k):
+    """The target is among the first k when at most k − 1 of the rank − 1 better items are drawn.
+
+    The target itself is not drawn, so N − 1 items remain. A target at rank 500 of 9,066 is in the top ten of 101 with a
+    probability of 0.95.
+    """
     return stats.hypergeom.cdf(k - 1, n_items - 1, rank - 1, drawn)
 
 
@@ -80,8 +118,8 @@ class Calibrated:
 
 
 solutions = {
-    "10.1": swap_p,
-    "10.2": people_needed(0.03 * 18, 11),
+    "10.1": exact_p,
+    "10.2": smallest_change(TWO_SIDED),
     "10.3": holm,
     "10.4": chance_of_top,
     "10.5": Calibrated(),
@@ -89,19 +127,21 @@ solutions = {
 
 wrong = {
     "10.1": [
-        (lambda difference, signs: (1 + (signs @ difference >= difference.sum()).sum()) / (1 + len(signs)), "one side"),
-        (lambda difference, signs: (np.abs(signs @ difference) >= abs(difference.sum())).mean(), "count it in"),
-        (lambda difference, signs: 1 - swap_p(difference, signs), "1 − p"),
-        (lambda difference, signs: 0.5, "at least as far from zero"),
-        (swap_p_that_ignores_ties, "tie"),
+        (exact_p_of_one_side, "one side"),
+        (exact_p_without_the_real_one, "compare with ≥"),
+        (exact_p_with_one_more, "once more"),
+        (lambda difference: 1 - exact_p(difference), "1 − p"),
+        (lambda difference: 0.37, "assignments, you find"),
+        (exact_p_in_place, "work on a copy"),
     ],
     "10.2": [
-        (2 * people_needed(0.03 * 18, 11), "both arms"),
-        (people_needed(0.03 * 18, 11) // 2, "twice the variance"),
-        (people_needed(0.03, 11), "not 0.03 purchases"),
-        (5_131, "one-sided"),
-        (3_188, "one case out of two"),
-        (1_000, "Equation 10.7"),
+        (smallest_change(TWO_SIDED) * 18, "in purchases"),
+        (smallest_change(TWO_SIDED) * 100, "per cent"),
+        (smallest_change(TWO_SIDED, 2_500), "not both together"),
+        (smallest_change(TWO_SIDED, 10_000), "twice the variance"),
+        (smallest_change(stats.norm.ppf(0.975)), "one case out of two"),
+        (smallest_change(stats.norm.ppf(0.95) + stats.norm.ppf(0.8)), "one-sided"),
+        (0.5, "Equation 10.7"),
     ],
     "10.3": [
         (lambda p: np.sort(holm(p)), "sorted order"),
