@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.models import saved, two_stage
+from recfuse_lib.models import ratings, saved, two_stage
 from recfuse_lib.models.closed_form import ContentEASE, Transitions
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.fitted_gate import FittedGate
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Stated, TwoStage
 from recfuse_lib.models.two_towers import TwoTowers
@@ -49,7 +50,9 @@ def expected(model: TwoStage, query: Queries, wish: Stated | None = None) -> np.
     rough = (gates * z[:, 0])[whole].sum(axis=0) + ranking.item_evidence @ gate.level
     closeness = model.texts.vectors @ wish.direction
     stated = np.clip((closeness - closeness.mean()) / closeness.std(), -4, 12)
-    return (1 - wish.weight) * score / rough.std() + wish.weight * stated
+    unknown = np.isin(np.arange(len(rough)), query.item, invert=True)
+    lead, lead_stated = (max(0, one.max()) - one.mean() for one in (rough[unknown], stated))
+    return (1 - wish.weight) * score / lead + wish.weight * stated / lead_stated
 
 
 def error(model: TwoStage, query: Queries, wish: Stated | None = None) -> float:
@@ -279,17 +282,15 @@ def test_a_new_item_is_ranked_by_what_it_says() -> None:
     known = small_bundle.dataset("titles")
     items = small_bundle.encoded(known, small_bundle.text_encoder())
     model = small_bundle.gated(known.events(), items, retriever=ContentEASE())
-    even = model.ranking.gate
-    model.ranking.gate = even._replace(
-        bias=np.full_like(even.bias, 0.2), of_user=0 * even.of_user, of_item=0 * even.of_item, network=()
+    only_text = np.array([name == "text" for name in model.ranking.names], "float32")
+    model.ranking.gate = FittedGate(
+        only_text, np.zeros((4, 6), "float32"), np.zeros((3, 6), "float32"), np.zeros(3, "float32")
     )
     larger, liked = extended(model.prepared(), [1, 30, 2, 44]), 30
     one = np.array([1], "int64")
     query = Queries(np.array([12], "int32"), np.array([0, 1]), np.array([liked], "int32"), 5.0 * one, one, 64)
     ranked = larger.rank(query, np.arange(64) != liked)
-    new = [code for code in ranked.codes if code >= 60]
-    assert new[0] == 61, "its title is that of what was liked"
-    assert list(ranked.codes).index(61) < 10
+    assert ranked.codes[0] == 61, "its title is that of what was liked"
 
 
 def test_a_new_item_is_where_its_content_puts_it_in_the_towers() -> None:
@@ -344,6 +345,20 @@ def test_a_pruned_linear_model_keeps_its_strongest_weights() -> None:
         scores, fewer = model.score(queries), pruned.score(queries)
         assert np.mean([np.corrcoef(*pair)[0, 1] for pair in zip(scores, fewer, strict=True)]) > 0.9
         np.testing.assert_allclose(model.pruned(40).score(queries), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("moods", [{}, {"session": (0.0, 1.0)}, {"session": (0.0, 1.0), "day": (0.0, 1.0)}])
+def test_long_histories_are_predicted_like_short_ones(moods: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_bundle.model().ranking
+    taste, random = ratings.UserGaussianProcess(model.expected, **moods), np.random.default_rng(0)
+    item, when = random.permutation(60).astype("int32"), np.sort(random.choice(40, 60)) * 400
+    stars = random.integers(1, 11, 60) / 2
+    queries = Queries(np.array([3], "int32"), np.array([0, 60]), item, stars, when, 60)
+    asked = pd.DataFrame({"user": 3, "item": random.integers(0, 60, 30), "timestamp": random.integers(0, 40_000, 30)})
+    short = taste.predict(queries, asked)
+    monkeypatch.setattr(ratings, "LONG", 10)
+    assert np.abs(short).max() > 0.1
+    np.testing.assert_allclose(taste.predict(queries, asked), short, atol=1e-4)
 
 
 def _popular(count: int) -> np.ndarray:

@@ -91,6 +91,22 @@ class Queries:
         shape = (len(self), self.n_items)
         return scipy.sparse.csr_array((values, self.item, self.indptr), shape=shape, copy=True)
 
+    def product(self, weights: np.ndarray, matrix: scipy.sparse.csr_array | np.ndarray) -> np.ndarray:
+        """Returns the histories, weighted as in `matrix`, times the rows of a matrix (n_items, ·), dense (Q, ·)."""
+        if len(self) != 1:
+            product = self.matrix(weights) @ matrix
+            return np.asarray(product.toarray() if scipy.sparse.issparse(product) else product)
+        # One person is asked about at a time when serving; to make sparse matrices would take most of that time.
+        some = np.flatnonzero(weights)
+        rows, weight = self.item[some], np.asarray(weights[some], "float32")
+        if not scipy.sparse.issparse(matrix):
+            return np.asarray(weight @ matrix[rows])[None]
+        lengths = matrix.indptr[rows + 1] - matrix.indptr[rows]
+        _, taken = _runs(matrix.indptr[rows], lengths)
+        values = np.repeat(weight, lengths) * matrix.data[taken]
+        summed = np.bincount(matrix.indices[taken], values, matrix.shape[1])
+        return summed.astype(values.dtype)[None]
+
     def steps_back(self) -> np.ndarray:
         """Counts the interactions of the same history after each one, (H,); 0 where no times are known."""
         if not self.timestamp.any():

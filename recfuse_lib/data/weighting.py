@@ -33,11 +33,17 @@ class Weighting:
 
     def matrix(self, queries: Queries) -> scipy.sparse.csr_array:
         """Return the weighted histories, sparse (Q, n_items); what weighs nothing is not stored."""
-        weights = np.where(queries.rating >= POSITIVE, 1.0, self.low_rating)
-        recency = np.exp2(-queries.steps_back() / self.half_life)
-        matrix = queries.matrix(weights * (self.floor + (1 - self.floor) * recency))
+        matrix = queries.matrix(self.weights(queries))
         matrix.eliminate_zeros()
         return matrix
+
+    def weights(self, queries: Queries) -> np.ndarray:
+        """Return w of all that the queries' histories hold, (H,)."""
+        weights = np.where(queries.rating >= POSITIVE, 1.0, self.low_rating)
+        if not np.isfinite(self.half_life):
+            return weights
+        recency = np.exp2(-queries.steps_back() / self.half_life)
+        return np.asarray(weights * (self.floor + (1 - self.floor) * recency))
 
     def without_recency(self) -> Weighting:
         """Return the weighting for fitting: every interaction counts alike whenever it was."""

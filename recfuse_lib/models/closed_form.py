@@ -83,9 +83,7 @@ class Transitions(Recommender):
         back = queries.steps_back()
         # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
         weight = np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
-        recent = queries.matrix(weight)
-        recent.eliminate_zeros()
-        return np.asarray((recent @ self.pairs).toarray(), "float32")
+        return np.asarray(queries.product(weight, self.pairs), "float32")
 
 
 class TemporalPopularity(Recommender):
@@ -145,8 +143,8 @@ class ContentSimilarity(InnerProduct):
 
     def interest(self, queries: Queries) -> np.ndarray:
         """Computes Σ w_j e_j / √(|h_u| + 1), (Q, D)."""
-        weights = Weighting(half_life=20.0).matrix(queries)
-        return np.asarray((weights @ self.vectors) / np.sqrt(queries.lengths + 1)[:, None], "float32")
+        liked = queries.product(Weighting(half_life=20.0).weights(queries), self.vectors)
+        return np.asarray(liked / np.sqrt(queries.lengths + 1)[:, None], "float32")
 
 
 class ContentEASE(InnerProduct):
@@ -182,12 +180,12 @@ class ContentEASE(InnerProduct):
 
     def interest(self, queries: Queries) -> np.ndarray:
         """Computes (h_u Xᵀ) K Xᵂ, (Q, C)."""
-        return np.asarray(RECENT.matrix(queries) @ self.alike, "float32")
+        return np.asarray(queries.product(RECENT.weights(queries), self.alike), "float32")
 
     def extended(self, history: pd.DataFrame, items: Items) -> ContentEASE:
         """Reads the content of the new items; their place in a history says nothing yet."""
         larger = copy.copy(self)
-        larger.vectors = content.content(items, history)
+        larger.keep(content.content(items, history))
         larger.alike = np.pad(self.alike, ((0, items.n_items - len(self.alike)), (0, 0)))
         return larger
 
@@ -236,8 +234,8 @@ class Era(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        weights = queries.matrix(_liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8)))
-        return np.asarray(np.log1p((weights @ self.of_year) @ self.kernel)[:, self.place], "float32")
+        weights = _liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8))
+        return np.asarray(np.log1p(queries.product(weights, self.of_year) @ self.kernel)[:, self.place], "float32")
 
 
 class FutureItems(Recommender):

@@ -117,6 +117,8 @@ def clip(scores: np.ndarray) -> np.ndarray:
 
 def rows_of(queries: Queries, asked: pd.DataFrame) -> np.ndarray:
     """Return the position of the query of each row of `asked`, (N,); the queries' users are sorted."""
+    if len(queries) == 1:
+        return np.zeros(len(asked), "int64")
     return np.searchsorted(queries.user, asked["user"])
 
 

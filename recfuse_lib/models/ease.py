@@ -82,14 +82,16 @@ class EASE(Recommender):
         return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
-        history = self.weighting.matrix(queries)
+        weights = self.weighting.weights(queries)
         if self.by_items:
-            scores = history @ self.b
-            return np.asarray(scores.toarray() if scipy.sparse.issparse(scores) else scores)
+            return queries.product(weights, self.b)
         # With whom somebody shares an item is nearly everybody, so from there on a dense product is the faster one.
-        alike = (history @ self.chosen_by).toarray() @ self.k
-        own = history.toarray()
-        return np.asarray(own - (own - alike @ self.x) / (self.l2 * self.diagonal))
+        alike = queries.product(weights, self.chosen_by) @ self.k
+        scale = 1 / (self.l2 * self.diagonal)
+        scores = np.asarray((self.chosen_by @ alike.T).T * scale)
+        owner = np.repeat(np.arange(len(queries)), queries.lengths)
+        np.add.at(scores, (owner, queries.item), weights * (1 - scale[queries.item]))
+        return scores
 
 
 def inverse(gram: scipy.sparse.csr_array, l2: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,8 +34,6 @@ LEADING = 400
 RATING_PARTS, COLD_ROUNDS = 4, 2
 BATCH = 64
 THREADS = 2
-ONE_THREAD = {"limits": 1, "user_api": "blas"}
-"""The products here are small: on all cores they take more processor time waiting than working."""
 
 
 class FusedModel(Recommender):
@@ -90,7 +89,7 @@ class FusedModel(Recommender):
         ]
         if events["timestamp"].any():
             held_out.append(holdouts.hold_out_future(events, items))
-        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+        with one_thread():
             parts = [
                 self._choices(fold, new, np.random.default_rng([self.seed, k]))
                 for k, (fold, new) in enumerate(held_out)
@@ -120,7 +119,7 @@ class FusedModel(Recommender):
             return self.fuse(self.scores_of_dimensions(some), some)
 
         starts = range(0, len(queries), BATCH)
-        with threadpoolctl.threadpool_limits(**ONE_THREAD), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        with one_thread(), concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
             found = list(pool.map(fused, starts))
         return np.concatenate(found) if found else np.empty((0, self.items.n_items), "float32")
 
@@ -163,7 +162,7 @@ class FusedModel(Recommender):
         """
         if not self.task_weight:
             raise ValueError("the model learned with task_weight 0 and knows no stars; give it a weight, such as 10")
-        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+        with one_thread():
             inputs = self._rated(queries, asked, z)
         expected = inputs.pop("expected")
         away = fitted_gate.away(self.gate, self.rating_gate, {name: x[:, None] for name, x in inputs.items()}, np)
@@ -174,7 +173,7 @@ class FusedModel(Recommender):
         self.events, self.items = events, items
         models = usable(self.dimensions, events, items)
         self.names = list(models)
-        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+        with one_thread():
             self.towers = {name: copy.copy(model).fit(events, items) for name, model in models.items()}
             if self.task_weight:
                 self.expected = ratings.ContentBiases().fit(events, items)
@@ -284,6 +283,16 @@ class FusedModel(Recommender):
             "expected": expected.predict(queries, asked),
         }
         return {name: values.astype("float32") for name, values in found.items()}
+
+
+def one_thread() -> Any:
+    """Limits BLAS: products here are small, and on all cores take more processor time waiting than working."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()  # to look for the libraries takes as long as an answer
 
 
 def _numpy(tensor: Any) -> np.ndarray:

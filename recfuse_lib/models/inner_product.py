@@ -61,4 +61,6 @@ class InnerProduct(Recommender):
         return clip(scores / (deviation[:, None] + 1e-6))
 
     def _products(self, interest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        if len(interest) == 1:  # the usual case when serving, and one product instead of many
+            return np.asarray(self.vectors[candidates[0]] @ interest[0])[None]
         return np.asarray((self.vectors[candidates] @ interest[:, :, None])[..., 0])

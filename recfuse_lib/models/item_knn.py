@@ -68,7 +68,7 @@ class ItemKNN(Recommender):
         return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
-        return np.asarray((self.weighting.matrix(queries) @ self.similarity).toarray(), "float32")
+        return np.asarray(queries.product(self.weighting.weights(queries), self.similarity), "float32")
 
 
 def _largest_of_rows(matrix: scipy.sparse.csr_array, count: int) -> np.ndarray:

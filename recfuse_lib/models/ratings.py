@@ -5,8 +5,13 @@ Each is fitted in about a second and answers for any history. Taught in notebook
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+import scipy.linalg.lapack
+import scipy.sparse.linalg
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
@@ -17,6 +22,8 @@ from recfuse_lib.models.contract import Recommender, rows_of
 ROUNDS = 6
 PAIRS = 4_096
 """Ratings that are predicted at once, so that the memory does not grow with their number."""
+LONG = 300
+"""Ratings of a history from which on a person's covariances are not written out."""
 
 
 class ContentBiases(Recommender):
@@ -67,7 +74,9 @@ class ContentBiases(Recommender):
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
         """Predicts r̂ in stars, (N,)."""
-        return np.asarray(self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[asked["item"]])
+        return np.asarray(
+            self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[asked["item"].to_numpy()]
+        )
 
 
 class ResidualUserKNN(Recommender):
@@ -87,18 +96,23 @@ class ResidualUserKNN(Recommender):
     def fit(self, history: pd.DataFrame, items: Items) -> ResidualUserKNN:
         """Keeps the deviations of `history`."""
         past = by_user(history, items.n_items)
-        self.people, self.rated = past.user, past.matrix()
-        self.away = past.matrix(self.expected.residuals(past))
-        self.by_item = self.away.T.tocsr()
+        self.__dict__.pop("_powers", None)
+        self.people, self.by_item = past.user, past.matrix(self.expected.residuals(past)).T.tocsr()
         return self
+
+    @functools.cached_property
+    def _powers(self) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+        """The deviations to the power of 0 and of 2."""
+        places = self.by_item.indices, self.by_item.indptr
+        return tuple(scipy.sparse.csr_array((self.by_item.data**n, *places), self.by_item.shape) for n in (0, 2))
 
     def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
         """Predicts d in stars, (N,)."""
         row, item = rows_of(queries, asked), asked["item"].to_numpy()
-        own, own_rated = queries.matrix(self.expected.residuals(queries)), queries.matrix()
-        product = (own @ self.away.T).toarray()
-        both = (own_rated @ self.rated.T).toarray()
-        scale = np.sqrt((own.power(2) @ self.rated.T).toarray() * (own_rated @ self.away.power(2).T).toarray())
+        own, every = self.expected.residuals(queries), np.ones(len(queries.item))
+        rated, squares = self._powers
+        product, both = queries.product(own, self.by_item), queries.product(every, rated)
+        scale = np.sqrt(queries.product(own**2, rated) * queries.product(every, squares))
         alike = np.maximum(product / (scale + 1e-6), 0) * both / (both + self.overlap)
         alike[queries.user[:, None] == self.people] = 0
         found = np.empty(len(row))
@@ -135,12 +149,6 @@ class UserGaussianProcess(Recommender):
     ) -> None:
         self.expected, self.session, self.day, self.noise = expected, session, day, noise
 
-    def kernel(self, item: np.ndarray, moment: np.ndarray, others: np.ndarray, moments: np.ndarray) -> np.ndarray:
-        """Computes k between N ratings and M others, (N, M)."""
-        away = np.abs(moment[:, None] - moments)
-        alike = self.expected.content[item] @ self.expected.content[others].T
-        return np.asarray(alike + sum(height * np.exp(-away / tau) for height, tau in (self.session, self.day)))
-
     def fit(self, history: pd.DataFrame, items: Items) -> UserGaussianProcess:
         """Learns nothing: a person's own ratings are in the query."""
         return self
@@ -154,12 +162,58 @@ class UserGaussianProcess(Recommender):
         ends = np.searchsorted(row[order], np.arange(len(queries) + 1))
         for query in np.unique(row):
             own, here = slice(*queries.indptr[query : query + 2]), order[ends[query] : ends[query + 1]]
-            items, moments = queries.item[own], queries.timestamp[own]
-            if len(items):
-                covariance = self.kernel(items, moments, items, moments) + self.noise * np.eye(len(items))
-                weights = np.linalg.solve(covariance, away[own])
-                found[here] = self.kernel(item[here], moment[here], items, moments) @ weights
+            content, moments = self.expected.content[queries.item[own]], queries.timestamp[own]
+            if len(moments):
+                weights = self._weights(content, moments, away[own])
+                when, place = np.unique(moment[here], return_inverse=True)
+                mood = (self._mood(when, moments) @ weights)[place]
+                found[here] = self.expected.content[item[here]] @ (weights @ content) + mood
         return found
+
+    def _mood(self, moment: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        away = np.abs(moment[:, None] - moments)
+        return np.asarray(sum(height * np.exp(-away / tau) for height, tau in (self.session, self.day)))
+
+    def _weights(self, content: np.ndarray, moments: np.ndarray, away: np.ndarray) -> np.ndarray:
+        """Solves (k + noise I) w = d, (H,)."""
+        if len(away) <= LONG:
+            covariance = content @ content.T + self._mood(moments, moments) + self.noise * np.eye(len(away))
+            return np.asarray(scipy.linalg.lapack.dposv(covariance, away)[1])
+        # The matrix inversion lemma: without taste it takes linear time, and the taste is only as wide as the content.
+        free, width = self._without_taste(moments), content.shape[1]
+
+        def product(taste: np.ndarray) -> np.ndarray:
+            return np.asarray(taste + free(content @ taste.astype("float32")).astype("float32") @ content)
+
+        system = scipy.sparse.linalg.LinearOperator((width, width), product, dtype="float64")
+        taste, _ = scipy.sparse.linalg.cg(system, free(away) @ content, rtol=1e-6)
+        return free(away - content @ taste)
+
+    def _without_taste(self, moments: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """Solves (mood + noise I) x = d for any d: e^(−|t| / τ) is a Markov process, whose inverse is tridiagonal."""
+        moods = [mood for mood in (self.session, self.day) if mood[0]]
+        if not moods:
+            return lambda given: given / self.noise
+        times, place, count = np.unique(moments, return_inverse=True, return_counts=True)
+        width = len(moods)
+        bands = np.zeros((width + 1, len(times), width))
+        for one, (height, tau) in enumerate(moods):
+            kept = np.exp(-np.diff(times) / tau)
+            fresh = 1 / (1 - kept**2)
+            own = np.append(1.0, fresh)
+            own[:-1] += kept**2 * fresh
+            bands[0, 1:, one] = -self.noise / height * kept * fresh
+            bands[width, :, one] = self.noise / height * own
+            for other in range(one + 1):
+                bands[width - one + other, :, one] += count
+        factor = scipy.linalg.cholesky_banded(bands.reshape(width + 1, -1))
+
+        def free(given: np.ndarray) -> np.ndarray:
+            totals = np.repeat(np.bincount(place, given), width)
+            moods = scipy.linalg.cho_solve_banded((factor, False), totals, check_finite=False)
+            return np.asarray((given - moods.reshape(-1, width).sum(axis=1)[place]) / self.noise)
+
+        return free
 
 
 def _owners(queries: Queries) -> np.ndarray:

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import threadpoolctl
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models import index
 from recfuse_lib.models.contract import Recommender
-from recfuse_lib.models.fused import ONE_THREAD, FusedModel
+from recfuse_lib.models.fused import FusedModel, one_thread
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_towers import TwoTowers
 
@@ -99,7 +98,7 @@ class TwoStage(Recommender):
     def refit(self, events: pd.DataFrame, items: Items) -> TwoStage:
         """Fits everything but the gates, which stay as they are, on a history in order."""
         self.ranking.fit_dimensions(events, items).prune(STRONGEST)
-        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+        with one_thread():
             self.retriever = copy.copy(self.retriever).fit(events, items)
         return self.prepared()
 
@@ -188,19 +187,19 @@ class TwoStage(Recommender):
     ) -> np.ndarray:
         interest, found = self.retriever.interest(query)[0], []
         for group in (allowed & ~self.new, allowed & self.new):
-            codes = np.flatnonzero(group)
-            if len(codes) > RETRIEVED:
-                chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, codes, ROUGH)]
-                if said is not None:
-                    chosen.append(_top(said, codes, RETRIEVED))
-                codes = np.unique(np.concatenate(chosen))
-            found.append(codes)
+            if np.count_nonzero(group) <= RETRIEVED:
+                found.append(np.flatnonzero(group))
+                continue
+            chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, group, ROUGH)]
+            if said is not None:
+                chosen.append(_top(said, group, RETRIEVED))
+            found.append(np.unique(np.concatenate(chosen)))
         return np.concatenate(found)
 
     def _score(self, queries: Queries) -> np.ndarray:
         """−∞ for what is no candidate."""
         scores = np.full((len(queries), self.items.n_items), -np.inf, "float32")
-        with threadpoolctl.threadpool_limits(**ONE_THREAD):
+        with one_thread():
             for row in range(len(queries)):
                 query = queries[row : row + 1]
                 allowed = np.ones(self.items.n_items, bool)
@@ -219,8 +218,6 @@ def _lead(scores: np.ndarray) -> float:
     return max(float(scores.max(initial=0) - scores.mean()), 1e-6) if len(scores) else 1.0
 
 
-def _top(scores: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
-    """Codes of the largest scores among some."""
-    if len(codes) <= count:
-        return codes
-    return np.asarray(codes[np.argpartition(-scores[codes], count)[:count]])
+def _top(scores: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """Codes of the largest scores in a group, of more items than `count`."""
+    return np.argpartition(np.where(group, scores, -np.inf), -count)[-count:]

@@ -66,7 +66,7 @@ class TwoTowers(InnerProduct):
         """Places the new items by their content."""
         larger = copy.copy(self)
         new = content.content(items, history)[len(self.vectors) :] @ self.kernel
-        larger.vectors = np.vstack([self.vectors, np.c_[new, np.full(len(new), self.typical)]]).astype("float32")
+        larger.keep(np.vstack([self.vectors, np.c_[new, np.full(len(new), self.typical)]]))
         return larger
 
     def interest(self, queries: Queries) -> np.ndarray:

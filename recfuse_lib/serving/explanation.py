@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy.sparse
 
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting
@@ -78,16 +79,29 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     past = query.item[liked]
     for place, tower in enumerate(model.ranking.towers.values()):
         if isinstance(tower, ItemKNN):
-            alike = tower.similarity[past][:, ranked.codes].toarray()
+            alike = _among(tower.similarity, past, ranked.codes)
         elif isinstance(tower, ContentSimilarity):
             alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
         else:
             continue
         scale = np.abs(alike).max(axis=0, initial=1e-9)
         lift += alike / scale * np.maximum(ranked.contributions[model.ranking.names[place]], 0)
-    lift *= RECENCY.matrix(query).toarray()[0, past][:, None]
+    lift *= RECENCY.weights(query)[liked][:, None]
     best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
     return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
+
+
+def _among(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Some rows and distinct columns of a sparse matrix, dense; SciPy would take longer than the whole answer."""
+    place = np.full(matrix.shape[1], -1)
+    place[columns] = np.arange(len(columns))
+    ends = matrix.indptr[rows], matrix.indptr[rows + 1]
+    taken = np.concatenate([np.arange(*span) for span in zip(*ends, strict=True)] or [np.zeros(0, "int64")])
+    row, column = np.repeat(np.arange(len(rows)), ends[1] - ends[0]), place[matrix.indices[taken]]
+    kept = column >= 0
+    found = np.zeros((len(rows), len(columns)), matrix.dtype)
+    found[row[kept], column[kept]] = matrix.data[taken[kept]]
+    return found
 
 
 def sentence(share: Mapping[str, float], titles: Sequence[str]) -> str:

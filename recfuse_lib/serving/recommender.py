@@ -31,9 +31,6 @@ MOST_CATEGORIES = 200
 REMEMBERED = 100
 """Ranked items that are kept with a history, for the next answer to the same person."""
 
-COLUMNS = (2, "int32"), (3, "float32"), (0, "int64")
-"""Items, ratings and times of a query, among (time, row, item, stars)."""
-
 
 @dataclasses.dataclass(eq=False)
 class History:
@@ -43,6 +40,10 @@ class History:
     missing: tuple[str, ...]
     ranked: Ranked | None = None
     """The best of the whole catalogue, once it was asked for."""
+    stars: dict[int, float] = dataclasses.field(default_factory=dict)
+    """Predicted stars by item code, of what was shown or may be next."""
+    shown: dict[int, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """What answers without a wish say of an item, by its code."""
 
     @property
     def codes(self) -> np.ndarray:
@@ -125,22 +126,22 @@ class Recommender:
         of an item counts.
         """
         person = self.people.get(user_id or "", len(self.people))
-        own = self._past.span(person)
-        newest: dict[int, tuple[int, int, float]] = {}
-        for row in range(own.start or 0, own.stop):
-            newest[int(self._past.item[row])] = (int(self._past.timestamp[row]), row, float(self._past.rating[row]))
-        missing, now = [], max([self._now, *(time for _, _, time in later if time is not None)])
-        for row, (item_id, rating, time) in enumerate(later, start=own.stop):
-            if (code := self.catalogue.codes.get(item_id)) is None:
-                missing.append(item_id)
-            else:
-                moment = (now if time is None else time, row, rating)
-                newest[code] = max(newest.get(code, moment), moment)
-        ordered = sorted((moment, row, code, rating) for code, (moment, row, rating) in newest.items())
-        columns = [np.array([one[place] for one in ordered], kind) for place, kind in COLUMNS]
-        indptr = np.array([0, len(ordered)])
-        query = Queries(np.array([person], "int32"), indptr, *columns, len(self.catalogue))
-        return History(query, tuple(missing))
+        own, codes = self._past.span(person), self.catalogue.codes
+        known = [(codes[item_id], rating, time) for item_id, rating, time in later if item_id in codes]
+        now = max([self._now, *(time for _, _, time in known if time is not None)])
+        # Where the model knows no times, those of later events would only say that they are known.
+        times = [(now if time is None else time) if self._now else 0 for _, _, time in known]
+        item = np.append(self._past.item[own], [code for code, _, _ in known]).astype("int32")
+        rating = np.append(self._past.rating[own], [rating for _, rating, _ in known]).astype("float32")
+        moment = np.append(self._past.timestamp[own], times).astype("int64")
+        order = np.argsort(moment, kind="stable")
+        _, newest = np.unique(item[order][::-1], return_index=True)
+        order = order[np.sort(len(order) - 1 - newest)]
+        indptr = np.array([0, len(order)])
+        query = Queries(
+            np.array([person], "int32"), indptr, item[order], rating[order], moment[order], len(self.catalogue)
+        )
+        return History(query, tuple(item_id for item_id, _, _ in later if item_id not in codes))
 
     def parse_query(self, text: str) -> ParsedQuery:
         """Understands a wish; the slow part of an answer, and safe to run in parallel."""
@@ -195,7 +196,8 @@ class Recommender:
                 ranked = joined(ranked.top(k - 1), self.model.rank(history.query, one))
         if not len(ranked.codes):
             return {"items": [], "fallbacks": fallbacks, "notes": [*notes, "no item is left that satisfies everything"]}
-        items = [{**one, "exploration": False} for one in self._shown(history, ranked, reasons)]
+        told = history.shown if stated is None else {}
+        items = [{**one, "exploration": False} for one in self._shown(history, ranked, reasons, told)]
         if drawn:
             items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
         return {"items": items, "fallbacks": fallbacks, "notes": notes}
@@ -207,6 +209,7 @@ class Recommender:
                 everything = np.ones(len(allowed), bool)
                 everything[history.codes] = False
                 history.ranked = self.model.rank(history.query, everything).top(REMEMBERED)
+                self._stars(history, history.ranked)
             known = history.ranked.only(allowed)
             if len(known.codes) >= k:
                 return known.top(k)
@@ -228,7 +231,7 @@ class Recommender:
         asked = np.zeros(len(self.catalogue), bool)
         asked[self.catalogue.codes[item_id]] = True
         ranked = self.model.rank(history.query, asked, self._stated(history, query, wish_weight))
-        return {**self._shown(history, ranked, True)[0], "fallbacks": self._missing(history, query)}
+        return {**self._shown(history, ranked, True, {})[0], "fallbacks": self._missing(history, query)}
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
         """Finds the items whose title contains all of the words, most often chosen first."""
@@ -246,25 +249,41 @@ class Recommender:
             missing.append(NO_HISTORY if query is None or not query.says else NO_HISTORY_BUT_WORDS)
         return missing
 
-    def _shown(self, history: History, ranked: Ranked, reasons: bool) -> list[dict[str, Any]]:
-        stars: list[float | None] = [None] * len(ranked.codes)
-        if self.predicts_stars:
+    def _stars(self, history: History, ranked: Ranked) -> list[float | None]:
+        """Predicted stars, remembered with the history: what they depend on besides the item costs most of the time."""
+        codes = ranked.codes.tolist()
+        if not self.predicts_stars:
+            return [None] * len(codes)
+        if any(code not in history.stars for code in codes):
             now = max(self._now, int(history.query.timestamp.max(initial=0)))
-            asked = pd.DataFrame({"user": history.query.user[0], "item": ranked.codes, "timestamp": now})
+            person, moment = np.full(len(codes), history.query.user[0]), np.full(len(codes), now)
+            asked = pd.DataFrame({"user": person, "item": ranked.codes, "timestamp": moment}, copy=False)
             stars = self.model.ranking.predict(history.query, asked, ranked.z.T).round(2).tolist()
+            history.stars = dict([*zip(codes, stars, strict=True), *history.stars.items()][: 2 * REMEMBERED])
+        return [history.stars[code] for code in codes]
+
+    def _shown(
+        self, history: History, ranked: Ranked, reasons: bool, told: dict[int, dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """What an answer says of the items; reasons that were `told` before are told again, and new ones added."""
+        codes = ranked.codes.tolist()
+        if reasons and all(code in told for code in codes):
+            return [told[code] for code in codes]
         items = [
             {**self.catalogue.shown[code], "score": round(score, 6), "predicted_rating": rating}
-            for code, score, rating in zip(ranked.codes.tolist(), ranked.score.tolist(), stars, strict=True)
+            for code, score, rating in zip(codes, ranked.score.tolist(), self._stars(history, ranked), strict=True)
         ]
         if reasons:
             parts = np.round(np.stack(list(ranked.contributions.values())), 6).T.tolist()
             past = explanation.evidence(self.model, history.query, ranked)
-            for item, row, codes in zip(items, parts, past, strict=True):
+            for item, row, liked in zip(items, parts, past, strict=True):
                 item["contributions"] = dict(zip(ranked.contributions, row, strict=True))
                 item["shares"] = explanation.shares(item["contributions"])
-                item["evidence_items"] = [self.catalogue.ids[code] for code in codes]
-                titles = [self.catalogue.titles[code] for code in codes]
+                item["evidence_items"] = [self.catalogue.ids[code] for code in liked]
+                titles = [self.catalogue.titles[code] for code in liked]
                 item["reason"] = explanation.sentence(item["shares"], titles)
+            if len(told) < REMEMBERED:
+                told.update(zip(codes, items, strict=True))
         return items
 
 
