@@ -16,7 +16,7 @@ TO_BEAT = 0.12
 
 @exercise(
     "04.1",
-    start="Equation 2: sum 1 / log2(k + 1) over the ranks with a hit; divide by the best sum that two targets allow.",
+    start="Which two sums does Equation 4.2 divide, and how many terms has each of them here?",
     right="The best list has both targets on top: 1 + 1 / log2(3). Yours has them at ranks 2 and 5.",
 )
 def ndcg(answer: float) -> str | None:
@@ -36,59 +36,81 @@ def ndcg(answer: float) -> str | None:
 
 @exercise(
     "04.2",
-    start="Equation 12: with d = personal - means, alpha is the sum of d * (ratings - means) over the sum of d * d.",
-    right="It is a regression of what the mean leaves over on what the personal prediction adds, clipped to 0–1.",
+    start="Begin with one group. Then ask: what becomes of Equation 4.13 for a group in which there is nothing to "
+    "divide by?",
+    right="One regression a group, clipped to 0–1, and the α of all where a group says nothing. Where does the "
+    "personal prediction deserve more weight? The solution says what we found.",
 )
-def alpha(answer: Callable[..., float]) -> str | None:
+def alphas(answer: Callable[..., Any]) -> str | None:
     generator = np.random.default_rng(0)
-    means = generator.uniform(2, 4, 200)
-    difference = generator.normal(0, 0.5, 200)
-    noise = generator.normal(0, 0.3, 200)
+    true = np.array([0.7, 0.2, 1.6, -0.5, 0.0, 0.4])
+    group = np.repeat([0, 1, 2, 3, 5], 60)
+    means, difference = generator.uniform(2, 4, 300), generator.normal(0, 0.5, 300)
+    difference[group == 5] = 0
+    ratings = means + true[group] * difference + generator.normal(0, 0.3, 300)
     personal = means + difference
-    for true in (0.7, 0.2):
-        ratings = means + true * difference + noise
-        exact = difference @ (ratings - means) / (difference @ difference)
-        found = float(answer(ratings, personal, means))
-        if np.isclose(found, 1 - exact):
-            return "That is the weight of the item mean; α is the weight of the personal prediction."
-        if np.isclose(found, ratings @ personal / (personal @ personal)):
-            return "Take the item mean off both sides first: regress ratings - means on personal - means."
-        if not np.isclose(found, exact):
-            return (
-                f"For ratings made with α = {true} you find {found:.3f}, and the least squared error is at {exact:.3f}."
-            )
-    for true, bound in ((1.6, 1.0), (-0.5, 0.0)):
-        if not np.isclose(float(answer(means + true * difference, personal, means)), bound):
-            return (
-                f"Here the parabola's lowest point is at {true}, outside of 0–1: a weight of a mixture must be clipped."
-            )
-    return None
+
+    def exact(rows: np.ndarray) -> float:
+        d = difference[rows]
+        return float(d @ (ratings - means)[rows] / (d @ d))
+
+    of_all = exact(group >= 0)
+    unclipped = np.array([exact(group == number) for number in range(4)])
+    found = np.asarray(answer(ratings, personal, means, group), "float64")
+    if found.shape == ():
+        return "That is one number for all ratings; each group has its own α."
+    if found.shape != (6,):
+        return f"The result has shape {found.shape}; the groups are 0 to 5, and group 4 happens to be empty."
+    if np.allclose(found[:4], of_all):
+        return "All groups have the α of all ratings; each is fitted on its own ratings alone."
+    if np.allclose(found[:4], 1 - unclipped):
+        return "That is the weight of the item mean; α is the weight of the personal prediction."
+    if np.allclose(found[:4], unclipped):
+        return "Two groups have an α outside of 0–1: a weight of a mixture must be clipped."
+    if np.isnan(found[4:]).any():
+        return "Groups 4 and 5 get NaN: one is empty, in the other the two predictions agree. They get the α of all."
+    if not np.allclose(found[:4], np.clip(unclipped, 0, 1)):
+        return f"Group 0 was made with α = 0.7; you find {found[0]:.3f}, and the least error is at {unclipped[0]:.3f}."
+    return (
+        None if np.allclose(found[4:], of_all) else "Groups 4 and 5 say nothing about α; they get that of all ratings."
+    )
 
 
 @exercise(
     "04.3",
-    start="Take the logQ-corrected scores of Equation 10: subtract the logarithm of each item's share Q.",
-    right="A frequent item is drawn often as a wrong answer; less log Q, its score no longer pays for that.",
+    start="How probable is it that one draw gives a certain film? Count both ways in which that can happen.",
+    right="Q is the probability of a draw, however it comes about: part of it evenly over the catalogue, part of it by "
+    "popularity. With even = 0 it is the correction of section 7; with even = 1 it changes nothing.",
 )
 def correction(answer: Callable[..., np.ndarray]) -> str | None:
     scores = np.array([[2.0, 1.0, 0.5], [0.0, 3.0, 1.0]])
-    share = np.array([0.7, 0.2, 0.1])
+    share, even, n_items = np.array([0.5, 0.2, 0.1]), 0.25, 20
     before = scores.copy()
-    found = np.asarray(answer(scores, share))
+    found = np.asarray(answer(scores, share, even, n_items))
+    q = even / n_items + (1 - even) * share
     if not np.array_equal(scores, before):
         return "The scores that were given have changed; compute new ones instead of writing into the array."
-    if np.allclose(found, scores + np.log(share)):
-        return "The sign is wrong way round: with + log Q a popular item gains, and it is drawn too often already."
-    if np.allclose(found, scores - share):
-        return "Subtract the logarithm of the share, not the share: scores are logarithms of probabilities."
     if found.shape != scores.shape:
         return f"The result has shape {found.shape}; the scores have {scores.shape}."
-    return None if np.allclose(found, scores - np.log(share)) else "Each score less the logarithm of its item's share."
+    if np.allclose(found, scores + np.log(q)):
+        return "The sign is the wrong way round: with + log Q a film that is drawn often gains, and it should pay."
+    if np.allclose(found, scores - np.log(share)):
+        return "That is the correction for draws by popularity alone; a share of the draws is even."
+    if np.allclose(found, scores - q):
+        return "Subtract the logarithm of Q, not Q: scores are logarithms of probabilities."
+    if np.allclose(found, scores - even * np.log(1 / n_items) - (1 - even) * np.log(share)):
+        return "You mix the logarithms. The probabilities add up first; their sum has a logarithm."
+    if np.allclose(found, scores - np.log(even / 3 + (1 - even) * share)):
+        return "An even draw is from the whole catalogue, not from the films that were drawn."
+    if np.allclose(found, scores - np.log(even * share + (1 - even) / n_items)):
+        return "`even` is the probability of an even draw; you gave it to popularity."
+    return None if np.allclose(found, scores - np.log(q)) else "Write down Q of one film first, as a sum of two terms."
 
 
 @exercise(
     "04.4",
-    start="Print the shape of what `Dot` gives, and look which axis of 1 × 64 has the length 64.",
+    start="Section 9.2 printed the shape that the article's Dot gives. Over which axis does it sum, and how long is "
+    "that?",
     right="Along axis 2 lie the 64 numbers of a vector; the flattened result is one number a pair.",
 )
 def dot(answer: Callable[..., Any]) -> str | None:
@@ -111,8 +133,10 @@ def dot(answer: Callable[..., Any]) -> str | None:
 
 @exercise(
     "04.5",
-    start="Start from EASE(50, Weighting(0.3, 10, 0.2)), change one thing at a time, and judge on validation only.",
-    right="Better than the strong baseline on validation. How much would the test confirm, after all your trials?",
+    start="Section 6 shows which of the simple changes brought most. Change one thing at a time, and count your "
+    "trials.",
+    right="Better than the strong baseline on validation. How much would the test confirm, after all your trials? The "
+    "solution says how much it did of ours.",
 )
 def stronger(answer: Any) -> str | None:
     fold = _validation()

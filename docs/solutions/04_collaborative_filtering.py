@@ -8,27 +8,62 @@ from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.popularity import Popularity
 
 
-def best_alpha(ratings, personal, means):
-    difference = personal - means
-    return np.clip(difference @ (ratings - means) / (difference @ difference), 0, 1)
+def alphas(ratings, personal, means, group):
+    """One regression through the origin per group: both sums of Equation 4.13 are taken group by group.
+
+    What there is to find: the more ratings a film has, the more weight the personal prediction deserves. On the
+    validation ratings of fold 0, α is .59 for films with fewer than 5 ratings in training, .69 below 20, .81 below 80
+    and .82 above; for all together it is .72. The error hardly gains: on the test ratings of fold 0 four α instead of
+    one change the squared error by −.002 [−.005, .000].
+    """
+    d, beyond = personal - means, ratings - means
+    numerator, denominator = np.bincount(group, d * beyond), np.bincount(group, d * d)
+    of_all = d @ beyond / (d @ d)
+    each = np.divide(numerator, denominator, out=np.full(len(numerator), of_all), where=denominator > 0)
+    return np.clip(each, 0, 1)
 
 
-def without_clip(ratings, personal, means):
-    difference = personal - means
-    return difference @ (ratings - means) / (difference @ difference)
+def one_for_all(ratings, personal, means, group):
+    return alphas(ratings, personal, means, np.zeros_like(group))[0]
 
 
-def written_in_place(scores, share):
-    scores -= np.log(share)
+def without_clip(ratings, personal, means, group):
+    d, beyond = personal - means, ratings - means
+    with np.errstate(invalid="ignore"):
+        return np.bincount(group, d * beyond) / np.bincount(group, d * d)
+
+
+def without_a_guard(ratings, personal, means, group):
+    return np.clip(without_clip(ratings, personal, means, group), 0, 1)
+
+
+def nothing_says_half(ratings, personal, means, group):
+    return np.nan_to_num(without_a_guard(ratings, personal, means, group), nan=0.5)
+
+
+def corrected(scores, share, even, n_items):
+    """Two ways lead to the same film, and their probabilities add up before the logarithm is taken."""
+    return scores - np.log(even / n_items + (1 - even) * share)
+
+
+def written_in_place(scores, share, even, n_items):
+    scores -= np.log(even / n_items + (1 - even) * share)
     return scores
 
 
+EASE_OF_OURS = EASE(l2=100, weighting=Weighting(low_rating=0.5, half_life=5, floor=0.1))
+"""What there is to find: about a dozen trials by hand lead from .117 to .125 on validation, where plain EASE has .100.
+On the test, scored afterwards, it has .138 [.124, .152] and plain EASE .130 [.117, .144]: of a gain of .025 a third is
+left, while the lesson's own choice, .117 on validation, fell to .125, behind plain EASE. Which of two settings that are
+close on validation is ahead on the test is mostly luck with 659 people, and every further trial adds to it.
+"""
+
 solutions = {
     "04.1": (1 / np.log2(3) + 1 / np.log2(6)) / (1 + 1 / np.log2(3)),
-    "04.2": best_alpha,
-    "04.3": lambda scores, share: scores - np.log(share),
+    "04.2": alphas,
+    "04.3": corrected,
     "04.4": lambda user, item: keras.layers.Dot(axes=2)([user, item]),
-    "04.5": EASE(l2=100, weighting=Weighting(low_rating=0.5, half_life=5, floor=0.1)),
+    "04.5": EASE_OF_OURS,
 }
 
 wrong = {
@@ -39,16 +74,30 @@ wrong = {
         (0.3, "two sums"),
     ],
     "04.2": [
+        (one_for_all, "one number for all"),
+        (lambda ratings, personal, means, group: np.full(6, one_for_all(ratings, personal, means, group)), "its own"),
         (without_clip, "clipped"),
-        (lambda ratings, personal, means: 1 - without_clip(ratings, personal, means), "weight of the item mean"),
-        (lambda ratings, personal, means: ratings @ personal / (personal @ personal), "item mean off both sides"),
-        (lambda ratings, personal, means: 0.5, "least squared error"),
+        (lambda ratings, personal, means, group: 1 - without_clip(ratings, personal, means, group), "of the item mean"),
+        (without_a_guard, "NaN"),
+        (nothing_says_half, "that of all ratings"),
+        (
+            lambda ratings, personal, means, group: alphas(ratings, personal, means, group)[np.unique(group)],
+            "to be empty",
+        ),
+        (lambda ratings, personal, means, group: np.full(6, 0.5), "least error"),
     ],
     "04.3": [
-        (lambda scores, share: scores + np.log(share), "sign"),
-        (lambda scores, share: scores - share, "logarithm of the share"),
+        (lambda scores, share, even, n_items: 2 * scores - corrected(scores, share, even, n_items), "sign"),
+        (lambda scores, share, even, n_items: scores - np.log(share), "popularity alone"),
+        (lambda scores, share, even, n_items: scores - (even / n_items + (1 - even) * share), "logarithm of Q"),
+        (
+            lambda scores, share, even, n_items: scores - even * np.log(1 / n_items) - (1 - even) * np.log(share),
+            "mix the logarithms",
+        ),
+        (lambda scores, share, even, n_items: corrected(scores, share, even, scores.shape[1]), "whole catalogue"),
+        (lambda scores, share, even, n_items: corrected(scores, share, 1 - even, n_items), "gave it to popularity"),
         (written_in_place, "have changed"),
-        (lambda scores, share: scores / share, "less the logarithm"),
+        (lambda scores, share, even, n_items: scores / share, "sum of two terms"),
     ],
     "04.4": [
         (lambda user, item: keras.layers.Dot(axes=1)([user, item]), "outer product"),
