@@ -34,8 +34,8 @@ class FittedGate(NamedTuple):
         if not self.network:
             return np.zeros(scores.shape[:2], "float32")
         kernel, bias, outer, last = self.network
-        everywhere = np.broadcast_to(user[:, None], (*scores.shape[:2], user.shape[1]))
-        inner = np.concatenate([scores, everywhere, item], -1) @ kernel + bias
+        of_scores, of_user, of_item = np.split(kernel, [scores.shape[-1], scores.shape[-1] + user.shape[-1]])
+        inner = scores @ of_scores + item @ of_item + (user @ of_user + bias)[:, None]
         inner *= (1 + erf(inner / np.float32(np.sqrt(2)))) / 2  # GELU
         return np.asarray((inner @ outer)[..., 0] + last)
 
