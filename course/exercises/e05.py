@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "05.1",
-    start="Without the mask, how many pairs (t, j) of 5 positions are there, and how many of them have j ≤ t?",
+    start="Draw a square, t downwards and j to the right. Which of its fields may a causal model use?",
     right="Of 25 pairs 15 have j ≤ t: the lower triangle with its diagonal.",
 )
 def visible_pairs(answer: int) -> str | None:
@@ -26,7 +26,8 @@ def visible_pairs(answer: int) -> str | None:
 
 @exercise(
     "05.2",
-    start="Equation 1: the logits q @ k.T / √d; where j > t they must not count; then the softmax over j.",
+    start="What would row 0 be, which sees one position only? Write that row down, then row 1, then think of all at "
+    "once.",
     right="Each row sums to one, and nothing above the diagonal has any weight.",
 )
 def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
@@ -64,23 +65,31 @@ def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
 
 @exercise(
     "05.3",
-    start="Equation 4, in-batch: B × B scores, each column less its log Q; the right answers are on the diagonal.",
-    right="Each target competes with all targets of the batch, and an item does not suffer for being popular.",
+    start="Draw the square of people and targets. Where are the right answers, and whose share belongs to which "
+    "column?",
+    right="Each target competes with all targets of the batch, and an item does not suffer for being popular. The "
+    "correction belongs to what enters the softmax, so it comes after the division by τ.",
 )
 def in_batch(answer: Callable[..., Any]) -> str | None:
     generator = np.random.default_rng(1)
     interests, vectors = generator.normal(size=(2, 6, 3))
-    share = generator.dirichlet(np.ones(6))
-    scores = interests @ vectors.T
-    exact = _in_batch(scores - np.log(share))
-    found = np.asarray(answer(interests, vectors, share), "float64")
+    share, temperature = generator.dirichlet(np.ones(6)), 0.2
+    cosine = _unit(interests) @ _unit(vectors).T
+    exact = _in_batch(cosine / temperature - np.log(share))
+    found = np.asarray(answer(interests, vectors, share, temperature), "float64")
     if found.size != 1:
         return f"The result has shape {found.shape}; the loss of a batch is one number, the mean over its rows."
-    if np.isclose(found, _in_batch(scores)):
+    if np.isclose(found, _in_batch(interests @ vectors.T / temperature - np.log(share))):
+        return "Those are dot products: divide both sides by their lengths first, row by row."
+    if np.isclose(found, _in_batch(cosine / temperature)):
         return "Nothing is corrected. Subtract log Q of the item of each column; taken off a whole row it cancels."
-    if np.isclose(found, _in_batch(scores + np.log(share))):
+    if np.isclose(found, _in_batch((cosine - np.log(share)) / temperature)):
+        return "The correction is divided by τ as well, so here it is five times as strong as it should be."
+    if np.isclose(found, _in_batch(cosine * temperature - np.log(share))):
+        return "You multiply by τ; a small temperature makes the differences larger."
+    if np.isclose(found, _in_batch(cosine / temperature + np.log(share))):
         return "The sign is the wrong way round: with + log Q popular items pay twice."
-    if np.isclose(found, _in_batch(scores.T - np.log(share))):
+    if np.isclose(found, _in_batch(cosine.T / temperature - np.log(share))):
         return "Your rows are items: the softmax must run over the items, for each person."
     if np.isclose(found, exact * 6):
         return "That is the sum over the batch; take the mean."
@@ -91,7 +100,7 @@ def in_batch(answer: Callable[..., Any]) -> str | None:
 
 @exercise(
     "05.4",
-    start="Call the model twice, on two histories that agree up to position t and differ after it; compare up to t.",
+    start="`looks_ahead` of section 3 has one place at which the histories part. Which leaks would it not see?",
     right="It names the leaky model and clears the honest ones, whatever their outputs look like.",
 )
 def leak_test(answer: Callable[..., bool]) -> str | None:
@@ -110,6 +119,9 @@ def leak_test(answer: Callable[..., bool]) -> str | None:
     def far(x: np.ndarray) -> np.ndarray:
         return np.asarray(np.cumsum(x, axis=0) + np.where(np.arange(len(x))[:, None] < 2, x[-1], 0))
 
+    def late(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cumsum(x, axis=0) + np.where(np.arange(len(x))[:, None] == 5, x[6], 0))
+
     for model, hint in (
         (
             honest,
@@ -126,6 +138,11 @@ def leak_test(answer: Callable[..., bool]) -> str | None:
             far,
             "A model whose first positions see the last passes your test. Change all that comes after, also the last.",
         ),
+        (
+            late,
+            "A model in which position 5 sees position 6, and nothing else is wrong, passes your test. Let the "
+            "histories part after every position in turn.",
+        ),
     ):
         if not answer(model, 8):
             return hint
@@ -139,3 +156,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _in_batch(scores: np.ndarray) -> float:
     return float(-np.log(np.diag(_softmax(scores))).mean())
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

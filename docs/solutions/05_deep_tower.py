@@ -17,6 +17,7 @@ def lower(logits):
 
 
 def causal_weights(query, key):
+    """Minus infinity before the softmax: exp gives 0, and the row still sums to one."""
     logits = logits_of(query, key)
     return softmax(np.where(lower(logits), logits, -np.inf))
 
@@ -57,11 +58,29 @@ def batch_loss(scores):
     return -np.log(np.diag(softmax(scores))).mean()
 
 
-def in_batch(interests, vectors, share):
-    return batch_loss(interests @ vectors.T - np.log(share))
+def cosines(interests, vectors):
+    lengths = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (interests, vectors)]
+    return (interests / lengths[0]) @ (vectors / lengths[1]).T
+
+
+def in_batch(interests, vectors, share, temperature):
+    """logQ corrects the scores that enter the softmax, so it is subtracted after the division by τ.
+
+    Divided by τ = 0.2 it would be five times too strong, and the learned scores would overdo popularity; without any
+    correction they lose it.
+    """
+    return batch_loss(cosines(interests, vectors) / temperature - np.log(share))
+
+
+def with_scores(change):
+    """An in-batch loss whose corrected scores are `change(cosine, log_q, temperature)`."""
+    return lambda interests, vectors, share, temperature: batch_loss(
+        change(cosines(interests, vectors), np.log(share), temperature)
+    )
 
 
 def looks_ahead(model, length):
+    """Lets two histories part after each position in turn: a leak in one place shows only at that place."""
     x = np.random.default_rng(0).normal(size=(length, 3))
     for t in range(length - 1):
         changed = x.copy()
@@ -69,6 +88,13 @@ def looks_ahead(model, length):
         if not np.allclose(model(x)[: t + 1], model(changed)[: t + 1]):
             return True
     return False
+
+
+def parts_in_the_middle(model, length):
+    x = np.random.default_rng(0).normal(size=(length, 3))
+    changed = x.copy()
+    changed[length // 2 :] += 1.0
+    return not np.allclose(model(x)[: length // 2], model(changed)[: length // 2])
 
 
 def compares_everything(model, length):
@@ -119,19 +145,26 @@ wrong = {
         (lambda query, key: query @ key.T[:, :2], "shape"),
     ],
     "05.3": [
-        (lambda interests, vectors, share: batch_loss(interests @ vectors.T), "Nothing is corrected"),
-        (lambda interests, vectors, share: batch_loss(interests @ vectors.T + np.log(share)), "sign"),
-        (lambda interests, vectors, share: batch_loss(interests @ vectors.T - np.log(share)[:, None]), "cancels"),
-        (lambda interests, vectors, share: batch_loss(vectors @ interests.T - np.log(share)), "rows are items"),
-        (lambda interests, vectors, share: 6 * in_batch(interests, vectors, share), "mean"),
-        (lambda interests, vectors, share: -in_batch(interests, vectors, share), "minus a log-probability"),
-        (lambda interests, vectors, share: interests @ vectors.T, "shape"),
+        (
+            lambda interests, vectors, share, tau: batch_loss(interests @ vectors.T / tau - np.log(share)),
+            "dot products",
+        ),
+        (with_scores(lambda cosine, log_q, tau: cosine / tau), "Nothing is corrected"),
+        (with_scores(lambda cosine, log_q, tau: cosine / tau - log_q[:, None]), "cancels"),
+        (with_scores(lambda cosine, log_q, tau: (cosine - log_q) / tau), "divided by τ as well"),
+        (with_scores(lambda cosine, log_q, tau: cosine * tau - log_q), "multiply by τ"),
+        (with_scores(lambda cosine, log_q, tau: cosine / tau + log_q), "sign"),
+        (with_scores(lambda cosine, log_q, tau: cosine.T / tau - log_q), "rows are items"),
+        (lambda interests, vectors, share, tau: 6 * in_batch(interests, vectors, share, tau), "mean"),
+        (lambda interests, vectors, share, tau: -in_batch(interests, vectors, share, tau), "minus a log-probability"),
+        (lambda interests, vectors, share, tau: interests @ vectors.T, "shape"),
     ],
     "05.4": [
         (compares_everything, "running sum"),
         (forbids_itself, "own event"),
         (one_position_short, "one position ahead"),
         (changes_the_middle, "first positions"),
+        (parts_in_the_middle, "every position in turn"),
         (lambda model, length: False, "one position ahead"),
     ],
 }
