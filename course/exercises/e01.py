@@ -152,7 +152,7 @@ def more_than_usual(answer: Callable[[Table], Any]) -> str | None:
     events = pd.DataFrame({"user": user, "rating": rating, "timestamp": range(8)})
     found = np.asarray(answer(events))
     if found.shape != (8,):
-        return f"give one True or False a row; eight rows gave shape {found.shape}."
+        return f"give one True or False per row; eight rows gave shape {found.shape}."
     if found.dtype != bool:
         return f"give True or False; yours is of type {found.dtype}."
     whole = events["rating"] > events.groupby("user")["rating"].transform("mean")
@@ -188,7 +188,7 @@ def by_session(answer: Callable[[Table], Any]) -> str | None:
     events = pd.DataFrame(rows, columns=["user", "timestamp"])
     found = np.asarray(answer(events))
     if found.shape != (8,) or found.dtype != bool:
-        return f"give one True or False a row; eight rows gave {found.dtype} of shape {found.shape}."
+        return f"give one True or False per row; eight rows gave {found.dtype} of shape {found.shape}."
     if found[4:6].any():
         return "person 1 has one session; held out, nothing of that person would be left to learn from."
     if found.all() or not found.any():

@@ -52,7 +52,7 @@ def last_token(answer: Callable[[Any, Any], Any]) -> str | None:
     mask = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]])
     found = np.asarray(answer(states, mask))
     if found.shape != (3, 2):
-        return f"The result has shape {found.shape}; expected (B, D): one vector a text."
+        return f"The result has shape {found.shape}; expected (B, D): one vector per text."
     rows = np.arange(len(states))
     expected = states[rows, [1, 3, 3]]
     if np.allclose(found, expected):

@@ -38,7 +38,7 @@ def ndcg(answer: float) -> str | None:
     "04.2",
     start="Begin with one group. Then ask: what becomes of Equation 4.13 for a group in which there is nothing to "
     "divide by?",
-    right="One regression a group, clipped to 0–1, and the α of all where a group says nothing. Where does the "
+    right="One regression per group, clipped to 0–1, and the α of all where a group says nothing. Where does the "
     "personal prediction deserve more weight? The solution says what we found.",
 )
 def alphas(answer: Callable[..., Any]) -> str | None:
@@ -111,7 +111,7 @@ def correction(answer: Callable[..., np.ndarray]) -> str | None:
     "04.4",
     start="Section 9.2 printed the shape that the article's Dot gives. Over which axis does it sum, and how long is "
     "that?",
-    right="Along axis 2 lie the 64 numbers of a vector; the flattened result is one number a pair.",
+    right="Along axis 2 lie the 64 numbers of a vector; the flattened result is one number per pair.",
 )
 def dot(answer: Callable[..., Any]) -> str | None:
     import keras

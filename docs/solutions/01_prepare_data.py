@@ -17,7 +17,7 @@ def with_stars(log: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_signals(log: pd.DataFrame) -> pd.DataFrame:
-    """Clicks first, since being shown is no signal; then one row a pair: its strongest signal, at its first click."""
+    """Clicks first, since being shown is no signal; then one row per pair: its strongest signal, at its first click."""
     pairs = with_stars(log[log["clicked"]]).groupby(PAIR)
     return pairs.agg(rating=("rating", "max"), timestamp=("timestamp", "min")).reset_index()
 

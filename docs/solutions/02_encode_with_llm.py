@@ -132,7 +132,7 @@ wrong = {
         (first_token, "first real token"),
         (last_token_of_any_length, "divide each by its length"),
         (lambda states, mask: unit((states * mask[:, :, None]).sum(axis=1)), "it should be"),
-        (lambda states, mask: states[:, -1:], "one vector a text"),
+        (lambda states, mask: states[:, -1:], "one vector per text"),
     ],
     "02.3": [
         (without_widest_with_a_leak, "a leak"),
