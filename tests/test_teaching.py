@@ -125,6 +125,12 @@ def test_own_rows_stand_over_the_committed_ones_and_can_be_accepted(own_rows: Pa
     leaderboard.record("warm", "EASE", {"ndcg@10": (0.13, 0.12, 0.14)}, seeds=0, command="c")
     assert leaderboard.accept() == ["warm"]
     leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
+    assert leaderboard.accept() == leaderboard.accept() == ["warm"]
+    scorings = pd.read_csv(leaderboard.COMMITTED / leaderboard.SCORINGS)
+    assert scorings["value"].tolist() == [0.13, 0.5], "each scoring of the test once, the older ones too"
+    leaderboard.record("warm", "EASE", {"ndcg@10": (0.13, 0.12, 0.14)}, seeds=0, command="c")
+    assert leaderboard.accept() == ["warm"]
+    leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
     leaderboard.record("warm", "Other", {"ndcg@10": 0.4}, seeds=0, command="c")
     assert leaderboard.table("warm")["run"].to_dict() == {"EASE": "yours", "Other": "yours"}
     page = leaderboard.render(leaderboard.committed_tables())

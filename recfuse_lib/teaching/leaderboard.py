@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,9 @@ PROTOCOLS = {
     "last-one": ("ndcg@10", "each user's last positive rating: for comparison with papers, never for a claim"),
 }
 """Protocol → the metric that sorts its table, and what it asks."""
+
+SCORINGS = "scorings.csv"
+"""The log of all scorings of a test, in the folder of the tables."""
 
 _LOWER_IS_BETTER = ("rmse", "mae")
 _PROVENANCE = ["seeds", "tuned", "command", "versions", "date"]
@@ -98,11 +102,21 @@ def table(protocol: str, *, provenance: bool = False) -> pd.DataFrame:
 
 
 def accept() -> list[str]:
-    """Takes this machine's rows over into the committed tables; returns the protocols that changed."""
+    """Takes this machine's rows over into the committed tables; returns the protocols that changed.
+
+    Each row is also a line of `scorings.csv`, with the commit: a test that was scored stays on record.
+    """
     changed = [protocol for protocol in PROTOCOLS if len(_own(protocol))]
+    log = COMMITTED / SCORINGS
+    lines = log.read_text("utf-8").splitlines() if log.exists() else ["date,commit,protocol,metric,value,model"]
     for protocol in changed:
         rows = table(protocol, provenance=True).drop(columns="run")
         store.write(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
+        metric, own = _main_metric(protocol), _own(protocol)
+        for date, value, model in zip(own["date"], own[metric], own["model"], strict=True):
+            line = f'{date},{_commit()},{protocol},{metric},{value:.5f},"{model}"'
+            lines += [line] if line not in lines else []
+    store.write(log, "\n".join(lines) + "\n")
     return changed
 
 
@@ -183,6 +197,15 @@ def _cell(row: "pd.Series[Any]", name: str) -> str:
     value = f"{row[name]:.3f}"
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return value if low is None or pd.isna(low) else f"{value} [{low:.3f}, {high:.3f}]"
+
+
+def _commit() -> str:
+    """The commit of the code, with a + where something is changed since; "" without git."""
+    words = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _versions() -> str:
