@@ -1,4 +1,4 @@
-"""The recommender of the service against the Keras model: same scores, same reasons; what is missing is said."""
+"""The recommender of the service against the model: same scores, shares that add up; what is missing is said."""
 
 import subprocess
 import sys
@@ -7,110 +7,177 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_bundle
-from contributions import contributions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recfuse_lib.data.splits import Queries
+from recfuse_lib.models.two_stage import STATED, Stated
 from recfuse_lib.serving import recommender as recommenders
 from recfuse_lib.serving.bundle import Bundle
-from recfuse_lib.serving.catalogue import Catalogue, ItemError
-from recfuse_lib.serving.explanation import sentence
+from recfuse_lib.serving.catalogue import ItemError
+from recfuse_lib.serving.explanation import IN_WORDS, INTERESTS, sentence, shares
 from recfuse_lib.serving.recommender import Recommender
 
-QUERIES = Queries.of(small_bundle.dataset().events(), np.arange(small_bundle.N_USERS), small_bundle.N_ITEMS)
-SEEN = small_bundle.content().seen
+WORLDS = {version: world for version, world in small_bundle.VERSIONS.items() if world != "deaf"}
+WISHES = ("something funny", "a dusty western", "like Funny story 3", "scary, like Dusty story 5", "story 17")
 
 
 @pytest.fixture(scope="module")
-def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
-    return Recommender(Bundle.load(small_bundle.shared(tmp_path_factory) / "v1"))
+def everyone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recommender]:
+    store = small_bundle.shared(tmp_path_factory)
+    return {world: Recommender(Bundle.load(store / version)) for version, world in small_bundle.VERSIONS.items()}
 
 
-@pytest.fixture
-def fresh(recommender: Recommender) -> Recommender:
-    """One whose catalogue may be added to."""
-    return Recommender(recommender.bundle)
+@pytest.fixture(scope="module")
+def recommender(everyone: dict[str, Recommender]) -> Recommender:
+    return everyone["stories"]
 
 
 def ids(answer: dict) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
-def test_a_known_person_gets_what_keras_would_rank(recommender: Recommender) -> None:
-    model, popularity = small_bundle.model(), recommender.bundle.array("popularity")
-    for user in (0, 5, 11):
-        query = QUERIES[user : user + 1]
-        scores = model.score(query)[0]
-        scores[~SEEN] += popularity[~SEEN]  # the model itself has 0 for them
-        stars = model.predict(query, pd.DataFrame({"user": user, "item": np.arange(60)}))
-        counts = recommender.catalogue.counts
-        expected = (scores - scores.mean()) / scores.std() + 0.3 * (stars - 3.4) + 0.1 * np.log1p(counts)
-        expected[query.item] = -np.inf
-        history = recommender.history_of(f"u{user:02}")
-        answer = recommender.recommend(history, k=10)
-        assert ids(answer) == [f"f{code}" for code in np.argsort(-expected)[:10]]
-        assert answer["fallbacks"] == [] and answer["notes"] == []
-        first = answer["items"][0]
-        assert first["score"] == pytest.approx(expected.max(), abs=1e-3)
-        assert first["predicted_rating"] == pytest.approx(np.clip(stars[expected.argmax()], 0.5, 5), abs=0.01)
+def people() -> list[str]:
+    return [f"u{user:02}" for user in range(small_bundle.N_USERS)]
+
+
+@pytest.mark.parametrize("world", WORLDS.values())
+def test_a_known_person_gets_what_the_model_ranks(everyone: dict[str, Recommender], world: str) -> None:
+    one, model = everyone[world], small_bundle.model(world)
+    queries = Queries.of(model.ranking.events, np.arange(small_bundle.N_USERS), small_bundle.N_ITEMS)
+    for user, person in enumerate(people()):
+        query = queries[user : user + 1]
+        allowed = np.isin(np.arange(small_bundle.N_ITEMS), query.item, invert=True)
+        ranked = model.rank(query, allowed).top(10)
+        answer = one.recommend(one.history_of(person), k=10)
+        assert ids(answer) == [f"f{code}" for code in ranked.codes] and answer["fallbacks"] == answer["notes"] == []
+        np.testing.assert_allclose([item["score"] for item in answer["items"]], ranked.score, atol=1e-5)
+        stars = [item["predicted_rating"] for item in answer["items"]]
+        if model.ranking.task_weight:
+            asked = pd.DataFrame({"user": user, "item": ranked.codes, "timestamp": one._now})
+            np.testing.assert_allclose(stars, model.predict(queries, asked), atol=0.01)
+        else:
+            assert stars == [None] * 10 and not one.predicts_stars
+
+
+@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize("world", ["stories", "titles"])
+def test_a_wish_gets_what_the_model_ranks(everyone: dict[str, Recommender], world: str, wish: str) -> None:
+    one, model = everyone[world], small_bundle.model(world)
+    queries = Queries.of(model.ranking.events, np.arange(small_bundle.N_USERS), small_bundle.N_ITEMS)
+    parsed = one.parse_query(wish)
+    assert parsed.direction is not None or parsed.wish.like
+    for user, person in enumerate(people()):
+        query = queries[user : user + 1]
+        allowed = parsed.allowed & np.isin(np.arange(small_bundle.N_ITEMS), query.item, invert=True)
+        ranked = model.rank(query, allowed, Stated(parsed.direction, parsed.wish.like, 0.3)).top(8)
+        answer = one.recommend(one.history_of(person), 8, parsed, 0.3)
+        np.testing.assert_allclose([item["score"] for item in answer["items"]], ranked.score, atol=1e-5)
+        assert ids(answer) == [f"f{code}" for code in ranked.codes]
+        assert all(STATED in item["contributions"] for item in answer["items"])
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_contributions_add_up_to_the_score_that_ordered(everyone: dict[str, Recommender], data: st.DataObject) -> None:
+    world = data.draw(st.sampled_from([*WORLDS.values()]))
+    one, wish = everyone[world], data.draw(st.sampled_from(["", *WISHES]))
+    history = one.history_of(data.draw(st.sampled_from([*people(), "nobody", None])))
+    parsed, weight = one.parse_query(wish) if wish else None, data.draw(st.floats(0, 1))
+    answer = one.recommend(history, data.draw(st.integers(1, 60)), parsed, weight)
+    scores = [item["score"] for item in answer["items"]]
+    assert scores == sorted(scores, reverse=True)
+    for item in answer["items"]:
+        assert sum(item["contributions"].values()) == pytest.approx(item["score"], abs=5e-5)
+        assert item["shares"] == shares(item["contributions"])
+        assert sum(item["shares"].values()) == pytest.approx(1, abs=1e-3) or not any(item["shares"].values())
+    first = answer["items"][0]
+    alone = one.explain(history, first["item_id"], parsed, weight)
+    assert alone["score"] == pytest.approx(first["score"], abs=1e-4)
+    assert alone["contributions"] == pytest.approx(first["contributions"], abs=1e-4)
+    assert (alone["reason"], alone["predicted_rating"]) == (first["reason"], first["predicted_rating"])
+
+
+@given(st.data())
+@settings(max_examples=40)
+def test_what_is_remembered_is_what_is_found_again(everyone: dict[str, Recommender], data: st.DataObject) -> None:
+    """Several answers to one remembered person, in any order, are each what somebody new to the service would get."""
+    one = everyone[data.draw(st.sampled_from([*WORLDS.values()]))]
+    person = data.draw(st.sampled_from([*people(), None]))
+    remembered = one.history_of(person)
+    for _ in range(4):
+        asked = {
+            "k": data.draw(st.integers(1, 100)),
+            "exclude": data.draw(st.lists(st.sampled_from(one.catalogue.ids), max_size=40)),
+            "constraints": {"at_most": data.draw(st.sampled_from([{}, {"price": 20}, {"year": 1990}]))},
+            "reasons": data.draw(st.booleans()),
+        }
+        wish = data.draw(st.sampled_from(["", WISHES[0]]))
+        parsed = one.parse_query(wish) if wish else None
+        again, fresh = (one.recommend(who, query=parsed, **asked) for who in (remembered, one.history_of(person)))
+        assert len(again["items"]) == len(fresh["items"]) and again["notes"] == fresh["notes"]
+        for left, right in zip(again["items"], fresh["items"], strict=True):
+            assert left["item_id"] == right["item_id"] and left.keys() == right.keys()
+            # Single precision depends a little on how many items are computed at once.
+            assert left["score"] == pytest.approx(right["score"], abs=1e-4)
+            assert left["predicted_rating"] == pytest.approx(right["predicted_rating"], abs=0.02)
+            if asked["reasons"]:
+                assert left["contributions"] == pytest.approx(right["contributions"], abs=1e-4)
+                assert left["evidence_items"] == right["evidence_items"]
+
+
+def test_more_than_is_remembered_is_ranked_anew(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommenders, "REMEMBERED", 5)
+    history = recommender.history_of("u03")
+    first, more = recommender.recommend(history, k=4), recommender.recommend(history, k=30)
+    assert ids(more)[:4] == ids(first) and len(ids(more)) == 30
+    rest = recommender.recommend(history, k=4, exclude=ids(first))
+    assert ids(rest) == ids(more)[4:8]
+    assert len(history.shown) <= 5 + 30 and len(history.stars) <= 5 + 30
 
 
 def test_a_history_given_is_worth_as_much_as_a_history_known(recommender: Recommender) -> None:
     known = recommender.history_of("u07")
-    given_ = recommender.history_of(
-        None, [(f"f{code}", float(rating), 0) for code, rating in zip(known.codes, known.ratings, strict=True)]
-    )
-    np.testing.assert_array_equal(given_.codes, known.codes)
-    model = small_bundle.model()
-    stranger = Queries(np.array([99]), np.array([0, 12]), known.codes.astype("int32"), known.ratings, np.arange(12), 60)
-    scores = model.score(stranger)[0]
-    user = recommender.user_vector(given_)
-    np.testing.assert_allclose(recommender.catalogue.vectors[SEEN] @ user.query, scores[SEEN], atol=1e-4)
-    assert recommender.recommend(given_)["fallbacks"] == [recommenders.NO_PERSON]
+    told = zip(known.codes, known.query.rating, known.query.timestamp, strict=True)
+    given_ = recommender.history_of(None, [(f"f{code}", float(stars), int(time)) for code, stars, time in told])
+    for name in ("item", "rating", "timestamp"):
+        np.testing.assert_array_equal(getattr(given_.query, name), getattr(known.query, name))
+    answer = recommender.recommend(given_)
+    assert answer["fallbacks"] == [recommenders.NO_PERSON] and answer["items"][0]["evidence_items"]
 
 
-def test_reasons_are_those_of_the_course(recommender: Recommender) -> None:
-    queries, history = QUERIES[9:10], recommender.history_of("u09")
-    for item in (0, 33, 58):
-        expected = contributions(small_bundle.model(), queries, item)
-        found = recommender.explain(history, f"f{item}", None)
-        rows = {(row["source"], row["item_id"]): row for row in found["sources"]}
-        assert len(rows) == len(expected)
-        for row in expected.itertuples():
-            if row.source == "popularity":
-                continue  # the median stands for items that nobody met
-            one = rows[row.source, f"f{row.item}" if row.item >= 0 else None]
-            for name in ("text", "attributes", "behaviour", "total"):
-                assert one[name] == pytest.approx(getattr(row, name), abs=1e-4)
-        user = recommender.user_vector(history)
-        lead = (recommender.catalogue.vectors[item] @ user.query - user.mean) / user.deviation
-        assert found["lead"] == pytest.approx(lead, abs=1e-3)
-        assert sum(row["total"] for row in found["sources"]) / user.deviation == pytest.approx(lead, abs=1e-3)
+def test_what_was_not_liked_is_never_a_reason(everyone: dict[str, Recommender]) -> None:
+    for one in everyone.values():
+        for person in people():
+            history = one.history_of(person, [("f0", 1.0, None), ("f59", 5.0, None)])
+            liked = {f"f{code}" for code in history.codes[history.query.rating >= 4]}
+            assert "f59" in liked and "f0" not in liked
+            for item in one.recommend(history, k=60)["items"]:
+                assert set(item["evidence_items"]) <= liked and len(item["evidence_items"]) <= 2
 
 
-def test_shares_add_up_and_the_sentence_says_them(recommender: Recommender) -> None:
-    answer = recommender.recommend(
-        recommender.history_of("u03"), k=20, query=recommender.parse_query("something funny")
-    )
-    for item in answer["items"]:
-        assert set(item["shares"]) == {"text", "attributes", "behaviour", "popularity", "stated"}
-        assert sum(item["shares"].values()) == pytest.approx(1, abs=1e-3)
-        assert set(item["evidence_items"]) <= {f"f{code}" for code in recommender.history_of("u03").codes}
+def test_the_sentence_says_the_shares(recommender: Recommender) -> None:
+    query = recommender.parse_query("something funny")
+    for item in recommender.recommend(recommender.history_of("u03"), k=20, query=query)["items"]:
         largest = max(item["shares"], key=item["shares"].get)
-        assert f"{item['shares'][largest]:.0%}" in item["reason"]
+        assert f"{item['shares'][largest]:.0%} for {IN_WORDS[largest]}" in item["reason"]
+        titles = [recommender.catalogue.titles[recommender.catalogue.codes[one]] for one in item["evidence_items"]]
+        assert all(title in item["reason"] for title in titles)
+    assert "Nothing lifts" in sentence({"semantic": 0.0, "collaborative": 0.0}, [])
+    assert sentence({"semantic": 1.0}, []) == "Recommended 100% for what it is about."
 
 
-def test_nothing_that_lifts_is_said_to_be_nothing() -> None:
-    assert "Nothing lifts" in sentence({"text": 0.0, "behaviour": 0.0}, [])
+def test_every_dimension_has_words(everyone: dict[str, Recommender]) -> None:
+    for one in everyone.values():
+        assert set(one.about()["dimensions"]) <= set(IN_WORDS)
+        assert set(one.model.ranking.names) <= set(INTERESTS)
 
 
 def test_a_stranger_gets_popularity_and_is_told(recommender: Recommender) -> None:
     answer = recommender.recommend(recommender.history_of(None))
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY]
     assert recommender.recommend(recommender.history_of("nobody"))["items"] == answer["items"]
-    user = recommender.user_vector(recommender.history_of(None))
-    np.testing.assert_allclose(user.query, np.append(np.zeros(8), 1), atol=1e-6)
+    assert all(item["evidence_items"] == [] for item in answer["items"])
 
 
 def test_words_alone_decide_for_a_stranger(recommender: Recommender) -> None:
@@ -118,19 +185,16 @@ def test_words_alone_decide_for_a_stranger(recommender: Recommender) -> None:
     assert query.wish.rest == "scary story 7" and str(query.wish.constraints[0]) == "year < 1990"
     answer = recommender.recommend(recommender.history_of(None), k=60, query=query)
     assert answer["fallbacks"] == [recommenders.NO_PERSON, recommenders.NO_HISTORY_BUT_WORDS]
-    assert len(ids(answer)) == 30 and {item["year"] for item in answer["items"]} == set(range(1960, 1990))
+    assert len(ids(answer)) == 30 and {item["attributes"]["year"] for item in answer["items"]} == set(range(1960, 1990))
     encoding = small_bundle.text_encoder().encode(["scary story 7"])[0]
-    closeness = small_bundle.content().encodings.matrices["text"] @ encoding
-    lead = (closeness - closeness.mean()) / closeness.std()
-    user = recommender.user_vector(recommender.history_of(None), query)
-    assert user.weight == 1
-    found, *_ = recommender.rank(user, recommender.history_of(None), np.arange(60))
-    np.testing.assert_allclose(found, lead, atol=1e-3)
+    closeness = recommender.model.texts.vectors[:30] @ encoding
+    assert ids(answer) == [f"f{code}" for code in np.argsort(-closeness)]
+    assert {item["shares"]["stated"] for item in answer["items"][:5]} == {1.0}
 
 
 def test_a_liked_title_is_understood_and_not_recommended(recommender: Recommender) -> None:
     query = recommender.parse_query("like Funny story 3")
-    assert query.wish.like == (3,) and query.direction is not None
+    assert query.wish.like == (3,) and query.direction is None
     assert "f3" not in ids(recommender.recommend(recommender.history_of(None), k=60, query=query))
 
 
@@ -138,55 +202,48 @@ def test_the_wish_counts_as_much_as_it_is_told_to(recommender: Recommender) -> N
     history, query = recommender.history_of("u05"), recommender.parse_query("dusty western")
     with_none = recommender.recommend(history, k=60, query=query, wish_weight=0.0)
     assert ids(with_none) == ids(recommender.recommend(history, k=60))
-    shares = [
-        recommender.recommend(history, k=60, query=query, wish_weight=w)["items"][0]["shares"]["stated"]
-        for w in (0.2, 1.0)
-    ]
-    assert shares[0] < shares[1] == 1
+    found = [recommender.recommend(history, k=60, query=query, wish_weight=weight) for weight in (0.2, 1.0)]
+    stated = [answer["items"][0]["shares"]["stated"] for answer in found]
+    assert stated[0] < stated[1] == 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_what_comes_back_is_allowed_and_in_order(recommender: Recommender, data: st.DataObject) -> None:
     codes = data.draw(st.lists(st.integers(0, 59), max_size=70))
     exclude = data.draw(st.lists(st.sampled_from([f"f{code}" for code in range(60)] + ["none"]), max_size=10))
     k = data.draw(st.integers(1, 100))
-    constraints = {
-        name: data.draw(st.none() | values)
-        for name, values in {
-            "categories": st.lists(st.sampled_from(["Comedy", "Drama", "nothing"]), max_size=2),
-            "min_year": st.integers(1950, 2030), "max_year": st.integers(1950, 2030), "max_price": st.floats(0, 70),
-        }.items()
-    }  # fmt: skip
+    categories = data.draw(st.lists(st.sampled_from(["Comedy", "Drama", "nothing"]), max_size=2))
+    least = data.draw(st.dictionaries(st.sampled_from(["year", "colour"]), st.integers(1950, 2030), max_size=1))
+    most = data.draw(st.dictionaries(st.sampled_from(["price", "year"]), st.floats(0, 2030), max_size=2))
+    limits = {"categories": categories, "at_least": least, "at_most": most}
     history = recommender.history_of(None, [(f"f{code}", 4.0, place) for place, code in enumerate(codes)])
-    answer = recommender.recommend(history, k=k, exclude=exclude, constraints=constraints)
-    found = ids(answer)
-    table = small_bundle.dataset().catalogue
+    answer = recommender.recommend(history, k=k, exclude=exclude, constraints=limits)
+    found, table = ids(answer), small_bundle.dataset().catalogue
     expected = ~table["item_id"].isin([*exclude, *(f"f{code}" for code in codes)])
-    if constraints["categories"]:
-        expected &= table["genres"].map(lambda genres: bool(set(genres.split("|")) & set(constraints["categories"])))
-    if constraints["min_year"] is not None:
-        expected &= table["year"] >= constraints["min_year"]
-    if constraints["max_year"] is not None:
-        expected &= table["year"] <= constraints["max_year"]
-    if constraints["max_price"] is not None:
-        expected &= (table["price"] <= constraints["max_price"]).fillna(False)
+    if categories:
+        expected &= table["genres"].map(lambda genres: bool(set(genres.split("|")) & set(categories)))
+    for name, value in least.items():
+        expected &= (table[name] >= value) if name in table else False
+    for name, value in most.items():
+        expected &= (table[name] <= value).fillna(False)
     assert len(found) == min(k, int(expected.sum())) == len(set(found))
     assert set(found) <= set(table["item_id"][expected])
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)
-    assert bool(answer["notes"]) == (not found)
+    said = [f"no item has {name!r}" for name in ("nothing", "colour") if name in categories or name in least]
+    assert answer["notes"] == said + ["no item is left that satisfies everything"] * (not found)
 
 
 def test_the_last_place_is_drawn_from_all_that_is_allowed(recommender: Recommender) -> None:
     generator, history = np.random.default_rng(0), recommender.history_of("u04")
-    limits = {"exclude": ["f10", "f40"], "constraints": {"min_year": 1965}}
+    limits = {"exclude": ["f10", "f40"], "constraints": {"at_least": {"year": 1965}}}
     usual = recommender.recommend(history, k=5, **limits)
     assert not any(item["exploration"] for item in usual["items"])
     table = small_bundle.dataset().catalogue
     expected = set(table["item_id"][table["year"] >= 1965]) - {"f10", "f40"} - {f"f{code}" for code in history.codes}
     drawn = []
-    for _ in range(1_000):
+    for _ in range(400):
         answer = recommender.recommend(history, k=5, **limits, exploration=generator)
         assert answer["items"][:4] == usual["items"][:4]
         assert [item["exploration"] for item in answer["items"]] == [False] * 4 + [True]
@@ -195,10 +252,13 @@ def test_the_last_place_is_drawn_from_all_that_is_allowed(recommender: Recommend
         drawn.append(last["item_id"])
     counts = np.unique(drawn, return_counts=True)
     assert set(counts[0]) == expected - {item["item_id"] for item in usual["items"][:4]}
-    usually = 1_000 / len(counts[0])
+    usually = 400 / len(counts[0])
     assert ((counts[1] - usually) ** 2 / usually).sum() < 2 * len(counts[0]), "each as likely as any other"
     alone = recommender.explain(history, drawn[-1], None)
-    assert (last["score"], last["predicted_rating"]) == (alone["score"], alone["predicted_rating"])
+    assert (last["score"], last["predicted_rating"]) == (
+        pytest.approx(alone["score"], abs=1e-5),
+        alone["predicted_rating"],
+    )
 
 
 def test_nothing_is_drawn_where_nobody_would_expect_it(recommender: Recommender) -> None:
@@ -212,9 +272,9 @@ def test_nothing_is_drawn_where_nobody_would_expect_it(recommender: Recommender)
     assert drawn() == drawn(recommender.history_of("u03")) == drawn(query=limit) == 5
     assert drawn(k=1) == drawn(query=words) == drawn(recommender.history_of("u03"), query=words) == 0
     assert drawn(k=100) == drawn(k=60) == 0, "everything is shown"
-    assert drawn(constraints={"min_year": 2010}) == 0, "ten are allowed, ten are shown"
+    assert drawn(constraints={"at_least": {"year": 2010}}) == 0, "ten are allowed, ten are shown"
     answers = [recommender.recommend(nobody, k=3, query=limit, exploration=generator) for _ in range(50)]
-    assert all(item["year"] < 1980 for answer in answers for item in answer["items"])
+    assert all(item["attributes"]["year"] < 1980 for answer in answers for item in answer["items"])
 
 
 def test_items_that_are_not_known_are_left_out_and_said(recommender: Recommender) -> None:
@@ -226,83 +286,104 @@ def test_items_that_are_not_known_are_left_out_and_said(recommender: Recommender
 def test_the_newest_rating_of_an_item_counts(recommender: Recommender) -> None:
     known = recommender.history_of("u04")
     later = recommender.history_of("u04", [(f"f{known.codes[0]}", 1.0, 10**9), ("f59", 5.0, 10**9 - 1)])
-    assert list(later.codes[-2:]) == [59, known.codes[0]] and later.ratings[-1] == 1
+    assert list(later.codes[-2:]) == [59, known.codes[0]] and later.query.rating[-1] == 1
     assert len(later.codes) == len(known.codes) + 1
     earlier = recommender.history_of("u04", [(f"f{known.codes[0]}", 0.5, 0)])
-    assert earlier.ratings[list(earlier.codes).index(known.codes[0])] == known.ratings[0]
+    assert earlier.query.rating[list(earlier.codes).index(known.codes[0])] == known.query.rating[0]
+    without = recommender.history_of("u04", [("f58", 4.0, None), ("f57", 4.0, None)])
+    assert list(without.codes[-2:]) == [58, 57], "what has no time was just now, in its own order"
+
+
+def test_where_no_times_are_known_those_of_events_say_nothing(everyone: dict[str, Recommender]) -> None:
+    later = everyone["titles"].history_of("u04", [("f59", 5.0, 10**9)])
+    assert not later.query.timestamp.any() and later.codes[-1] == 59
 
 
 def test_similar_items_are_those_with_the_largest_cosine(recommender: Recommender) -> None:
-    vectors = small_bundle.model().item_tower().numpy()
+    vectors = recommender.model.retriever.vectors[:, :-1]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = unit @ unit[5]
     cosine[5] = -2
-    assert [item["item_id"] for item in recommender.similar("f5", 4)] == [
-        f"f{code}" for code in np.argsort(-cosine)[:4]
-    ]
+    expected = [f"f{code}" for code in np.argsort(-cosine)[:4]]
+    assert [item["item_id"] for item in recommender.similar("f5", 4)] == expected
     assert len(recommender.similar("f5", 100)) == 59
     with pytest.raises(KeyError):
         recommender.similar("none")
 
 
-def test_a_new_item_is_what_the_item_tower_makes_of_it(fresh: Recommender) -> None:
-    """The first film under another id has its content, and no correction."""
-    old = fresh.catalogue.records[1]
-    fresh.add([{**old, "item_id": "new"}])
-    code = fresh.catalogue.codes["new"]
-    assert code == 60 and len(fresh.catalogue) == 61
-    np.testing.assert_allclose(fresh.catalogue.parts[code, :-1], fresh.catalogue.parts[1, :-1], atol=1e-4)
-    assert not fresh.catalogue.parts[code, -1].any()
-    assert fresh.catalogue.vectors[code, -1] == np.median(fresh.bundle.array("popularity"))
-    answer = fresh.recommend(fresh.history_of("u01"), k=100)
-    item = next(item for item in answer["items"] if item["item_id"] == "new")
-    assert item["new"] and "new" not in ids(fresh.recommend(fresh.history_of("u01"), k=100, exclude=["new"]))
-    assert [one["item_id"] for one in fresh.search("scary 1")][-1:] == ["new"] or "new" in [
-        one["item_id"] for one in fresh.search("scary 1", 60)
-    ]
-    query = fresh.parse_query("scary story 1")
-    assert "new" in ids(fresh.recommend(fresh.history_of(None), k=100, query=query))
-    assert "new" in ids(
-        fresh.recommend(fresh.history_of(None), k=100, constraints={"min_year": 1961, "max_year": 1961})
-    )
+def test_a_new_item_is_found_by_what_is_known_of_it(recommender: Recommender) -> None:
+    """The first story under another id has its content; nobody has chosen it."""
+    old = recommender.catalogue.items.catalogue.iloc[1].to_dict()
+    larger = recommender.extended([{**old, "item_id": "new"}])
+    assert len(recommender.catalogue) == 60 == recommender.model.items.n_items, "this one stays as it is"
+    code = larger.catalogue.codes["new"]
+    assert code == 60 and len(larger.catalogue) == 61 and larger.model.new[code]
+    np.testing.assert_allclose(larger.model.texts.vectors[code], larger.model.texts.vectors[1], atol=1e-5)
+    answer = larger.recommend(larger.history_of("u01"), k=100)
+    assert next(item for item in answer["items"] if item["item_id"] == "new")["new"]
+    assert sum(item["new"] for item in answer["items"]) == 1
+    assert "new" not in ids(larger.recommend(larger.history_of("u01"), k=100, exclude=["new"]))
+    assert {one["item_id"] for one in larger.search("scary 1", 60)} >= {"f1", "new"}
+    query = larger.parse_query("scary story 1")
+    assert "new" in ids(larger.recommend(larger.history_of(None), k=61, query=query))
+    span = {"at_least": {"year": 1961}, "at_most": {"year": 1961}}
+    assert set(ids(larger.recommend(larger.history_of(None), k=100, constraints=span))) == {"f1", "new"}
     with pytest.raises(ItemError, match="already"):
-        fresh.add([{**old, "item_id": "new"}])
+        larger.extended([{**old, "item_id": "new"}])
 
 
-def test_an_item_of_which_nothing_is_known_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    deaf = Recommender(Bundle.load(small_bundle.shared(tmp_path_factory) / "v2"))
-    with pytest.raises(ItemError, match="give text or attributes"):
-        deaf.add([{"item_id": "new", "title": "What"}])
-    assert len(deaf.catalogue) == 60
-    deaf.add([{"item_id": "new", "title": "What", "year": 1990}])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "nothing is known"),
+        ({"colour": "red"}, "an attribute is unknown here; this catalogue has title, year, genres, price"),
+        ({"year": "late"}, "year is a number"),
+        ({"title": 7}, "title is a text"),
+    ],
+)
+def test_an_item_that_does_not_fit_is_refused(recommender: Recommender, row: dict, message: str) -> None:
+    with pytest.raises(ItemError, match=message):
+        recommender.extended([{"item_id": "new", **row}])
+
+
+def test_without_an_encoder_words_are_not_heard(everyone: dict[str, Recommender]) -> None:
+    deaf = everyone["deaf"]
     query = deaf.parse_query("something funny, before 1980")
     assert recommenders.NO_WORDS in query.notes
     answer = deaf.recommend(deaf.history_of(None), k=60, query=query)
-    assert recommenders.NO_HISTORY in answer["fallbacks"] and all(item["year"] < 1980 for item in answer["items"])
+    assert all(item["attributes"]["year"] < 1980 for item in answer["items"])
+    assert answer["notes"] == [recommenders.NO_WORDS] and not deaf.about()["reads_words"]
+    larger = deaf.extended([{"item_id": "new", "title": "What", "year": 1990}])
+    assert "new" in ids(larger.recommend(larger.history_of("u01"), k=100))
 
 
-def test_words_are_encoded_as_keras_does(recommender: Recommender) -> None:
-    texts = ["funny story", "", "scary " * 40]
-    np.testing.assert_allclose(recommender.encode_text(texts), small_bundle.text_encoder().encode(texts), atol=1e-5)
+def test_it_says_what_can_be_asked_of_it(everyone: dict[str, Recommender]) -> None:
+    stories, shop, titles = (everyone[world].about() for world in ("stories", "shop", "titles"))
+    assert stories["categories"] == ["Drama", "Comedy", "Horror", "Western"]
+    assert stories["numbers"] == {"year": [1960, 2019], "price": [2, 60]}
+    assert shop["categories"][:3] == ["Comedy", "Horror", "Western"] and set(shop["categories"][3:]) == {
+        *small_bundle.BRANDS
+    }
+    assert (shop["reads_words"], shop["predicts_stars"], shop["name"]) == (False, False, "shop")
+    assert (titles["categories"], titles["numbers"], titles["reads_words"]) == ([], {}, True)
+    assert "temporal" in stories["dimensions"] and "temporal" not in titles["dimensions"]
+    shown = everyone["shop"].recommend(everyone["shop"].history_of("u01"))["items"][0]
+    assert set(shown["attributes"]) <= {"kind", "brand", "price"} and shown["title"] == shown["item_id"]
 
 
-def test_it_answers_without_keras_and_tensorflow(recommender: Recommender) -> None:
-    code = """
+WITHOUT_KERAS = """
 import sys
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.recommender import Recommender
-recommender = Recommender(Bundle.load(sys.argv[1]))
-recommender.add([{"item_id": "new", "title": "Funny story", "year": 1999, "genres": "Comedy"}])
-print(len(recommender.recommend(recommender.history_of("u01"), query=recommender.parse_query("funny"))["items"]))
-print({"keras", "tensorflow", "torch", "jax", "matplotlib"} & set(sys.modules))
+import recfuse_lib.serving.app
+one = Recommender(Bundle.load(sys.argv[1]))
+one = one.extended([{"item_id": "new", "title": "Funny story"}])
+print(len(one.recommend(one.history_of("u03"), 10, one.parse_query("something funny"))["items"]))
+print({"keras", "keras_hub", "tensorflow", "torch", "jax"} & {name.split(".")[0] for name in sys.modules})
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(recommender.bundle.folder)], capture_output=True, text=True, check=True
-    )
+
+
+def test_serving_does_not_need_keras(recommender: Recommender) -> None:
+    command = [sys.executable, "-c", WITHOUT_KERAS, str(recommender.bundle.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["10", "set()"]
-
-
-def test_a_catalogue_knows_its_categories(recommender: Recommender) -> None:
-    catalogue: Catalogue = recommender.catalogue
-    assert catalogue.categories == ["Comedy", "Drama", "Horror", "Western"]
-    assert catalogue.allowed({"categories": ["Horror"]}).sum() == 20

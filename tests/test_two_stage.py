@@ -130,7 +130,7 @@ def test_contributions_add_up_to_the_score_that_orders(data: st.DataObject) -> N
     query, wish = queries_of(model)[person : person + 1], None
     if "text" in model.ranking.towers and data.draw(st.booleans()):
         direction = np.random.default_rng(data.draw(SEEDS)).normal(size=model.texts.vectors.shape[1])
-        wish = Stated(direction.astype("float32"), data.draw(st.floats(0, 1)))
+        wish = Stated(direction.astype("float32"), weight=data.draw(st.floats(0, 1)))
     ranked = model.rank(query, wish=wish)
     names = [*model.ranking.names, LEVEL, TOGETHER, *([STATED] if wish else [])]
     assert list(ranked.contributions) == names
@@ -197,7 +197,7 @@ def test_retrieval_finds_what_the_whole_catalogue_has(monkeypatch: pytest.Monkey
     for row, whole in enumerate(everything):
         ranked = model.rank(queries[row : row + 1])
         assert 20 <= len(ranked.codes) < small_bundle.UNSEEN
-        kept = {code: score for code, score in zip(whole.codes, whole.score, strict=True)}
+        kept = dict(zip(whole.codes, whole.score, strict=True))
         np.testing.assert_allclose(ranked.score, [kept[code] for code in ranked.codes], atol=1e-4)
         new = set(np.flatnonzero(model.new))
         assert new <= set(ranked.codes), "what nobody has rated does not compete with what many have"
@@ -212,7 +212,7 @@ def test_a_wish_brings_candidates_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(two_stage, "ROUGH", 5)
     closeness = model.texts.vectors @ (direction := model.texts.vectors[31])
     closest = np.argsort(-np.where(model.new, -np.inf, closeness))[:5]
-    assert set(closest) <= set(model.rank(query, wish=Stated(direction, 1.0)).codes)
+    assert set(closest) <= set(model.rank(query, wish=Stated(direction, weight=1.0)).codes)
     assert not set(closest) <= set(model.rank(query).codes)
 
 

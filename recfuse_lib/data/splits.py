@@ -99,7 +99,7 @@ class Queries:
         # One person is asked about at a time when serving; to make sparse matrices would take most of that time.
         some = np.flatnonzero(weights)
         rows, weight = self.item[some], np.asarray(weights[some], "float32")
-        if not scipy.sparse.issparse(matrix):
+        if isinstance(matrix, np.ndarray):
             return np.asarray(weight @ matrix[rows])[None]
         lengths = matrix.indptr[rows + 1] - matrix.indptr[rows]
         _, taken = _runs(matrix.indptr[rows], lengths)

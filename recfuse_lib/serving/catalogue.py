@@ -48,8 +48,10 @@ class Catalogue:
         self.categories = sorted(self._holding, key=lambda label: (-len(self._holding[label]), label))
         named = items.columns(NUMBER, DATE)
         self.numbers = {name: table[name].to_numpy("float64", na_value=np.nan) for name in named}
-        columns |= {name: [None if math.isnan(value) else _plain(value) for value in values.tolist()]
-                    for name, values in self.numbers.items()}  # fmt: skip
+        dates = items.columns(DATE)
+        for name, values in self.numbers.items():
+            shown = _day if name in dates else _plain
+            columns[name] = [None if math.isnan(value) else shown(value) for value in values.tolist()]
         cells = zip(*columns.values(), strict=True) if columns else [()] * len(self.ids)
         known = [
             {name: cell for name, cell in zip(columns, row, strict=True) if cell not in (None, [])} for row in cells
@@ -79,7 +81,7 @@ class Catalogue:
         """Names what constraints ask for and no item has."""
         labels = [label for label in constraints.get("categories", ()) if label not in self._holding]
         asked = [*constraints.get("at_least", {}), *constraints.get("at_most", {})]
-        return [*labels, *(name for name in dict.fromkeys(asked) if name not in self.numbers)]
+        return list(dict.fromkeys([*labels, *(name for name in asked if name not in self.numbers)]))
 
     def search(self, words: str) -> list[int]:
         """Finds the items whose title contains all of the words, codes in order."""
@@ -108,11 +110,17 @@ class Catalogue:
                     raise ItemError(f"{name} is {'a number' if name in numbers else 'a text'} in this catalogue")
         known = self.items.catalogue.astype({"item_id": "str"})
         new = pd.DataFrame(list(rows)).reindex(columns=known.columns).astype(dict(known.dtypes))
+        labels = self.items.columns(CATEGORIES)
+        new[labels] = new[labels].fillna("")
         return pd.concat([known, new], ignore_index=True)
 
 
 def _labels(cell: Any) -> list[str]:
     return [] if pd.isna(cell) else [label for label in str(cell).split(LABEL_SEPARATOR) if label]
+
+
+def _day(seconds: float) -> str:
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
 
 
 def _plain(value: float) -> float | int:

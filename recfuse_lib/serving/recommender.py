@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from recfuse_lib.data.roles import NUMBER
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, Stated
 from recfuse_lib.serving import explanation
@@ -84,7 +85,8 @@ class Recommender:
     def about(self) -> dict[str, Any]:
         """Describes the model, and what can be asked of it."""
         catalogue, ranking = self.catalogue, self.model.ranking
-        known = {name: values[np.isfinite(values)] for name, values in catalogue.numbers.items()}
+        numbers = {name: catalogue.numbers[name] for name in catalogue.items.columns(NUMBER)}
+        known = {name: values[np.isfinite(values)] for name, values in numbers.items()}
         return {
             "version": self.version,
             "name": self.bundle.manifest["provenance"]["name"],
@@ -191,6 +193,7 @@ class Recommender:
         if drawn and exploration is not None:
             allowed[ranked.codes] = False
             if drawn := bool(allowed.any()):
+                allowed[ranked.codes[-1]] = True
                 one = np.zeros(len(allowed), bool)
                 one[exploration.choice(np.flatnonzero(allowed))] = True
                 ranked = joined(ranked.top(k - 1), self.model.rank(history.query, one))
@@ -258,8 +261,10 @@ class Recommender:
             now = max(self._now, int(history.query.timestamp.max(initial=0)))
             person, moment = np.full(len(codes), history.query.user[0]), np.full(len(codes), now)
             asked = pd.DataFrame({"user": person, "item": ranked.codes, "timestamp": moment}, copy=False)
-            stars = self.model.ranking.predict(history.query, asked, ranked.z.T).round(2).tolist()
-            history.stars = dict([*zip(codes, stars, strict=True), *history.stars.items()][: 2 * REMEMBERED])
+            stars = self.model.ranking.predict(history.query, asked, ranked.z.T).astype("float64").round(2).tolist()
+            if len(history.stars) < REMEMBERED:
+                history.stars.update(zip(codes, stars, strict=True))
+            return list(stars)
         return [history.stars[code] for code in codes]
 
     def _shown(
@@ -274,7 +279,7 @@ class Recommender:
             for code, score, rating in zip(codes, ranked.score.tolist(), self._stars(history, ranked), strict=True)
         ]
         if reasons:
-            parts = np.round(np.stack(list(ranked.contributions.values())), 6).T.tolist()
+            parts = np.stack(list(ranked.contributions.values()), axis=1).astype("float64").round(6).tolist()
             past = explanation.evidence(self.model, history.query, ranked)
             for item, row, liked in zip(items, parts, past, strict=True):
                 item["contributions"] = dict(zip(ranked.contributions, row, strict=True))

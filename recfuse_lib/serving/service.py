@@ -108,7 +108,7 @@ class Service:
         """Loads the champion when it is not the one that serves; if it is damaged, the old one stays."""
         try:
             folder = serving(self.settings.store)
-            version = folder and version_of(folder)
+            version = version_of(folder) if folder else None
             if folder and version not in (self.recommender and self.recommender.version, self._failed):
                 self._failed = version
                 recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(folder)))
@@ -133,8 +133,9 @@ class Service:
         try:
             kept = await asyncio.to_thread(self.events.items)
             there = {item.item_id for item in kept}
-            rows = items.catalogue.to_dict("records") if len(there) < items.n_items else []
-            missing = [Item.of(row, items.roles) for row in rows if str(row["item_id"]) not in there]
+            unknown = [code for code, item_id in enumerate(recommender.catalogue.ids) if item_id not in there]
+            rows: list[Any] = items.catalogue.iloc[unknown].to_dict("records")
+            missing = [Item.of(row, items.roles) for row in rows]
             await asyncio.to_thread(self.events.add_items, missing)
         except StoreUnavailable as error:
             self._unavailable(error)

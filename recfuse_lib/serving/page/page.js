@@ -28,12 +28,23 @@ async function call(path, body, headers = {}) {
 }
 
 const say = (text) => { byId("status").textContent = text; };
-const titled = (item) => item.year ? `${item.title} (${item.year})` : item.title;
+const percent = (share) => `${Math.round(100 * share)} %`;
+const SHORT = 60;   // characters of an attribute that a card has room for
+
+function facts(item) {
+  const named = Object.entries(item.attributes).map(([name, value]) => {
+    const words = name.replaceAll("_", " ");
+    if (Array.isArray(value)) return value.join(", ");
+    return typeof value === "number" && !/year/i.test(name) ? `${words} ${value.toLocaleString("en")}` : `${value}`;
+  });
+  const stars = item.predicted_rating == null ? [] : [`${item.predicted_rating.toFixed(1)} stars expected`];
+  return [...named.filter((text) => text && text.length <= SHORT), ...stars].join(" · ");
+}
 
 function showChips(list, items, label, act) {
   list.replaceChildren(...items.map((item) => {
     const row = document.createElement("li");
-    const button = element("button", `${label} ${titled(item)}`, { type: "button" });
+    const button = element("button", `${label} ${item.title}`, { type: "button" });
     button.addEventListener("click", () => act(item));
     row.append(button);
     return row;
@@ -70,6 +81,31 @@ function who() {
   return person || invented;
 }
 
+function limits() {
+  const wanted = { categories: [byId("category").value].filter(Boolean), at_least: {}, at_most: {} };
+  for (const input of byId("limits").querySelectorAll("input")) {
+    if (input.value !== "") wanted[input.dataset.side][input.dataset.name] = Number(input.value);
+  }
+  return wanted;
+}
+
+function offerLimits(numbers) {
+  const rows = Object.entries(numbers).slice(0, 3).map(([name, [least, most]]) => {
+    const row = element("div", "", { class: "row" });
+    for (const [side, word, bound] of [["at_least", "from", least], ["at_most", "to", most]]) {
+      const label = element("label", `${name.replaceAll("_", " ")} ${word}`);
+      const input = element("input", "", { type: "number", step: "any", placeholder: `${bound}` });
+      Object.assign(input.dataset, { side, name });
+      input.addEventListener("change", recommend);
+      label.append(input);
+      row.append(label);
+    }
+    return row;
+  });
+  byId("limits").replaceChildren(...rows);
+  byId("limits-box").hidden = !rows.length;
+}
+
 async function recommend() {
   const mine = ++asked;
   say("Looking …");
@@ -80,7 +116,7 @@ async function recommend() {
     history: history.map(({ item_id, rating }) => ({ item_id, rating })),
   };
   if (who()) body.user_id = who();
-  if (byId("category").value) body.constraints = { categories: [byId("category").value] };
+  body.constraints = limits();
   try {
     const answer = await call("/recommend", body);
     if (mine === asked) show(answer);
@@ -99,24 +135,23 @@ function card(item) {
   const made = document.createElement("li");
   made.dataset.item = item.item_id;
   made.classList.toggle("exploration", item.exploration);
-  made.append(element("h3", titled(item) + (item.new ? " · new" : "")));
-  const facts = [item.categories.join(", "), item.price === null ? "" : `price ${item.price}`, `${item.predicted_rating.toFixed(1)} stars expected`];
-  made.append(element("p", facts.filter(Boolean).join(" · "), { class: "facts" }));
+  made.append(element("h3", item.title + (item.new ? " · new" : "")));
+  if (facts(item)) made.append(element("p", facts(item), { class: "facts" }));
   const bar = element("div", "", { class: "bar", role: "img" });
   const spoken = [];
   for (const name of dimensions) {
     const share = item.shares[name] || 0;
     if (share < 0.005) continue;
-    const part = element("span", "", { class: name, title: `${name} ${Math.round(100 * share)} %` });
+    const part = element("span", "", { class: `share ${name}`, title: `${name} ${percent(share)}` });
     part.style.width = `${100 * share}%`;
     bar.append(part);
-    spoken.push(`${name} ${Math.round(100 * share)} %`);
+    spoken.push(`${name} ${percent(share)}`);
   }
   bar.setAttribute("aria-label", `Shares: ${spoken.join(", ") || "none"}`);
   made.append(bar, element("p", item.reason, { class: "reason" }));
   const buttons = element("div", "", { class: "buttons" });
   for (const [kind, label] of [["liked", "Like"], ["dismissed", "Dismiss"]]) {
-    const button = element("button", label, { type: "button", "aria-label": `${label} ${titled(item)}` });
+    const button = element("button", label, { type: "button", "aria-label": `${label} ${item.title}` });
     button.addEventListener("click", () => feedback(item, kind, made));
     buttons.append(button);
   }
@@ -134,7 +169,7 @@ async function feedback(item, kind, where) {
   try {
     await call("/events", { events: [event] }, keyRequired ? { "X-API-Key": byId("key").value } : {});
     await recommend();
-    say(`${kind === "liked" ? "Liked" : "Dismissed"} ${titled(item)}. The list is new.`);
+    say(`${kind === "liked" ? "Liked" : "Dismissed"} ${item.title}. The list is new.`);
     const next = byId("list").children[Math.min(place, byId("list").children.length - 1)];
     (next ? next.querySelector("button") : byId("list")).focus();
   } catch (error) { say(`That was not stored: ${error.message}`); }
@@ -147,12 +182,15 @@ async function start() {
     byId("version").textContent = about.version;
     byId("size").textContent = `${about.n_items.toLocaleString("en")} items, ${about.n_users.toLocaleString("en")} people`;
     byId("people").replaceChildren(...about.example_people.map((id) => element("option", "", { value: id })));
+    byId("category-box").hidden = !about.categories.length;
     byId("category").append(...about.categories.map((name) => element("option", name, { value: name })));
     byId("key-box").hidden = !keyRequired;
-    byId("wish").disabled = !about.reads_words;
+    byId("wish").disabled = byId("weight").disabled = !about.reads_words;
+    byId("what").open = matchMedia("(min-width: 50rem)").matches;
+    offerLimits(about.numbers);
     byId("legend").replaceChildren(...dimensions.map((name) => {
       const entry = element("span", "");
-      entry.append(element("i", "", { class: name }), name);
+      entry.append(element("i", "", { class: `share ${name}` }), name);
       return entry;
     }));
     await recommend();
