@@ -149,6 +149,39 @@ def leak_test(answer: Callable[..., bool]) -> str | None:
     return None
 
 
+@exercise(
+    "05.5",
+    start="Take one film. How long is its δ, how long may it be, and by what must every number of it be multiplied?",
+    right="Content decides where a film begins, and ε how far behaviour may take it from there. Is it ahead of a "
+    "frozen or of a free δ? The solution says what we found.",
+)
+def bounded(answer: Callable[..., Any]) -> str | None:
+    delta = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [-6.0, 8.0]])
+    anchor = np.array([[0.0, 2.0], [2.0, 0.0], [1.0, 0.0], [0.0, 40.0]])
+    before = delta.copy()
+    found = np.asarray(answer(delta, anchor, 0.5), "float64")
+    if not np.array_equal(delta, before):
+        return "The δ that was given has changed; return a new array."
+    if found.shape != delta.shape:
+        return f"The result has shape {found.shape}; δ has {delta.shape}."
+    if np.isnan(found).any():
+        return "A film that nothing has moved, a row of zeros, gets NaN: you divide by its length."
+    if np.allclose(found[:2], [[0.6, 0.8], [0.6, 0.8]]):
+        return "A short δ is made longer: only rows above the limit may change."
+    if np.allclose(found, np.clip(delta, -0.5, 0.5)):
+        return "You clip number by number; that changes the direction. Shorten the row as a whole."
+    if np.allclose(found[0], [0.3, 0.4]):
+        return "You limit δ to the length ε; the limit is ε times the length of the anchor's row."
+    if np.allclose(found[3], delta[3] / 2):
+        return "The last film's δ has length 10 and may have 20; it must stay as it is."
+    right = np.array([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0], [-6.0, 8.0]])
+    return (
+        None
+        if np.allclose(found, right)
+        else "The first film's anchor has length 2, so its δ may have length 1: (0.6, 0.8)."
+    )
+
+
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True))

@@ -125,11 +125,34 @@ def changes_the_middle(model, length):
     return not np.allclose(model(x)[: length // 2], model(changed)[: length // 2])
 
 
+def bounded(delta, anchor, epsilon):
+    """Multiplies each row by the limit over its length, and by 1 where it is short enough.
+
+    What there is to find: on a short leash δ does best. On validation, with `MaxNorm(0.25, axis=1)` (a free δ grows to
+    about 0.5, content has 1.7), the bounded model is ahead of the deep model by +.002, +.009 and +.005 for seeds 0 to 2,
+    on average by +.005 [.002, .009], paired; the frozen one differs from it by −.003 [−.010, .004].
+    """
+    length, limit = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (delta, epsilon * anchor))
+    return delta * np.minimum(1, limit / np.maximum(length, 1e-12))
+
+
+def always_at_the_limit(delta, anchor, epsilon):
+    length, limit = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (delta, epsilon * anchor))
+    return delta * limit / np.maximum(length, 1e-12)
+
+
+def divides_by_zero(delta, anchor, epsilon):
+    length, limit = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (delta, epsilon * anchor))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return delta / length * np.minimum(length, limit)
+
+
 solutions = {
     "05.1": 15,
     "05.2": causal_weights,
     "05.3": in_batch,
     "05.4": looks_ahead,
+    "05.5": bounded,
 }
 
 wrong = {
@@ -166,5 +189,14 @@ wrong = {
         (changes_the_middle, "first positions"),
         (parts_in_the_middle, "every position in turn"),
         (lambda model, length: False, "one position ahead"),
+    ],
+    "05.5": [
+        (always_at_the_limit, "made longer"),
+        (divides_by_zero, "NaN"),
+        (lambda delta, anchor, epsilon: np.clip(delta, -epsilon, epsilon), "number by number"),
+        (lambda delta, anchor, epsilon: bounded(delta, np.eye(4)[:, :2] * 0 + [1.0, 0.0], epsilon), "length ε"),
+        (lambda delta, anchor, epsilon: np.where(np.abs(delta) > 5, delta / 2, delta), "must stay"),
+        (lambda delta, anchor, epsilon: delta, "(0.6, 0.8)"),
+        (lambda delta, anchor, epsilon: delta[:2], "shape"),
     ],
 }
