@@ -129,8 +129,8 @@ def bounded(delta, anchor, epsilon):
     """Multiplies each row by the limit over its length, and by 1 where it is short enough.
 
     What there is to find: on a short leash δ does best. On validation, with `MaxNorm(0.25, axis=1)` (a free δ grows to
-    about 0.5, content has 1.7), the bounded model is ahead of the deep model by +.002, +.009 and +.005 (seeds 0 to 2), on
-    average by +.005 [.002, .009], paired; the frozen one differs from it by −.003 [−.010, .004].
+    about 0.5, content has 1.7), the bounded model is ahead of the deep model by +.002, +.009 and +.005 (seeds 0 to 2),
+    on average by +.005 [.002, .009], paired; the frozen one differs from it by −.003 [−.010, .004].
     """
     length, limit = (np.linalg.norm(rows, axis=1, keepdims=True) for rows in (delta, epsilon * anchor))
     return delta * np.minimum(1, limit / np.maximum(length, 1e-12))
