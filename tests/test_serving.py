@@ -354,7 +354,7 @@ def test_a_new_champion_takes_over_without_dropping_a_request(world: Path, tmp_p
         assert deaf["version"] == "v2" and any("not heard" in note for note in deaf["notes"])
         promotion.roll_back(world / "store")
         wait_for(lambda: recommended(client)["version"] == "v1")
-        shutil.copytree(world / "store" / "v1", world / "store" / "v3")
+        shutil.copytree(world / "store" / "v2", world / "store" / "v3")
         (world / "store" / "v3" / "users.json").write_text("[]")
         promotion.promote(world / "store", "v3", "a damaged one")
         wait_for(lambda: "cannot serve" in client.log.read_text("utf-8"))

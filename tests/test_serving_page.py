@@ -85,6 +85,9 @@ def answered(page, act) -> None:
 def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str, tmp_path: Path) -> None:
     page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
     opened(page, client)
+    first = page.locator("#list > li").first.bounding_box()
+    assert first["y"] < SIZES[size][1], "the first recommendation is seen without scrolling"
+    page.evaluate("document.getElementById('what').open = true")
     page.fill("#person", "u03")
     page.fill("#wish", "something scary, before 2000")
     answered(page, lambda: page.click("button[type=submit]"))
@@ -95,6 +98,7 @@ def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str,
     for place in range(10):
         label = cards.nth(place).locator(".bar").get_attribute("aria-label")
         assert label.startswith("Shares: ") and "%" in cards.nth(place).locator(".reason").inner_text()
+    assert "stars expected" in cards.first.locator(".facts").inner_text()
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, "nothing sticks out sideways"
     small = page.evaluate(
@@ -104,6 +108,37 @@ def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str,
     folder = Path(os.environ.get("RECFUSE_SCREENSHOTS", tmp_path))
     page.screenshot(path=folder / f"page-{size}.png", full_page=size == "phone")
     assert (folder / f"page-{size}.png").stat().st_size > 10_000
+
+
+def test_limits_are_asked_for(page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.locator("#limits label").all_inner_texts() == ["year from", "year to", "price from", "price to"]
+    answered(page, lambda: page.select_option("#category", "Horror"))
+    answered(page, lambda: (page.get_by_label("year to").fill("1990"), page.keyboard.press("Tab")))
+    facts = page.locator("#list .facts").all_inner_texts()
+    assert len(facts) == 10 and all("Horror" in one for one in facts)
+    assert all(int(re.search(r"\b(19|20)\d\d\b", one)[0]) <= 1990 for one in facts)
+
+
+@pytest.mark.parametrize("version", ["shop", "titles"])
+def test_a_world_without_this_or_that_shows_what_it_has(
+    browser, version: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (tmp_path / "store").symlink_to(small_bundle.shared(tmp_path_factory) / version)
+    with service(tmp_path / "store", f"sqlite:///{tmp_path}/events.db") as one:
+        page = browser.new_page(viewport=dict(zip(("width", "height"), SIZES["phone"], strict=True)))
+        opened(page, one)
+        assert page.locator("#list > li").first.bounding_box()["y"] < SIZES["phone"][1]
+        facts = " ".join(page.locator("#list .facts").all_inner_texts())
+        assert ("stars expected" in facts) == (version == "titles")
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.locator("#category").is_visible() == (version == "shop")
+        assert page.locator("#limits input").count() == (2 if version == "shop" else 0)
+        assert page.locator("#wish").is_disabled() == (version == "shop")
+        colours = "[...document.querySelectorAll('#legend i')].map(one => getComputedStyle(one).backgroundColor)"
+        shown = page.evaluate(colours)
+        assert len(set(shown)) == len(shown) > 3, "each dimension has a colour of its own"
+        page.close()
 
 
 def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> None:
@@ -174,7 +209,8 @@ def test_every_control_has_a_name(page) -> None:
 
 
 def test_script_in_titles_ids_and_wishes_is_shown_as_text(page, client: httpx.Client) -> None:
-    item = {"item_id": SCRIPT, "title": f"Scary {SCRIPT}", "year": 2025, "genres": ["Horror"], "description": SCRIPT}
+    known = {"title": f"Scary {SCRIPT}", "year": 2025, "genres": ["Horror", SCRIPT]}
+    item = {"item_id": SCRIPT, "attributes": known}
     assert client.post("/items", json=item).status_code == 201
     event = {"key": SCRIPT, "user_id": SCRIPT, "item_id": SCRIPT, "timestamp": 1, "kind": "liked"}
     assert client.post("/events", json={"events": [event]}).status_code == 200

@@ -108,7 +108,8 @@ class Catalogue:
                     raise ItemError(f"an attribute is unknown here; this catalogue has {', '.join(roles)}")
                 if (name in numbers) != isinstance(value, (int, float)):
                     raise ItemError(f"{name} is {'a number' if name in numbers else 'a text'} in this catalogue")
-        known = self.items.catalogue.astype({"item_id": "str"})
+        # A new number may have a fraction where none had one, or be missing where none was.
+        known = self.items.catalogue.astype({"item_id": "str", **dict.fromkeys(numbers, "Float64")})
         new = pd.DataFrame(list(rows)).reindex(columns=known.columns).astype(dict(known.dtypes))
         labels = self.items.columns(CATEGORIES)
         new[labels] = new[labels].fillna("")
