@@ -1,6 +1,6 @@
 """What each way to fuse, each group of dimensions and each view of a rating brings: the tables of lesson 07.
 
-    python benchmarks/fuse_interests.py            # 45 trainings; what is finished is kept in build/fuse_interests
+    python benchmarks/fuse_interests.py            # 48 trainings; what is finished is kept in build/fuse_interests
     python benchmarks/fuse_interests.py --report   # only write docs/lessons/07_*.csv from it
 
 Every variant learns with three seeds from the history of a validation fold and is judged on it: `warm`, films that
@@ -35,6 +35,7 @@ from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.evaluation.significance import Interval, bootstrap
 from recfuse_lib.models import content, holdouts
 from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.gates import EvidenceGate
@@ -60,6 +61,8 @@ BEST_OF_EACH = ("linear, recent", "sequence", "year", "content")
 """The dimension of each group that is best alone on `warm`."""
 NO_HIDDEN_ROUNDS = "late, without the hidden rounds"
 WHOEVER = "gated, whoever asks"
+WORDS, WITH_WORDS = "words", "with words"
+"""A profile in words, alone and as a fourteenth dimension."""
 WARM: dict[str, dict[str, Any]] = {
     "gated + network": {},
     "gated": {"hidden": 0},
@@ -69,6 +72,7 @@ WARM: dict[str, dict[str, Any]] = {
     "early": {"gate": "EarlyFusion"},
     "attention": {"gate": "AttentionFusion"},
     **{f"without {name}": {"without": GROUPS[name]} for name in ("behaviour", "order", "time")},
+    WITH_WORDS: {},
 }
 COLD: dict[str, dict[str, Any]] = {
     "gated + network": {},
@@ -81,12 +85,14 @@ PEER, TUNED_PEER = "EASE + recency", EASE(50.0, Weighting(0.3, 3.0, 0.2))
 """The strongest peer that `peers.py` tuned on the same validation fold."""
 EQUAL, EQUAL_FEW, NEAREST, CHANCE = "equal weights", "equal weights, best of each group", "nearest of eight", "chance"
 COMPARED = [
-    *[("warm", "gated + network", name) for name in (EQUAL, EQUAL_FEW, *list(WARM)[1:], PEER)],
+    *[("warm", "gated + network", name) for name in (EQUAL, EQUAL_FEW, *list(WARM)[1:-1], PEER)],
     *[("warm", "gated", name) for name in (EQUAL, EQUAL_FEW, "late", NO_HIDDEN_ROUNDS, WHOEVER)],
     ("warm", NO_HIDDEN_ROUNDS, "late"),
     *[("cold", "gated + network", name) for name in ("without meaning", "texts of other films", "content", EQUAL)],
     *[("cold", "gated", name) for name in ("content", EQUAL)],
     *[(asked, NEAREST, "text") for asked in ("warm", "cold")],
+    ("warm", WITH_WORDS, "gated + network"),
+    *[(asked, "text", WORDS) for asked in ("warm", "cold")],
     *[("rating", "what is usual", view) for view in ("+ like-minded", "+ taste")],
     ("rating", "+ taste", "+ taste and mood"),
     ("rating", "+ taste and mood", "fused"),
@@ -112,6 +118,8 @@ CODE = (
     "recfuse_lib/data/splits.py",
     "recfuse_lib/encoders/attributes.py",
     "recfuse_lib/encoders/centring.py",
+    "recfuse_lib/stated/histories.py",
+    "recfuse_lib/stated/profiles.py",
     "recfuse_lib/evaluation/metrics.py",
     "recfuse_lib/evaluation/significance.py",
 )
@@ -152,15 +160,17 @@ def exchanged(items: Items, seed: int | None) -> Items:
 
 
 @functools.lru_cache(maxsize=2)
-def fitted(asked: str, permuted: int | None = None) -> tuple[FusedModel, np.ndarray]:
+def fitted(asked: str, permuted: int | None = None, words: bool = False) -> tuple[FusedModel, np.ndarray]:
     """A model with its dimensions fitted, without gates, and the standardised scores for all questions.
 
     Args:
         asked: "warm" or "cold".
         permuted: Seed by which the films exchange their texts.
+        words: Whether a profile in words is one of the dimensions.
     """
     fold, events, items = question(asked)
-    model = FusedModel(task_weight=0).fit_dimensions(events, exchanged(items, permuted))
+    profile = {WORDS: Dimension(LESSON.ProfileInWords(world()), needs=("text",))} if words else {}
+    model = FusedModel({**DIMENSIONS, **profile}, task_weight=0).fit_dimensions(events, exchanged(items, permuted))
     return model, model.scores_of_dimensions(fold.queries)
 
 
@@ -230,8 +240,8 @@ def alone(asked: str) -> Iterator[tuple[str, np.ndarray]]:
     """What has no gate: each dimension, the nearest of several interests, equal weights, a tuned peer, chance."""
     fold, events, items = question(asked)
     model, z = fitted(asked)
-    nearest = MultiInterest().fit(events, items)
-    for name, tower in (*model.towers.items(), (NEAREST, nearest)):
+    others = {NEAREST: MultiInterest().fit(events, items), WORDS: LESSON.ProfileInWords(world()).fit(events, items)}
+    for name, tower in {**model.towers, **others}.items():
         yield name, ndcg(without_ties(tower.score(fold.queries)), fold)
     yield EQUAL, ndcg(z.sum(axis=0), fold)
     yield EQUAL_FEW, ndcg(z[[model.names.index(name) for name in BEST_OF_EACH]].sum(axis=0), fold)
@@ -252,7 +262,7 @@ def without_hidden_rounds(asked: str, examples: Measured) -> Measured:
 
 def fused(asked: str, variant: str, seed: int, examples: Measured, permuted: int | None = None) -> np.ndarray:
     """NDCG@10 of every person for one training."""
-    fold, (base, z) = question(asked)[0], fitted(asked, permuted)
+    fold, (base, z) = question(asked)[0], fitted(asked, permuted, variant == WITH_WORDS)
     settings = {"without": (), "hidden": 32, "gate": "EvidenceGate", **(WARM if asked == "warm" else COLD)[variant]}
     # A copy shares the fitted dimensions; it is given gates of its own.
     model = copy.copy(base)
@@ -272,10 +282,10 @@ def fused(asked: str, variant: str, seed: int, examples: Measured, permuted: int
     return ndcg(without_ties(scores) if asked == "cold" else scores, fold)
 
 
-def examples(asked: str, seed: int, permuted: int | None = None) -> Measured:
+def examples(asked: str, seed: int, permuted: int | None = None, words: bool = False) -> Measured:
     """What a model of this seed learns from."""
     _, events, items = question(asked)
-    model = copy.copy(fitted(asked, permuted)[0])
+    model = copy.copy(fitted(asked, permuted, words)[0])
     model.seed = seed
     return model.examples(events, exchanged(items, permuted))
 
@@ -284,8 +294,10 @@ def trained(asked: str, seed: int) -> Iterator[tuple[str, np.ndarray]]:
     """All variants of one seed."""
     learned_from = examples(asked, seed)
     for variant in WARM if asked == "warm" else COLD:
-        if variant != "texts of other films":
+        if variant not in ("texts of other films", WITH_WORDS):
             yield variant, fused(asked, variant, seed, learned_from)
+    if asked == "warm":
+        yield WITH_WORDS, fused(asked, WITH_WORDS, seed, examples(asked, seed, words=True))
     if asked == "cold":
         learned_from = examples(asked, seed, permuted=seed)
         yield variant, fused(asked, variant, seed, learned_from, permuted=seed)

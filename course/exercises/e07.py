@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "07.1",
-    start="Take each row's mean away and divide by its standard deviation (axis=1, keepdims=True).",
+    start="Take the rows (1, 2, 3, 6) and (5, 5, 5, 5): what should come out of each? Write that down first.",
     right="Every dimension now speaks in the same unit, whatever it counted before.",
 )
 def standardise(answer: Callable[[Any], Any]) -> str | None:
@@ -32,29 +32,37 @@ def standardise(answer: Callable[[Any], Any]) -> str | None:
 
 @exercise(
     "07.2",
-    start="bias + user @ of_user is one row for the person; item @ of_item is one row a film. Add them.",
-    right="What is known of the person shifts all films alike; what is known of a film shifts that film.",
+    start="Give two films parts from three dimensions, and say by hand which film is first without each of them.",
+    right="This explains by what would have been otherwise: without this dimension you had been shown something else.",
 )
-def gates(answer: Callable[..., Any]) -> str | None:
-    generator = np.random.default_rng(0)
-    bias, of_user, of_item = generator.normal(size=3), generator.normal(size=(2, 3)), generator.normal(size=(4, 3))
-    user, item = generator.normal(size=2), generator.normal(size=(5, 4))
-    found = np.asarray(answer(bias, of_user, of_item, user, item))
-    if found.shape != (5, 3):
-        return f"The result has shape {found.shape}; expected (I, D): one row of gates a film."
-    if np.allclose(found, bias + item @ of_item):
-        return "The person's evidence is missing: add user @ of_user."
-    if np.allclose(found, np.broadcast_to(bias + user @ of_user, (5, 3))):
-        return "All films have the same gates: the item's evidence is missing."
-    if np.allclose(found, user @ of_user + item @ of_item):
-        return "The bias is missing: it is the trust where nothing is known."
-    right = bias + user @ of_user + item @ of_item
-    return None if np.allclose(found, right) else "Check: bias + user @ of_user + item @ of_item."
+def decisive(answer: Callable[[Any], Any]) -> str | None:
+    parts = np.array([[5.0, 4.8, 1.0], [1.0, 0.2, 0.1], [0.0, -0.9, 0.0], [0.3, 1.5, 0.1]])
+    given = parts.copy()
+    found = answer(given)
+    if not np.array_equal(given, parts):
+        return "Your function changes the parts that it was given; work on a copy."
+    if np.ndim(found) != 1:
+        return f"It returned {found!r}; expected a list of the dimensions' numbers."
+    found = [int(number) for number in found]
+    hints = {
+        (0,): "The largest part of the first film is in the runner-up too: take it away from both and compare again.",
+        (0, 1): "Take a dimension away from every film, not from the first alone.",
+        (1,): "A dimension can also decide by holding another film back: look at its negative parts.",
+        (0, 1, 2): "That a dimension prefers the first film is not enough: it must do so by more than the film's lead.",
+        (0, 1, 3): "Those change the score of the first film; compare which film is first.",
+        (): "Some decide here: film 0 leads film 1 by 0.7, and dimension 1 alone gives it 0.8 of that.",
+    }
+    if found != [1, 2]:
+        return hints.get(tuple(found), f"For the small case it finds {found}; expected [1, 2].")
+    lone = np.array([[0.0, 1.0], [3.0, 0.0]])
+    if list(answer(lone.copy())) != [1]:
+        return "With two films, (0, 1) and (3, 0), only the second dimension decides."
+    return None
 
 
 @exercise(
     "07.3",
-    start="Find the positions of the liked pairs; the last share of them, at least one, are targets.",
+    start="Write a history of six pairs on paper, mark what is liked, and cross out what nobody may know.",
     right="What lies after the first target is the future, even if it is not a target itself.",
 )
 def hold_out(answer: Callable[[Any, float], Any]) -> str | None:

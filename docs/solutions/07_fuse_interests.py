@@ -4,16 +4,53 @@ import numpy as np
 
 
 def standardise(scores):
+    """The mean and the spread are those of a row: every query is a question of its own.
+
+    A row of equal scores has no spread; what it says, nothing, is a row of zeros.
+    """
     away = scores - scores.mean(axis=1, keepdims=True)
     spread = away.std(axis=1, keepdims=True)
     return np.divide(away, spread, out=np.zeros_like(away), where=spread > 0)
 
 
-def gates(bias, of_user, of_item, user, item):
-    return bias + user @ of_user + item @ of_item
+def decisive(parts):
+    """Takes each dimension away from all films and looks whether another one is first.
+
+    A dimension decides where it prefers the first film to the runner-up by more than the lead. Dimensions that say the
+    same of both decide nothing, however large their parts; and often no single one decides, because others agree.
+    """
+    total = parts.sum(axis=0)
+    return [d for d, part in enumerate(parts) if (total - part).argmax() != total.argmax()]
+
+
+def decisive_for_the_first_alone(parts):
+    total = parts.sum(axis=0)
+    first = total.argmax()
+    runner_up = np.delete(total, first).max()
+    return [d for d, part in enumerate(parts) if total[first] - part[first] < runner_up]
+
+
+def decisive_if_positive(parts):
+    first = parts.sum(axis=0).argmax()
+    return [d for d in decisive(parts) if parts[d, first] > 0]
+
+
+def decisive_if_preferred(parts):
+    first, second = np.argsort(-parts.sum(axis=0))[:2]
+    return np.flatnonzero(parts[:, first] > parts[:, second])
+
+
+def decisive_in_place(parts):
+    found = decisive(parts)
+    parts[found] = 0
+    return found
 
 
 def hold_out(history, share):
+    """The targets are the last liked pairs; everything from the first of them on is the future.
+
+    `looks_ahead` below removes the targets alone: the disliked pairs after them stay, and with them the future.
+    """
     liked = [place for place, (_, rating) in enumerate(history) if rating >= 4]
     targets = liked[-max(1, int(len(liked) * share)) :]
     return history[: targets[0]], [history[place][0] for place in targets]
@@ -24,7 +61,7 @@ def looks_ahead(history, share):
     return [pair for pair in history if pair[0] not in targets], targets
 
 
-solutions = {"07.1": standardise, "07.2": gates, "07.3": hold_out}
+solutions = {"07.1": standardise, "07.2": decisive, "07.3": hold_out}
 wrong = {
     "07.1": [
         (lambda s: (s - s.mean()) / s.std(), "one mean for everybody"),
@@ -32,10 +69,16 @@ wrong = {
         (lambda s: (s - s.mean(1, keepdims=True)) / np.maximum(s.std(1, keepdims=True), 2) * 2, "first row should be"),
     ],
     "07.2": [
-        (lambda b, u, i, user, item: b + item @ i, "person's evidence"),
-        (lambda b, u, i, user, item: np.tile(b + user @ u, (len(item), 1)), "same gates"),
-        (lambda b, u, i, user, item: user @ u + item @ i, "bias is missing"),
-        (lambda b, u, i, user, item: b + user @ u, "one row of gates a film"),
+        (lambda parts: [int(parts[:, parts.sum(axis=0).argmax()].argmax())], "runner-up too"),
+        (decisive_for_the_first_alone, "every film"),
+        (decisive_if_positive, "holding another film back"),
+        (decisive_if_preferred, "more than the film's lead"),
+        (lambda parts: np.flatnonzero(parts[:, parts.sum(axis=0).argmax()]), "change the score"),
+        (lambda parts: [], "Some decide here"),
+        (lambda parts: [3], "expected [1, 2]"),
+        (lambda parts: [1, 2], "With two films"),
+        (lambda parts: 1, "a list"),
+        (decisive_in_place, "work on a copy"),
     ],
     "07.3": [
         (lambda h, share: (h[:5], [6, 7]), "last of the liked ones"),
