@@ -121,7 +121,7 @@ def _posterior(weighted: np.ndarray) -> np.ndarray:
     right="Of a rare tag most texts are without, so accuracy rewards silence; F1 looks at the tag's own texts.",
 )
 def best_threshold(answer: Callable[[Any, Any], Any]) -> str | None:
-    # One in five speaks of the tag.
+    # One in five mentions the tag.
     probability = np.array([0.08, 0.29, 0.34, 0.12, 0.62, 0.41, 0.11, 0.33, 0.07, 0.36,
                             0.26, 0.09, 0.32, 0.13, 0.27, 0.06, 0.14, 0.04, 0.17, 0.03])  # fmt: skip
     truth = np.isin(probability, [0.41, 0.36, 0.29, 0.27])
@@ -143,7 +143,7 @@ def best_threshold(answer: Callable[[Any, Any], Any]) -> str | None:
         )
     every = np.array([0.4, 0.1, 0.2])
     if not np.isclose(_f1(every, every > 0, answer(every.copy(), every > 0)), 1):
-        return "Where every text speaks of the tag, every text should get it."
+        return "Where every text mentions the tag, every text should get it."
     return None
 
 
@@ -155,7 +155,7 @@ def _why_not_best(threshold: float, reached: float, best: float, probability: An
     if np.isclose(threshold, best):
         return "That is the best F1 itself; return the threshold that reaches it."
     if threshold > 1:
-        return "That is above every probability; is it a place in a list? Return the probability that stands there."
+        return "That is above every probability; is it a position in a list? Return the probability that stands there."
     if np.isclose(threshold, probability.mean()):
         return "The mean of the probabilities looks at no label: it is how often the tag is expected, not where to cut."
     places = np.unique(probability)
@@ -206,7 +206,7 @@ def faithfulness(answer: Callable[[Any, Any, Any], Any]) -> str | None:
             "One claim a genre is left, but the same genre with two signs is two claims, which cannot both be true."
         ),
         (supported, contradicted + unsupported, 0): (
-            "What the history does not speak of counts as contradicted; it is unsupported."
+            "What the history says nothing about counts as contradicted; it is unsupported."
         ),
         (supported, unsupported, contradicted): "The last two are swapped: contradicted first, then unsupported.",
         (supported, 0, contradicted + unsupported): (

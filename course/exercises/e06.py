@@ -26,7 +26,7 @@ def by_chance(answer: float) -> str | None:
 @exercise(
     "06.2",
     start="Take four products, one without a picture, and write down one exchange that keeps all the rules.",
-    right="Everything about the pictures is as before but whose they are: what is lost now was the right picture.",
+    right="Only the owners of the pictures have changed, so what is lost now came from the *right* picture.",
 )
 def exchanged(answer: Callable[[Any, Any, Any], Any]) -> str | None:
     encodings = np.random.default_rng(1).normal(size=(60, 4))
@@ -47,7 +47,7 @@ def exchanged(answer: Callable[[Any, Any, Any], Any]) -> str | None:
         return "The numbers of different pictures are mixed: a picture must move as a whole row."
     kept = [one == other for one, other in zip(before, after, strict=True)]
     if all(kept):
-        return "Every product has its own picture still."
+        return "Every product still has its own picture."
     for seed in range(40):
         few = np.arange(8.0).reshape(4, 2) + 1
         found = np.asarray(answer(few.copy(), np.array([True, True, True, False]), np.random.default_rng(seed)), float)

@@ -33,7 +33,7 @@ def standardise(answer: Callable[[Any], Any]) -> str | None:
 @exercise(
     "07.2",
     start="Give two films parts from three dimensions, and say by hand which film is first without each of them.",
-    right="This explains by what would have been otherwise: without this dimension you had been shown something else.",
+    right="A counterfactual explanation: without this dimension something else would have been recommended.",
 )
 def decisive(answer: Callable[[Any], Any]) -> str | None:
     parts = np.array([[5.0, 4.8, 1.0], [1.0, 0.2, 0.1], [0.0, -0.9, 0.0], [0.3, 1.5, 0.1]])

@@ -264,7 +264,10 @@ wrong = {
         (best_threshold_for_accuracy, "accuracy"),
         (lambda probability, truth: probability.mean(), "looks at no label"),
         (best_f1, "best F1 itself"),
-        (lambda probability, truth: np.unique(probability).tolist().index(best_threshold(probability, truth)), "place"),
+        (
+            lambda probability, truth: np.unique(probability).tolist().index(best_threshold(probability, truth)),
+            "position",
+        ),
         (best_threshold_with_nan, "NaN wins"),
         (best_threshold_above, "with >="),
         (best_threshold_of_a_grid, "grid"),

@@ -96,7 +96,7 @@ wrong = {
         (exchanged_with_repetition, "used twice"),
         (exchanged_by_column, "whole row"),
         (exchanged_in_any_order, "their own picture back"),
-        (lambda encodings, present, generator: encodings.copy(), "own picture still"),
+        (lambda encodings, present, generator: encodings.copy(), "still has its own"),
         (lambda encodings, present, generator: exchanged(encodings, present, generator)[present], "shape"),
     ],
     "06.3": [
