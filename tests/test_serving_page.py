@@ -178,7 +178,7 @@ def test_a_card_says_what_was_drawn_by_chance_and_sends_it_back(browser, client:
 
 def test_an_invented_person_by_keyboard_alone(page, client: httpx.Client) -> None:
     stranger = titles(page)
-    assert "popularity" in page.inner_text("#notes")
+    assert "what is popular" in page.inner_text("#notes")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     for _ in range(2):

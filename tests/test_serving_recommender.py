@@ -332,6 +332,17 @@ def test_a_new_item_is_found_by_what_is_known_of_it(recommender: Recommender) ->
         larger.extended([{**old, "item_id": "new"}])
 
 
+@pytest.mark.parametrize("world", small_bundle.VERSIONS.values())
+def test_a_new_item_in_a_history_counts(everyone: dict[str, Recommender], world: str) -> None:
+    row = {"kind": "Horror", "price": 3.5} if world == "shop" else {"title": "Scary story"}
+    larger = everyone[world].extended([{"item_id": "new", **row}])
+    for person in ("u01", None):
+        history = larger.history_of(person, [("new", 5.0, None)])
+        answer = larger.recommend(history, k=60)
+        assert history.codes[-1] == 60 and "new" not in ids(answer)
+        assert answer["items"] != larger.recommend(larger.history_of(person), k=60)["items"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -200,7 +200,7 @@ class FusedModel(Recommender):
         larger.towers = {name: tower.extended(history, items) for name, tower in self.towers.items()}
         if self.task_weight:
             larger.expected = self.expected.extended(history, items)
-            larger.like_minded = self.like_minded.extended(history, items)
+            larger.like_minded = ratings.ResidualUserKNN(larger.expected).fit(history, items)
         return larger._counted(history, items)
 
     def scores_of_dimensions(self, queries: Queries) -> np.ndarray:
