@@ -88,8 +88,8 @@ def acknowledge(answer: Callable[..., list[str]]) -> str | None:
 @exercise(
     "18.4",
     start="Take one request with a wait of 10: the first copy needs 30, the second 5. When is the answer there?",
-    right="The tail shrinks for a few requests more, as long as the copies are slow at different moments. Now measure: "
-    "the solution says what we found, and why two processes on the same cores are no two copies.",
+    right="A few more requests cut the tail, if the copies are slow at different moments. Now measure how far; the "
+    "solution says what to expect, and why two processes on the same cores are no two copies.",
 )
 def hedged(answer: Callable[..., Any]) -> str | None:
     first, second = np.array([4.0, 30.0, 30.0, 12.0, 10.0]), np.array([1.0, 5.0, 90.0, 1.0, 1.0])
