@@ -22,6 +22,8 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_LINES = 30
 CARD = ["You will build", "You will learn", "You need", "Article", "Data", "Minutes"]
 SECTIONS = ["Recap", "Exercises", "In practice", "Further reading"]
+WITHOUT_MINUTES = {"08", "09", "19"}
+"""Lessons whose exercises do not state their minutes yet; each leaves the list when they do."""
 
 Notebook = dict[str, Any]
 Rule = Callable[[Notebook, str], Iterator[str]]
@@ -67,7 +69,7 @@ def headings(notebook: Notebook) -> list[str]:
 
 
 def exercises(notebook: Notebook) -> list[str]:
-    """The names of the exercises, from headings such as ``### Exercise 04.1: ...``."""
+    """The names of the exercises, from headings such as ``### Exercise 04.1: easy · 5 minutes``."""
     found = [re.match(r"Exercise (\d\d\.\d+)\b", heading) for heading in headings(notebook)]
     return [match.group(1) for match in found if match]
 
@@ -167,6 +169,17 @@ def exercises_are_checked_and_solved(notebook: Notebook, name: str) -> Iterator[
             yield f"exercise {exercise} has no solution in docs/solutions/{name}.py"
     for exercise in sorted(checked(notebook) - set(names)):
         yield f'check("{exercise}", ...) belongs to no heading ### Exercise {exercise}'
+
+
+@rule
+def exercises_say_how_hard_and_how_long_they_are(notebook: Notebook, name: str) -> Iterator[str]:
+    if name[:2] in WITHOUT_MINUTES:
+        return
+    for heading in headings(notebook):
+        if re.match(r"Exercise \d", heading) and not re.fullmatch(
+            r"Exercise \d\d\.\d+: (easy|medium|hard|open) · [1-9]\d* minutes", heading
+        ):
+            yield f"{heading!r} does not read like 'Exercise {name[:2]}.1: easy · 5 minutes'"
 
 
 @rule
@@ -414,7 +427,7 @@ def sound_notebook() -> Notebook:
     ]
     for exercise in sorted(SOLVED):
         cells += [
-            markdown(f"### Exercise {exercise}: count"),
+            markdown(f"### Exercise {exercise}: easy · 5 minutes"),
             code(f'check("{exercise}", ...)', stream("Not yet: count.")),
         ]
     cells.append(markdown("## In practice\n\n## Further reading\n\n- Steck (2019), 0.55."))
@@ -483,6 +496,8 @@ FAULTS: list[tuple[Rule, Callable[[Notebook], None], str]] = [
     (exercises_are_checked_and_solved, replace('check("98.3", ...)', "pass"), "98.3 has no check"),
     (exercises_are_checked_and_solved, replace("98.3", "98.4"), "98.4 has no solution"),
     (exercises_are_checked_and_solved, add(code('check("98.9", ...)')), "belongs to no heading"),
+    (exercises_say_how_hard_and_how_long_they_are, replace("98.3: easy · 5 minutes", "98.3: easy"), "98.3: easy'"),
+    (exercises_say_how_hard_and_how_long_they_are, replace("98.3: easy · 5", "98.3: count · 5"), "98.3: count"),
     (exercises_are_handed_out_unsolved, replace("Not yet: count.", "Right: so it is."), "handed out"),
     (cells_were_executed_in_order, lambda notebook: notebook["cells"][1].update(execution_count=7), "order"),
     (cells_were_executed_in_order, lambda notebook: notebook["cells"][1].update(execution_count=None), "order"),
