@@ -26,7 +26,7 @@ TAKE_LONG = {
     *("experts", "finetuning", "fit", "fusion", "generator_tuning", "joint_model", "language_model", "media_encoders"),
     *("market_media", "monitoring", "multimodal", "negatives", "openai_compatible", "pipelines", "pretrained"),
     *("retraining", "serving", "serving_outage", "serving_page", "serving_recommender", "serving_schema", "smollm2"),
-    *("text_encoder", "tracking"),
+    *("text_encoder", "tracking", "two_stage"),
 }
 """Files of tests that train or load models, start services or kill processes: `make check` leaves them out."""
 
