@@ -119,7 +119,7 @@ class Service:
                 gc.unfreeze()
                 gc.freeze()
                 self.metrics.serves(recommender.version)
-                _say("bundle", version=recommender.version)
+                _say("bundle", logging.INFO, version=recommender.version)
             elif self.recommender is not None and not self._items_known:
                 async with self._changing:
                     self.recommender, self._items_known = await self._with_known_items(self.recommender)
@@ -226,5 +226,5 @@ async def running(service: Service) -> AsyncIterator[None]:
         service.close()
 
 
-def _say(what: str, **more: Any) -> None:
-    log.warning(json.dumps({"time": round(time.time(), 3), "event": what, **more}))
+def _say(what: str, level: int = logging.WARNING, **more: Any) -> None:
+    log.log(level, json.dumps({"time": round(time.time(), 3), "event": what, **more}))
