@@ -27,6 +27,7 @@ SCRIPTS = (
     "course_models",
     "deep_tower",
     "joint_training",
+    "few_stars",
     "describe_interests",
     "fuse_interests",
 )

@@ -75,7 +75,7 @@ def test_fixed_weights_are_equation_8(retrieval: float, ranking: float, task_wei
 
 
 @pytest.mark.parametrize(("retrieval", "ranking"), [(6.0, 0.75), (0.1, 12.0)])
-def test_uncertainty_weights_are_equation_9(retrieval: float, ranking: float) -> None:
+def test_uncertainty_weights_are_their_equation(retrieval: float, ranking: float) -> None:
     network = untrained(lesson.Uncertainty)
     assert network.task_weight == pytest.approx(1, rel=1e-4)
     variance = np.exp(lesson.SPEED * values(network.log_variance).astype("float64"))

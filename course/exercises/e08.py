@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "08.1",
-    start="At the minimum σ₁² is twice the retrieval loss and σ₂² is the ranking loss. λ is 1 / (2 σ₂²) over 1 / σ₁².",
+    start="What must each σ² be for the loss to stand still, with the losses as they are? Take one task at a time.",
     right="λ goes to the ratio of the two losses: then each term counts the same, whatever its unit.",
 )
 def settled(answer: float) -> str | None:
@@ -20,35 +20,35 @@ def settled(answer: float) -> str | None:
         return "A factor of two is left: ranking has the weight 1 / (2 σ₂²), retrieval 1 / σ₁² with σ₁² = 2 ℓ_idx."
     if np.isclose(answer, 1):
         return "λ = 1 is where it begins; follow the derivatives to where they are zero."
-    return None if np.isclose(answer, 7.5) else "Set both derivatives of Equation 8.4 to zero and divide the weights."
+    return None if np.isclose(answer, 7.5) else "Set both derivatives of Equation 8.7 to zero and divide the weights."
 
 
 @exercise(
     "08.2",
-    start="Sum the products over all arrays, and the squares of each gradient; then divide once, at the end.",
-    right="One angle for the whole gradient: large weights count more than small ones, as they do in the step.",
+    start="Two epochs, two people, one of each half: which errors would you report for whom? Try it on paper.",
+    right="No rating is judged at an epoch that it helped to choose, and every rating is judged once.",
 )
-def cosine(answer: Callable[[Any, Any], float]) -> str | None:
-    a = [np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([3.0])]
-    b = [np.array([[4.0, 0.0], [1.0, 1.0]]), np.array([-1.0])]
-    flat_a, flat_b = (np.concatenate([part.ravel() for part in parts]) for parts in (a, b))
-    expected = flat_a @ flat_b / np.linalg.norm(flat_a) / np.linalg.norm(flat_b)
-    parts = [np.vdot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
-    found = float(answer(a, b))
-    if np.isclose(found, np.mean(parts)):
-        return "That is the mean of the cosines of the single weights; take one cosine over all of them together."
-    if np.isclose(found, flat_a @ flat_b):
-        return "That is the product of the two; divide it by their lengths."
-    if not np.isclose(found, expected):
-        return f"For a small pair the cosine is {expected:.3f}; yours is {found:.3f}."
-    with np.errstate(all="ignore"):
-        still = float(answer(a, [np.zeros_like(part) for part in a]))
-    return None if still == 0 else "A gradient that is zero everywhere has no direction: return 0, not NaN."
+def judged(answer: Callable[[Any, Any], Any]) -> str | None:
+    errors = np.array([[1.0, 2, 9, 9, 3], [4, 6, 2, 1, 5], [0.5, 8, 4, 3, 7]])
+    half = np.array([0, 0, 1, 1, 0])
+    best = [int(errors[:, half == part].mean(axis=1).argmin()) for part in (0, 1)]
+    found = np.asarray(answer(errors.copy(), half.copy()), "float64")
+    if found.shape != half.shape:
+        return f"The result has shape {found.shape}; expected an error for each rating, {half.shape}."
+    if np.allclose(found, np.where(half == 0, errors[best[0]], errors[best[1]])):
+        return "Each half is judged at its own best epoch: it has chosen what judges it."
+    if np.allclose(found, errors[errors.mean(axis=1).argmin()]):
+        return "One epoch for all was chosen by all, those who are judged among them."
+    if np.allclose(found, errors.min(axis=0)):
+        return "That is the smallest error of each rating; one epoch is chosen for a whole half."
+    if np.allclose(found, np.where(half == 0, errors[best[1]], errors[best[0]])):
+        return None
+    return "Average over one half, take the epoch with the smallest mean, and read the errors of the other half there."
 
 
 @exercise(
     "08.3",
-    start="The target is the ratio of the two lengths; the momentum weighs the old λ and the target as exponents.",
+    start="With m = 0: which λ makes λ times the second length equal to the first? Then let m bring the old λ back in.",
     right="After it both weighted gradients pull with the same force, at once or little by little.",
 )
 def equal_force(answer: Callable[[float, float, float, float], float]) -> str | None:
@@ -63,7 +63,7 @@ def equal_force(answer: Callable[[float, float, float, float], float]) -> str | 
         return "With momentum 0, λ times the length of the ranking gradient must equal that of retrieval."
     half = float(answer(2.0, 4.0, 0.5, 0.5))
     if np.isclose(half, 5.0):
-        return "That is the mean of the old λ and the target; Equation 8.5 takes it on the scale of logarithms."
+        return "That is the mean of the old λ and the target; Equation 8.8 takes it on the scale of logarithms."
     return (
         None if np.isclose(half, 4.0) else "With momentum m, λ is the old one to the power m times the target to 1 − m."
     )
@@ -71,7 +71,7 @@ def equal_force(answer: Callable[[float, float, float, float], float]) -> str | 
 
 @exercise(
     "08.4",
-    start="Compute x @ kernels[t] for each task, and keep the experts for which owner is t or -1.",
+    start="For owner = (0, 1, -1): which of the three experts may each task use, and what do their gates sum to?",
     right="What belongs to one task gets nothing from the other, so it cannot be spoilt by it.",
 )
 def gates(answer: Callable[[Any, Any, Any], Any]) -> str | None:

@@ -3,26 +3,28 @@
 import numpy as np
 
 
-def cosine(a, b):
-    product = sum(np.vdot(x, y) for x, y in zip(a, b, strict=True))
-    lengths = np.sqrt(sum(np.vdot(x, x) for x in a) * sum(np.vdot(y, y) for y in b))
-    return product / lengths if lengths else 0.0
+def judged(errors, half):
+    # The best epoch of one half is where the other half is read, so nobody chooses what judges them.
+    best = [errors[:, half == part].mean(axis=1).argmin() for part in (0, 1)]
+    return np.where(half == 0, errors[best[1]], errors[best[0]])
 
 
-def cosine_of_each(a, b):
-    return np.mean([np.vdot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)])
+def judged_by_their_own(errors, half):
+    best = [errors[:, half == part].mean(axis=1).argmin() for part in (0, 1)]
+    return np.where(half == 0, errors[best[0]], errors[best[1]])
 
 
-def cosine_without_lengths(a, b):
-    return sum(np.vdot(x, y) for x, y in zip(a, b, strict=True))
+def judged_at_one_epoch(errors, half):
+    return errors[errors.mean(axis=1).argmin()]
 
 
-def cosine_of_nothing(a, b):
-    product = sum(np.vdot(x, y) for x, y in zip(a, b, strict=True))
-    return np.float64(product) / np.sqrt(sum(np.vdot(x, x) for x in a) * sum(np.vdot(y, y) for y in b))
+def judged_one_by_one(errors, half):
+    return errors.min(axis=0)
 
 
 def equal_force(task_weight, retrieval_norm, ranking_norm, momentum):
+    # The target is the ratio of the lengths: λ times the second is then the first. λ is a ratio, so old and target are
+    # averaged on the scale of logarithms, where twice and half are as far apart; that makes the momentum an exponent.
     return task_weight**momentum * (retrieval_norm / ranking_norm) ** (1 - momentum)
 
 
@@ -43,6 +45,8 @@ def equal_force_weighted_twice(task_weight, retrieval_norm, ranking_norm, moment
 
 
 def gates(x, kernels, owner):
+    # Forbidden experts get -∞ before the softmax, so the others share all of the weight; the largest allowed logit is
+    # taken away first, or exp overflows.
     results = []
     for task, kernel in enumerate(kernels):
         allowed = (owner == task) | (owner == -1)
@@ -73,14 +77,16 @@ def gates_that_overflow(x, kernels, owner):
     return masked / masked.sum(axis=2, keepdims=True)
 
 
-solutions = {"08.1": 6 / 0.8, "08.2": cosine, "08.3": equal_force, "08.4": gates}
+# 08.1: the derivatives of Equation 8.7 vanish at σ₁² = 2 ℓ_idx and σ₂² = ℓ_item, so λ = σ₁² / (2 σ₂²) = ℓ_idx / ℓ_item.
+solutions = {"08.1": 6 / 0.8, "08.2": judged, "08.3": equal_force, "08.4": gates}
 wrong = {
     "08.1": [(0.8 / 6, "other way round"), (2 * 6 / 0.8, "factor of two"), (1.0, "begins"), (4.8, "derivatives")],
     "08.2": [
-        (cosine_of_each, "single weights"),
-        (cosine_without_lengths, "divide it by their lengths"),
-        (cosine_of_nothing, "zero everywhere"),
-        (lambda a, b: 0.5, "yours is"),
+        (judged_by_their_own, "its own best epoch"),
+        (judged_at_one_epoch, "chosen by all"),
+        (judged_one_by_one, "whole half"),
+        (lambda errors, half: errors[-1], "Average over one half"),
+        (lambda errors, half: errors, "shape"),
     ],
     "08.3": [
         (equal_force_upside_down, "turn the ratio round"),
