@@ -41,7 +41,7 @@ TABLES = [
             *(f"recfuse_lib/data/{name}" for name in ("market", "schema.py", "sequences.py", "splits.py")),
             *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
-            *(f"recfuse_lib/serving/{name}.py" for name in ("export", "retraining", "training")),
+            "recfuse_lib/serving/comparison.py",
             "notebooks/19_keep_learning.ipynb",
             *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower", "item_tower")),
         ),

@@ -64,7 +64,7 @@ def run(url, folder, events, kills, seed=0):
     """Writes events, with so many kills in between; what was not acknowledged is sent again. Returns figures."""
     generator = np.random.default_rng(seed)
     store = EventStore(url)
-    store.add_items([Item(f"item-{n}", f"Item {n}") for n in range(10)])
+    store.add_items([Item(f"item-{n}", {"title": f"Item {n}"}) for n in range(10)])
     pending, acknowledged, unanswered = np.array([f"{number:08d}" for number in range(events)]), set(), 0
     for kill in range(kills + 1):
         (folder / "parcels").write_text("\n".join(" ".join(parcel) for parcel in parcels_of(pending, generator)))
@@ -144,7 +144,7 @@ def run_service(url, folder, events, kills, seed=0):
     """Events over HTTP, with so many kills of the service in between. Returns figures."""
     generator = np.random.default_rng(seed)
     store = EventStore(url)
-    store.add_items([Item(f"item-{n}", f"Item {n}") for n in range(10)])
+    store.add_items([Item(f"item-{n}", {"title": f"Item {n}"}) for n in range(10)])
     keys = np.array([f"{number:08d}" for number in range(events)])
     socket = str(Path(tempfile.mkdtemp(prefix="crash")) / "socket")
 

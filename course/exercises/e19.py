@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "19.1",
-    start="There are two bins. Put the shares 0.6, 0.4 and 0.4, 0.6 into Equation 19.1 and add both terms up.",
+    start="Write the shares of both periods down first, and say which bins Equation 19.1 sums over.",
     right="Above 0.1, below 0.25: look at it, and wait with the alarm.",
 )
 def stability(answer: float) -> str | None:
@@ -27,28 +27,30 @@ def stability(answer: float) -> str | None:
 
 @exercise(
     "19.2",
-    start="Compare the low end with zero for the one rule, and the high end for the other.",
-    right="The two rules differ only where the interval holds zero: there the burden of proof decides.",
+    start="Draw zero, −harm and an interval on a line; then say where the interval may lie for each of the answers.",
+    right="This is a test of non-inferiority: only the end of the interval that could contradict you counts.",
 )
-def decide(answer: Callable[[float, float, str], str]) -> str | None:
-    cases = {(0.01, 0.02): ("promote", "promote"), (-0.02, -0.01): ("refuse", "refuse")}
-    for (low, high), expected in cases.items():
-        for rule, right in zip(("when better", "unless worse"), expected, strict=True):
-            if answer(low, high, rule) != right:
-                sign = "above" if low > 0 else "below"
-                return f"An interval that is wholly {sign} zero should be {right!r} under {rule!r}."
-    if answer(-0.01, 0.05, "when better") != "refuse":
-        return "Under 'when better' the whole interval must be above zero; a positive middle is not enough."
-    if answer(-0.05, 0.01, "unless worse") != "promote":
-        return "Under 'unless worse' the whole interval must be below zero to refuse; a negative middle is not enough."
-    if answer(0.0, 0.02, "when better") != "refuse":
-        return "An interval that touches zero still holds it: low must be greater than 0."
+def decide(answer: Callable[[float, float, float], str]) -> str | None:
+    harm = 0.02
+    for low, high in ((0.01, 0.03), (-0.01, 0.03)):
+        if answer(low, high, harm) == "wait":
+            return f"[{low}, {high}] with harm {harm}: no loss as large as that is in the interval, so it is certain."
+        if answer(low, high, harm) != "promote":
+            return f"[{low}, {high}] with harm {harm} should be promoted: harm is a loss, so it lies at −{harm}."
+    if answer(-0.05, -0.03, harm) != "refuse":
+        return f"[-0.05, -0.03] with harm {harm} should be refused: even its high end loses more than is allowed."
+    if answer(-0.015, -0.005, harm) != "promote":
+        return f"[-0.015, -0.005] is worse for certain, but by less than {harm}; a little worse is allowed."
+    if answer(-0.05, 0.01, harm) != "wait":
+        return f"[-0.05, 0.01] holds −{harm}: the loss may be larger than that or not, so neither is certain."
+    if answer(-0.03, -0.01, 0.05) != "promote":
+        return "With another harm the answer should change; compare with −harm, not with a number of your own."
     return None
 
 
 @exercise(
     "19.3",
-    start="Look at all events first, then store; a key that is there already is acknowledged again.",
+    start="Say what a sender may believe after each kind of answer. Begin with the error: what is stored then?",
     right="Sending again is harmless now, and a list is stored as a whole or not at all.",
 )
 def receive(answer: Callable[[dict[str, Any], list[tuple[str, Any]]], list[str]]) -> str | None:
@@ -75,7 +77,7 @@ def receive(answer: Callable[[dict[str, Any], list[tuple[str, Any]]], list[str]]
 
 @exercise(
     "19.4",
-    start="Put both together, shuffle, cut at the length of the first; take the 99 % quantile of 200 figures.",
+    start="Say in one sentence what is alike for all 200 deals, and what chance changes. Write one deal first.",
     right="Anything above it is more than chance explains in 99 of 100 cases.",
 )
 def chance_level(answer: Callable[..., float]) -> str | None:
@@ -105,7 +107,7 @@ def chance_level(answer: Callable[..., float]) -> str | None:
 
 @exercise(
     "19.5",
-    start="All new positions, and generator.choice of old ones without replacement, p in proportion to 1 / age.",
+    start="Begin with `chosen` of Section 3. Which of its lines decides how likely an old event is?",
     right="Replay leans to the recent past, and the far past keeps a chance.",
 )
 def rows_to_learn(answer: Callable[..., Any]) -> str | None:

@@ -5,24 +5,38 @@ import numpy as np
 P, Q = np.array([0.6, 0.4]), np.array([0.4, 0.6])
 
 
-def decide(low, high, rule):
-    return "promote" if (low > 0 if rule == "when better" else high >= 0) else "refuse"
+def decide(low, high, harm):
+    if low > -harm:
+        return "promote"
+    return "refuse" if high < -harm else "wait"
 
 
-def decide_by_the_middle(low, high, rule):
-    return "promote" if low + high > 0 else "refuse"
+def decide_by_zero(low, high, harm):
+    return "promote" if low > 0 else "refuse" if high < -harm else "wait"
 
 
-def decide_always_strictly(low, high, rule):
-    return "promote" if low > 0 else "refuse"
+def decide_by_the_middle(low, high, harm):
+    return "promote" if (low + high) / 2 > -harm else "refuse"
 
 
-def decide_at_the_edge(low, high, rule):
-    return "promote" if (low >= 0 if rule == "when better" else high >= 0) else "refuse"
+def decide_with_a_gain(low, high, harm):
+    return "promote" if low > harm else "refuse" if high < harm else "wait"
 
 
-def decide_upside_down(low, high, rule):
-    return "refuse" if low > 0 else "promote"
+def decide_that_no_loss_is_allowed(low, high, harm):
+    return "refuse" if high < 0 else "promote" if low > -harm else "wait"
+
+
+def decide_with_one_harm(low, high, harm):
+    return decide(low, high, 0.02)
+
+
+def decide_upside_down(low, high, harm):
+    return {"promote": "refuse", "refuse": "promote", "wait": "wait"}[decide(low, high, harm)]
+
+
+def decide_never_to_refuse(low, high, harm):
+    return "promote" if low > -harm else "wait"
 
 
 def receive(stored, events):
@@ -122,10 +136,13 @@ wrong = {
         (0.5, "Each bin adds"),
     ],
     "19.2": [
-        (decide_by_the_middle, "a positive middle"),
-        (decide_always_strictly, "a negative middle"),
-        (decide_at_the_edge, "greater than 0"),
-        (decide_upside_down, "wholly above zero"),
+        (decide_by_zero, "no loss as large"),
+        (decide_by_the_middle, "neither is certain"),
+        (decide_with_a_gain, "no loss as large"),
+        (decide_that_no_loss_is_allowed, "a little worse is allowed"),
+        (decide_with_one_harm, "With another harm"),
+        (decide_upside_down, "harm is a loss"),
+        (decide_never_to_refuse, "even its high end"),
     ],
     "19.3": [
         (receive_new_ones_alone, "acknowledged too"),

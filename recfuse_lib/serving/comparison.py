@@ -47,8 +47,10 @@ class AsServed:
         before = np.concatenate([[0], np.cumsum(known)])
         past = self.item[queries.item[known]], queries.rating[known], queries.timestamp[known]
         asked = Queries(self.user[queries.user], before[queries.indptr], *past, self.model.items.n_items)
-        listed, ranked = self.model.score(asked), self.model.ranking.score(asked)
+        listed = self.model.score(asked)
         served = np.isfinite(listed)
+        everything = (served.sum(axis=1) + asked.lengths >= asked.n_items).all()
+        ranked = np.zeros_like(listed) if everything else self.model.ranking.score(asked)
         lowest = listed.min(axis=1, keepdims=True, where=served, initial=0)
         scores = np.where(served, listed, ranked - ranked.max(axis=1, keepdims=True) + lowest - 1)[:, self.item]
         scores[:, self.item < 0] = scores.min(axis=1, keepdims=True) - 1
