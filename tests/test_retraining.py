@@ -132,6 +132,8 @@ def test_what_was_fitted_elsewhere_becomes_the_first_champion_and_its_log_the_fi
     np.testing.assert_array_equal(scores(adopted, kept, people), scores(Bundle.load(store / "v1"), sent, people))
     assert retraining.main(words) == 1
     assert "is the champion" in capsys.readouterr().err
+    (tmp_path / "other" / "current").unlink()
+    assert retraining.main(words) == 0, "as after a kill before the promotion"
 
 
 def scores(bundle, dataset, users):

@@ -148,7 +148,9 @@ def adopt(store: Path | str, events: EventStore, model: Path | str) -> Decision:
         for name in bundle.manifest["files"]:
             shutil.copyfile(bundle.folder / name, folder / name)
 
-    write_bundle(store, bundle.version, fill, bundle.manifest["metrics"], bundle.manifest["provenance"])
+    # Killed before the promotion, the same command continues.
+    if not (Path(store) / bundle.version).exists():
+        write_bundle(store, bundle.version, fill, bundle.manifest["metrics"], bundle.manifest["provenance"])
     return promotion.promote(store, bundle.version, f"adopted from {bundle.folder.name}", bundle.manifest["metrics"])
 
 
