@@ -20,6 +20,7 @@ SCRIPTS = (
     "encode_with_llm",
     "ablation",
     "finetuning",
+    "alignment",
     "generator_lora",
     "closed_loop",
     "collaborative_filtering",

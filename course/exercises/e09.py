@@ -10,7 +10,7 @@ from course.checks import exercise
 
 @exercise(
     "09.1",
-    start="A matrix of m × n gets A with m × R entries and B with R × n. Count both, for each matrix of each layer.",
+    start="Draw one matrix W and the detour beside it, with the sizes of A and B. How many such drawings are there?",
     right="Two thin matrices beside each wide one: 4 % of what those hold, and it grows with R alone.",
 )
 def lora_size(answer: float) -> str | None:
@@ -27,7 +27,7 @@ def lora_size(answer: float) -> str | None:
 
 @exercise(
     "09.2",
-    start="The top layer is L − 1. Count the layers from it downwards: that is the power of the decay.",
+    start="Write down the rates of four layers for a top rate of 0.02 and a decay of one half. Which is the first?",
     right="The lowest layer moves least: what it knows is general, and all others build on it.",
 )
 def rates(answer: Callable[[int, float, float], Any]) -> str | None:
@@ -46,7 +46,7 @@ def rates(answer: Callable[[int, float, float], Any]) -> str | None:
 
 @exercise(
     "09.3",
-    start="Each part's mean counts as many times as the part has examples.",
+    start="Three examples have the gradient 1, a fourth has 5. What is their mean, and what do two parts give?",
     right="With parts of one size it is the plain mean; a last part that is smaller must count for less.",
 )
 def accumulated(answer: Callable[[Any, Any], Any]) -> str | None:
@@ -65,7 +65,7 @@ def accumulated(answer: Callable[[Any, Any], Any]) -> str | None:
 
 @exercise(
     "09.4",
-    start="If n of N items are drawn, each of them stands for N / n. Multiply the drawn gradients by that and add.",
+    start="Let every gradient be 1. Which sum is to be estimated, and what do the drawn ones add up to?",
     right="On average over the draws it is the gradient over all items, whichever of them were drawn.",
 )
 def estimate(answer: Callable[[Any, Any, Any], Any]) -> str | None:
@@ -88,3 +88,50 @@ def estimate(answer: Callable[[Any, Any, Any], Any]) -> str | None:
     if np.allclose(mean, 3 * (gradients[:4].sum(axis=0) / 2 + gradients[4:].sum(axis=0) / 4), atol=0.3):
         return "One weight for all: but a larger share of the batch's items was drawn than of the others."
     return None if np.allclose(mean, total, atol=0.6) else "On average it should be the sum over all items."
+
+
+@exercise(
+    "09.5",
+    start="Two products of a batch have the same description. What does Equation 9.3 ask there, and can it be met?",
+    right="No text is pushed away from the behaviour of its own double, which it could not have told apart anyway.",
+)
+def contrast(answer: Callable[[Any, Any, float, Any], Any]) -> str | None:
+    generator = np.random.default_rng(0)
+    text, behaviour = (side / np.linalg.norm(side, axis=-1, keepdims=True) for side in generator.normal(size=(2, 5, 3)))
+    codes = np.array([0, 1, 0, 2, 3])
+    text[2] = text[0]
+    found = np.asarray(answer(text, behaviour, 0.5, codes), "float64")
+    if found.shape != ():
+        return f"The result has shape {found.shape}; a loss is one number."
+    logits = text @ behaviour.T / 0.5
+    same, diagonal = codes[:, None] == codes, np.eye(5, dtype=bool)
+    expected = _contrast(logits, same & ~diagonal)
+    if np.isclose(found, _contrast(logits, same & False)):
+        return "Products of the same text are still wrong answers to each other."
+    if np.isclose(found, _contrast(logits, same)):
+        return "The product itself is the right answer; it has to stay in its sums."
+    if np.isclose(found, _contrast(text @ behaviour.T * 0.5, same & ~diagonal)):
+        return "A low temperature should sharpen the softmax; yours flattens it."
+    if np.isclose(found, expected * 5) or np.isclose(found, expected * 2):
+        return "Equation 9.3 takes the mean over the batch and over both directions."
+    one_way = [np.mean(_log_sums(turned, same & ~diagonal) - np.diag(logits)) for turned in (logits, logits.T)]
+    if np.isclose(found, one_way).any():
+        return "That is one direction; each behaviour has to find its text among all texts as well."
+    if not np.isclose(found, expected):
+        return "Compute the sums of one product by hand, for both directions, and compare."
+    with np.errstate(all="ignore"):
+        sharp = float(answer(text, behaviour, 0.001, codes))
+    return (
+        None
+        if np.isfinite(sharp)
+        else "At a temperature of 0.001 the exponentials overflow; take the largest away first."
+    )
+
+
+def _log_sums(logits: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    return np.asarray(np.logaddexp.reduce(np.where(left_out, -np.inf, logits), axis=1))
+
+
+def _contrast(logits: np.ndarray, left_out: np.ndarray) -> float:
+    both = _log_sums(logits, left_out) + _log_sums(logits.T, left_out.T)
+    return float(np.mean(both / 2 - np.diag(logits)))
