@@ -269,17 +269,19 @@ class FusedModel(Recommender):
         expected = self.expected
         taste = ratings.UserGaussianProcess(expected)
         views = [self.like_minded.predict(queries, asked), taste.predict(queries, asked)]
-        left = np.square(expected.residuals(queries))
-        spread = np.sqrt((queries.matrix(left).sum(axis=1) + expected.l2) / (queries.lengths + expected.l2))
+        owner = np.repeat(np.arange(len(queries)), queries.lengths)
+        left = np.bincount(owner, np.square(expected.residuals(queries)), len(queries))
+        spread = np.sqrt((left + expected.l2) / (queries.lengths + expected.l2))
         habit = [expected.habits(queries), np.log1p(queries.lengths) / 2 - 2, spread - 1]
-        standing = [expected.of_item, expected.suggested, expected.spread - 1, np.log1p(self.count) / 3 - 0.5]
+        standing = [expected.of_item[item], expected.suggested[item], expected.spread[item] - 1]
+        standing.append(np.log1p(self.count[item]) / 3 - 0.5)
         found = {
             "rated": rated,
             "rated_user": self.evidence(queries)[row],
             "rated_item": self.item_evidence[item],
             "views": np.stack(views, axis=-1),
             "habit": np.stack(habit, axis=-1)[row],
-            "standing": np.stack(standing, axis=-1)[item],
+            "standing": np.stack(standing, axis=-1),
             "expected": expected.predict(queries, asked),
         }
         return {name: values.astype("float32") for name, values in found.items()}
