@@ -32,8 +32,8 @@ lesson = definitions("08_train_jointly")
 
 RUNS = tables.REPOSITORY / "build" / "few_stars"
 COMMAND = "python benchmarks/few_stars.py"
-EPOCHS_OF_FEW = 30
-"""Epochs over the rated films alone: twenty times fewer events a step counts for less."""
+EPOCHS, EPOCHS_OF_FEW = int(TRAINING["epochs"]), 30
+"""The second is over the rated films alone, which give a twentieth of the steps."""
 BIASES, TWO_STAGES = "biases", "two stages"
 TEXT, RATED, AFTER = "two stages, text and popularity", "two stages, rated films alone", "two stages after "
 TRAINED: dict[float, dict[str, tuple[str, float]]] = {
@@ -108,7 +108,7 @@ def fitted(
     keras.utils.set_random_seed(seed)
     model = JointModel(getattr(lesson, network), **MODEL, task_weight=task_weight)
     watched = [] if offset is None else [EveryEpoch(model, events, offset)]
-    settings = {**TRAINING, "epochs": epochs, "n_users": n_users()}
+    settings: dict[str, Any] = {**TRAINING, "epochs": epochs, "n_users": n_users()}
     model.fit(events, world()[2], callbacks=watched, **settings)
     seconds = time.process_time() - begun - sum(one.seconds for one in watched)
     return model, seconds, np.array([one.errors for one in watched]).reshape(-1, len(world()[1]))
@@ -137,7 +137,7 @@ def chosen(errors: np.ndarray) -> np.ndarray:
     """Squared errors, (N,), of each half of the people at the epoch that is best for the other half, from (E, N)."""
     half = world()[1]["user"].to_numpy() % 2
     best = [errors[:, half != part].mean(axis=1).argmin() for part in (0, 1)]
-    return np.where(half == 0, errors[best[0]], errors[best[1]])
+    return np.asarray(np.where(half == 0, errors[best[0]], errors[best[1]]), "float64")
 
 
 def two_stages(stars: pd.DataFrame, of_stars: np.ndarray, of_later: np.ndarray) -> np.ndarray:
@@ -151,13 +151,13 @@ def of_text(asked: pd.DataFrame) -> np.ndarray:
     fold, _, content = world()
     watched = np.log1p(np.bincount(fold.history["item"], minlength=fold.n_items))
     item = asked["item"].to_numpy()
-    return np.c_[content.matrices["text"][item], watched[item]]
+    return np.asarray(np.c_[content.matrices["text"][item], watched[item]], "float64")
 
 
 @functools.cache
 def retrieval(seed: int) -> tuple[JointModel, float]:
     everything = lesson.with_few_stars(world()[0].history, 1.0, seed)
-    return fitted("FewStars", 0.0, everything, seed, TRAINING["epochs"])[:2]
+    return fitted("FewStars", 0.0, everything, seed, EPOCHS)[:2]
 
 
 def run(share: float, seed: int, trained: bool = True) -> dict[str, Result]:
@@ -185,7 +185,7 @@ def run(share: float, seed: int, trained: bool = True) -> dict[str, Result]:
         target, offset = events, np.zeros(len(later))
         if network == "OnBiases":
             target, offset = lesson.with_left_over(events, n_users(), fold.n_items), usual
-        model, seconds, errors = fitted(network, task_weight, target, seed, TRAINING["epochs"], offset)
+        model, seconds, errors = fitted(network, task_weight, target, seed, EPOCHS, offset)
         found[name] = {"errors": chosen(errors), "last": errors[-1], "ndcg": ndcg(model, target)}
         found[name] |= {"seconds": seconds, "weights": weights(model)}
         if network == "OnBiases":
@@ -228,7 +228,7 @@ def rows(share: float, runs: list[dict[str, Result]]) -> tuple[list[dict[str, An
         rmse = np.sqrt(errors.mean(axis=1))
         row = {"share": share, "model": name, "rmse": rmse.mean(), "smallest": rmse.min(), "largest": rmse.max()}
         last = [one[name].get("last", one[name]["errors"]) for one in runs]
-        row["last_rmse"] = np.sqrt(np.mean(last, axis=1)).mean()
+        row["last_rmse"] = np.sqrt(np.array(last).mean(axis=1)).mean()
         for part in ("ndcg", "seconds", "weights"):
             row[part] = np.mean([one[name][part] for one in runs]) if part in runs[0][name] else np.nan
         models.append(row)
