@@ -169,6 +169,6 @@ def _shares(model: TwoStage, fold: Fold) -> dict[str, float]:
         new = np.ones(fold.n_items, bool)
         new[query.item] = False
         ten = model.rank(query, new).top(10).contributions
-        rows += [explanation.shares(dict(zip(ten, values, strict=True))) for values in zip(*ten.values(), strict=True)]
+        rows += explanation.shares(ten)
     mean = pd.DataFrame(rows).mean()
     return {str(name): float(share) for name, share in (mean / max(mean.sum(), 1e-9)).items()}

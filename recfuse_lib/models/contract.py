@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import copy
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -97,7 +98,7 @@ class Recommender(abc.ABC):
     def _score(self, queries: Queries) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} predicts stars and does not rank")
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predict the stars that the people of the queries give.
 
         Args:
@@ -115,10 +116,14 @@ def clip(scores: np.ndarray) -> np.ndarray:
     return np.clip(scores, -4, 12, out=scores)
 
 
-def rows_of(queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+Asked = pd.DataFrame | Mapping[str, np.ndarray]
+"""What stars are asked for: columns `user` (among the queries'), `item`, `timestamp`, (N,) each."""
+
+
+def rows_of(queries: Queries, asked: Asked) -> np.ndarray:
     """Return the position of the query of each row of `asked`, (N,); the queries' users are sorted."""
     if len(queries) == 1:
-        return np.zeros(len(asked), "int64")
+        return np.zeros(len(asked["item"]), "int64")
     return np.searchsorted(queries.user, asked["user"])
 
 

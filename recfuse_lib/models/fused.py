@@ -25,7 +25,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Fold, Queries
 from recfuse_lib.models import fitted_gate, holdouts, ratings
 from recfuse_lib.models.closed_form import DAY, last_moment
-from recfuse_lib.models.contract import Recommender, rows_of
+from recfuse_lib.models.contract import Asked, Recommender, rows_of
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
 from recfuse_lib.models.fitted_gate import FittedGate
 
@@ -155,7 +155,7 @@ class FusedModel(Recommender):
             for d, (name, of_d) in enumerate(zip(self.names, self.scores_of_dimensions(queries), strict=True))
         }
 
-    def predict(self, queries: Queries, asked: pd.DataFrame, z: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked, z: np.ndarray | None = None) -> np.ndarray:
         """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0.
 
         `z` are the standardised scores of what is asked, (N, dimensions), where they are known already.
@@ -257,9 +257,9 @@ class FusedModel(Recommender):
         order = np.resize(order, (count, -(-len(order) // count)))
         return {name: values[order] for name, values in ratings.items()}
 
-    def _rated(self, queries: Queries, asked: pd.DataFrame, rated: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def _rated(self, queries: Queries, asked: Asked, rated: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """What the rating gate sees of N ratings: `rated` z, the views of the rating, and the evidence for them."""
-        row, item = rows_of(queries, asked), asked["item"].to_numpy()
+        row, item = rows_of(queries, asked), np.asarray(asked["item"])
         if rated is None:
             rated = np.empty((len(row), len(self.names)), "float32")
             for start in range(0, len(queries), BATCH):

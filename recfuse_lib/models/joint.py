@@ -18,7 +18,7 @@ from recfuse_lib.data.sequences import examples, latest
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models import memory
-from recfuse_lib.models.contract import Recommender, rows_of
+from recfuse_lib.models.contract import Asked, Recommender, rows_of
 from recfuse_lib.models.item_tower import MultimodalTower, encodings_of
 from recfuse_lib.models.user_tower import UserTower
 from recfuse_lib.training.pipelines import untuned
@@ -237,11 +237,11 @@ class JointModel(Recommender):
         vectors = self.item_tower()
         return np.asarray(ops.convert_to_numpy(self.network.scores(self.interests(queries, vectors), vectors)))
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts stars, float32 (N,); see `Recommender.predict`."""
         vectors, row = self.item_tower(), rows_of(queries, asked)
         user = ops.convert_to_tensor(np.minimum(queries.user[row], self.n_users))
-        item = ops.convert_to_tensor(asked["item"].to_numpy("int32"))
+        item = ops.convert_to_tensor(np.asarray(asked["item"], "int32"))
         interests = ops.take(self.interests(queries, vectors), row, axis=0)
         ratings = self.network.ratings(interests, ops.take(vectors, item, axis=0), user, item)
         return np.asarray(ops.convert_to_numpy(ratings))

@@ -17,7 +17,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
 from recfuse_lib.models import content
-from recfuse_lib.models.contract import Recommender, rows_of
+from recfuse_lib.models.contract import Asked, Recommender, rows_of
 
 ROUNDS = 6
 PAIRS = 4_096
@@ -72,10 +72,10 @@ class ContentBiases(Recommender):
         habit = self.habits(queries)[_owners(queries)]
         return np.asarray(queries.rating - self.mean - habit - self.of_item[queries.item], "float64")
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts r̂ in stars, (N,)."""
         return np.asarray(
-            self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[asked["item"].to_numpy()]
+            self.mean + self.habits(queries)[rows_of(queries, asked)] + self.of_item[np.asarray(asked["item"])]
         )
 
 
@@ -106,9 +106,9 @@ class ResidualUserKNN(Recommender):
         places = self.by_item.indices, self.by_item.indptr
         return tuple(scipy.sparse.csr_array((self.by_item.data**n, *places), self.by_item.shape) for n in (0, 2))
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts d in stars, (N,)."""
-        row, item = rows_of(queries, asked), asked["item"].to_numpy()
+        row, item = rows_of(queries, asked), np.asarray(asked["item"])
         own, every = self.expected.residuals(queries), np.ones(len(queries.item))
         rated, squares = self._powers
         product, both = queries.product(own, self.by_item), queries.product(every, rated)
@@ -153,9 +153,9 @@ class UserGaussianProcess(Recommender):
         """Learns nothing: a person's own ratings are in the query."""
         return self
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts d in stars, (N,)."""
-        row, item, moment = rows_of(queries, asked), asked["item"].to_numpy(), asked["timestamp"].to_numpy()
+        row, item, moment = rows_of(queries, asked), np.asarray(asked["item"]), np.asarray(asked["timestamp"])
         away = self.expected.residuals(queries)
         found = np.zeros(len(row))
         order = np.argsort(row, kind="stable")

@@ -15,7 +15,7 @@ import pandas as pd
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models import index
-from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.contract import Asked, Recommender
 from recfuse_lib.models.fused import FusedModel, one_thread
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_towers import TwoTowers
@@ -208,7 +208,7 @@ class TwoStage(Recommender):
                 scores[row, ranked.codes] = ranked.score
         return scores
 
-    def predict(self, queries: Queries, asked: pd.DataFrame) -> np.ndarray:
+    def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts stars; see `FusedModel.predict`."""
         return self.ranking.predict(queries, asked)
 

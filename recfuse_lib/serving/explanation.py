@@ -58,14 +58,18 @@ def interests(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(INTERESTS.get(name, name) for name in names))
 
 
-def shares(contributions: Mapping[str, float]) -> dict[str, float]:
-    """Computes the share of each dimension of interest in what supports the item; what lowers it supports nothing."""
-    support = dict.fromkeys(interests(contributions), 0.0)
-    for name, value in contributions.items():
-        support[INTERESTS.get(name, name)] += value
-    support = {name: max(value, 0.0) for name, value in support.items()}
-    total = sum(support.values())
-    return {name: round(value / total, 4) if total else 0.0 for name, value in support.items()}
+def shares(contributions: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    """Computes, for each of C items, the share of each dimension of interest in what supports the item.
+
+    `contributions` are those of a `Ranked`, by name, (C,). A dimension that lowers an item supports nothing.
+    """
+    names = interests(contributions)
+    support = np.zeros((len(names), len(next(iter(contributions.values())))))
+    for name, values in contributions.items():
+        support[names.index(INTERESTS.get(name, name))] += values
+    support = np.maximum(support, 0)
+    share = support / np.maximum(support.sum(axis=0), 1e-9)
+    return [dict(zip(names, row, strict=True)) for row in share.round(4).T.tolist()]
 
 
 def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 
 from recfuse_lib.data.roles import NUMBER
 from recfuse_lib.data.splits import Queries
@@ -212,7 +211,6 @@ class Recommender:
                 everything = np.ones(len(allowed), bool)
                 everything[history.codes] = False
                 history.ranked = self.model.rank(history.query, everything).top(REMEMBERED)
-                self._stars(history, history.ranked)
             known = history.ranked.only(allowed)
             if len(known.codes) >= k:
                 return known.top(k)
@@ -260,7 +258,7 @@ class Recommender:
         if any(code not in history.stars for code in codes):
             now = max(self._now, int(history.query.timestamp.max(initial=0)))
             person, moment = np.full(len(codes), history.query.user[0]), np.full(len(codes), now)
-            asked = pd.DataFrame({"user": person, "item": ranked.codes, "timestamp": moment}, copy=False)
+            asked = {"user": person, "item": ranked.codes, "timestamp": moment}
             stars = self.model.ranking.predict(history.query, asked, ranked.z.T).astype("float64").round(2).tolist()
             if len(history.stars) < REMEMBERED:
                 history.stars.update(zip(codes, stars, strict=True))
@@ -280,13 +278,14 @@ class Recommender:
         ]
         if reasons:
             parts = np.stack(list(ranked.contributions.values()), axis=1).astype("float64").round(6).tolist()
+            shares = explanation.shares(ranked.contributions)
             past = explanation.evidence(self.model, history.query, ranked)
-            for item, row, liked in zip(items, parts, past, strict=True):
+            for item, row, share, liked in zip(items, parts, shares, past, strict=True):
                 item["contributions"] = dict(zip(ranked.contributions, row, strict=True))
-                item["shares"] = explanation.shares(item["contributions"])
+                item["shares"] = share
                 item["evidence_items"] = [self.catalogue.ids[code] for code in liked]
                 titles = [self.catalogue.titles[code] for code in liked]
-                item["reason"] = explanation.sentence(item["shares"], titles)
+                item["reason"] = explanation.sentence(share, titles)
             if len(told) < REMEMBERED:
                 told.update(zip(codes, items, strict=True))
         return items
