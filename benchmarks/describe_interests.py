@@ -32,7 +32,7 @@ from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.stated import profiles
 from recfuse_lib.stated.faithfulness import CONTRADICTED, SUPPORTED, UNSUPPORTED, claims, judge
 from recfuse_lib.stated.histories import histories
-from recfuse_lib.stated.queries import Wish, WishSearch, parse
+from recfuse_lib.stated.queries import Wish, parse
 from recfuse_lib.stated.vocabulary import Vocabulary
 
 LESSON = definitions("03_describe_interests")
@@ -234,7 +234,7 @@ def keyword_scores(wishes: list[str], data: Dataset) -> np.ndarray:
     return np.array([index.get_scores(asked) if asked else np.zeros(data.n_items) for asked in words(wishes)])
 
 
-def ranked(wishes: list[str], search: WishSearch) -> dict[str, np.ndarray]:
+def ranked(wishes: list[str], search: Any) -> dict[str, np.ndarray]:
     """Way → scores, (Q, I)."""
     parsed = [parse(wish, search.items) for wish in wishes]
     bm25 = keyword_scores(wishes, search.items)
@@ -252,7 +252,7 @@ def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
     """NDCG@10 of every test wish, by way."""
     encode = TextEncoder.from_pretrained("minilm").encode
     written_wishes = pd.read_csv(WISHES_FILE, keep_default_na=False).query("split == 'test'")
-    makers: dict[str, Callable[[], tuple[WishSearch, pd.DataFrame]]] = {
+    makers: dict[str, Callable[[], tuple[Any, pd.DataFrame]]] = {
         "movielens": lambda: _films(encode), "market": lambda: _shop(encode)
     }  # fmt: skip
     parts = []
@@ -265,17 +265,17 @@ def wish_rows(names: Iterable[str] = ("movielens", "market")) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _films(encode: Callable[..., Any]) -> tuple[WishSearch, pd.DataFrame]:
+def _films(encode: Callable[..., Any]) -> tuple[Any, pd.DataFrame]:
     raw, known = encode_texts(dataset().texts()), np.unique(splits.warm(dataset()).test.history["item"])
-    return WishSearch(dataset(), Centring().fit(raw[known]).transform(raw), encode), dataset().catalogue
+    return LESSON.WishSearch(dataset(), Centring().fit(raw[known]).transform(raw), encode), dataset().catalogue
 
 
-def _shop(encode: Callable[..., Any]) -> tuple[WishSearch, pd.DataFrame]:
+def _shop(encode: Callable[..., Any]) -> tuple[Any, pd.DataFrame]:
     shop, truth = market.make(seed=0)
     data = shop.dataset()
     raw = encode_texts(data.texts())
     films = Centring().fit(raw[np.unique(data.events()["item"])]).transform(raw)
-    return WishSearch(data, films, encode), market_attributes(shop.catalogue, truth.products)
+    return LESSON.WishSearch(data, films, encode), market_attributes(shop.catalogue, truth.products)
 
 
 def market_attributes(catalogue: pd.DataFrame, truth: products.Products) -> pd.DataFrame:

@@ -31,11 +31,10 @@ from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder, encode_texts
-from recfuse_lib.evaluation.metrics import evaluate
+from recfuse_lib.evaluation.metrics import evaluate, rmse
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.pretrained import store
-from recfuse_lib.training.callbacks import rating_error
 from recfuse_lib.training.devices import describe_devices
 from recfuse_lib.training.optimizers import layer_rates, optimizer, schedule
 
@@ -101,7 +100,8 @@ def task_of(dataset, protocol, seed, part):
         split = splits.rating(dataset, seed)
         history = split.train if part == "validation" else pd.concat([split.train, split.validation])
         asked = getattr(split, part)
-        return history, lambda model: np.array([rating_error(model, history, asked)]), np.zeros(1)
+        queries, stars = Queries.of(history, np.unique(asked["user"]), dataset.n_items), asked["rating"].to_numpy()
+        return history, lambda model: np.array([rmse(stars, model.predict(queries, asked))]), np.zeros(1)
     whole = splits.cold(dataset, seed) if protocol == "cold" else getattr(splits, protocol)(dataset)
     fold = getattr(whole, part)
     return fold.history, lambda model: evaluate(model, fold).per_query["ndcg"].to_numpy(), fold.queries.user

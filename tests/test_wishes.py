@@ -7,6 +7,7 @@ import time
 import weakref
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.market import simulator
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.stated.gazetteer import Gazetteer
-from recfuse_lib.stated.queries import MAX_CHARACTERS, MAX_CONSTRAINTS, Constraint, WishSearch, combine, parse
+from recfuse_lib.stated.queries import MAX_CHARACTERS, MAX_CONSTRAINTS, Constraint, parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -28,6 +29,7 @@ import describe_interests
 
 ROOT = Path(__file__).parents[1]
 LESSON = definitions("03_describe_interests")
+WishSearch, combine = LESSON.WishSearch, LESSON.combine
 WISHES = pd.read_csv(ROOT / "data" / "wishes" / "wishes.csv", keep_default_na=False)
 
 
@@ -297,7 +299,7 @@ def test_constraints_hold_where_they_should() -> None:
     np.testing.assert_array_equal(coats.holds(GOODS), [False, True, True])
 
 
-def search_of(dataset: Dataset) -> WishSearch:
+def search_of(dataset: Dataset) -> Any:
     """Items are orthogonal; the words of a wish are close to item 6, a little to item 2."""
     items = np.eye(dataset.n_items, dtype="float32")
     query = np.full(dataset.n_items, 0.1, "float32")

@@ -12,7 +12,6 @@ import itertools
 import operator
 import re
 import unicodedata
-from collections.abc import Callable
 
 import numpy as np
 
@@ -25,9 +24,6 @@ MAX_CHARACTERS = 1_000
 
 MAX_CONSTRAINTS = 10
 """Further constraints are not kept, and further likenesses not read: a wish must not take long."""
-
-LIKE_WEIGHT = 0.5
-"""Weight of the liked titles where a wish also says something else: the same as of the words."""
 
 _COMPARISONS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, ">": operator.gt, "≥": operator.ge}
 
@@ -240,73 +236,3 @@ def _named(rest: str, start: int, known: Gazetteer) -> tuple[list[Constraint], i
         return None
     things = _THINGS.match(rest, end)
     return found, things.end() if things else end
-
-
-class WishSearch:
-    """Scores every item of a catalogue for a wish.
-
-        s(w, i) = ½ · z(e_w · e_i) + ½ · z(mean over l in L of e_l · e_i)
-
-    e_w encodes the words of the wish that no pattern took, e_i the item, L are the liked titles, z standardises over
-    the allowed items. A wish with only one of the parts is scored by it, unstandardised. What is not allowed gets −inf.
-    `encodings` are unit vectors of the items, usually centred, (I, D); `encode` maps texts to unit vectors of the same
-    space, (N, D), not centred, since a wish is not an item.
-
-    Example:
-        >>> import pandas as pd
-        >>> catalogue = pd.DataFrame({"item_id": [1, 2], "title": ["Up", "Saw"], "year": [2009, 2004], "genres": ""})
-        >>> items = Items(catalogue=catalogue, roles={"title": "text", "year": "number", "genres": "categories"})
-        >>> search = WishSearch(items, np.eye(2, dtype="float32"), lambda texts: np.array([[0.8, 0.6]] * len(texts)))
-        >>> search.score(parse("balloons, before 2005", items))
-        array([-inf,  0.6])
-    """
-
-    def __init__(self, items: Items, encodings: np.ndarray, encode: Callable[[list[str]], np.ndarray]) -> None:
-        if encodings.ndim != 2 or len(encodings) != items.n_items:
-            raise ValueError(f"encodings have shape {encodings.shape}; the catalogue has {items.n_items:,} items")
-        self.items, self.encodings, self.encode = items, encodings, encode
-
-    def allowed(self, wish: Wish) -> np.ndarray:
-        """Finds the items that meet every constraint and are not themselves a liked title, bool (I,)."""
-        allowed = np.ones(self.items.n_items, bool)
-        allowed[list(wish.like)] = False
-        for constraint in wish.constraints:
-            allowed &= constraint.holds(self.items)
-        return allowed
-
-    def score(self, wish: Wish) -> np.ndarray:
-        """Computes s, float64 (I,); 0 for every allowed item when a wish has constraints only."""
-        allowed = self.allowed(wish)
-        scores = np.zeros(self.items.n_items)
-        if wish.rest:
-            scores = self.encodings @ np.asarray(self.encode([wish.rest]))[0]
-        scores = np.where(allowed, scores, -np.inf).astype("float64")
-        if wish.like:
-            likeness = (self.encodings @ self.encodings[list(wish.like)].T).mean(axis=1)
-            likeness = np.where(allowed, likeness, -np.inf).astype("float64")
-            return combine(likeness, scores, LIKE_WEIGHT) if wish.rest else likeness
-        return scores
-
-
-def combine(wish_scores: np.ndarray, user_scores: np.ndarray, weight: float) -> np.ndarray:
-    """Combines a wish with a history:  s = w · z(s_wish) + (1 − w) · z(s_user),  float64 (I,), −inf where either is.
-    z standardises over the items that both allow, since the scores have different units. The weight w is in 0–1: 1
-    orders by the wish alone, 0 by the history among what the wish allows.
-
-    Example:
-        >>> combine(np.array([0.1, 0.3, -np.inf]), np.array([4.0, 2.0, 9.0]), weight=0.75)
-        array([-0.5,  0.5, -inf])
-    """
-    both = np.isfinite(wish_scores) & np.isfinite(user_scores)
-    mixed = np.full(len(both), -np.inf)
-    if both.any():
-        wish, user = (_standardised(np.asarray(scores, "float64")[both]) for scores in (wish_scores, user_scores))
-        mixed[both] = weight * wish + (1 - weight) * user
-    return mixed
-
-
-def _standardised(scores: np.ndarray) -> np.ndarray:
-    deviations = scores - scores.mean()
-    spread = deviations.std()
-    # Equal scores differ by rounding from their own mean, which must not be blown up to variance 1.
-    return deviations / spread if spread > 1e-12 * np.abs(scores).max() else np.zeros_like(scores)

@@ -11,11 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 from keras import ops
-
-from recfuse_lib.data.splits import Fold, Queries
-from recfuse_lib.evaluation.metrics import evaluate, rmse
 
 TAGS = {
     "retrieval_loss": "retrieval/loss",
@@ -24,31 +20,6 @@ TAGS = {
     "val_rmse": "ranking/val_rmse",
 }
 """Name in the logs → name in TensorBoard; all others are kept."""
-
-
-class ValidationMetrics(keras.callbacks.Callback):
-    """Scores both tasks of a joint model on a validation fold after each epoch.
-
-    Adds `val_ndcg` (NDCG@10, full ranking) to the logs and, given `ratings` made after the fold's history (columns
-    `user`, `item`, `rating`), `val_rmse` (stars). Later callbacks can use them:
-    `keras.callbacks.EarlyStopping(monitor="val_ndcg", mode="max")`.
-    """
-
-    def __init__(self, model: Any, fold: Fold, ratings: pd.DataFrame | None = None) -> None:
-        super().__init__()
-        self.recommender, self.fold, self.ratings = model, fold, ratings
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = {} if logs is None else logs
-        logs["val_ndcg"] = float(evaluate(self.recommender, self.fold).per_query["ndcg"].mean())
-        if self.ratings is not None:
-            logs["val_rmse"] = rating_error(self.recommender, self.fold.history, self.ratings)
-
-
-def rating_error(model: Any, history: pd.DataFrame, ratings: pd.DataFrame) -> float:
-    """Computes the RMSE in stars of a joint model's predictions of `ratings`, each from its user's whole `history`."""
-    queries = Queries.of(history, np.unique(ratings["user"]), model.n_items)
-    return rmse(ratings["rating"].to_numpy(), model.predict(queries, ratings))
 
 
 class TensorBoardLog(keras.callbacks.Callback):
