@@ -100,7 +100,10 @@ def task_of(dataset, protocol, seed, part):
         split = splits.rating(dataset, seed)
         history = split.train if part == "validation" else pd.concat([split.train, split.validation])
         asked = getattr(split, part)
-        queries, stars = Queries.of(history, np.unique(asked["user"]), dataset.n_items), asked["rating"].to_numpy()
+        queries, stars = (
+            splits.Queries.of(history, np.unique(asked["user"]), dataset.n_items),
+            asked["rating"].to_numpy(),
+        )
         return history, lambda model: np.array([rmse(stars, model.predict(queries, asked))]), np.zeros(1)
     whole = splits.cold(dataset, seed) if protocol == "cold" else getattr(splits, protocol)(dataset)
     fold = getattr(whole, part)
