@@ -26,6 +26,9 @@ STRONGEST = 1_000
 RETRIEVED, ROUGH = 200, 100
 """Candidates by the retriever, and by the dimensions that score all items at once; of known items and of new ones."""
 
+FEW_NEW = 1_000
+"""Items that nobody has chosen yet are all candidates up to so many: what finds them best is content, not behaviour."""
+
 ENOUGH = 2.5
 """Standard deviations above the average item from which on a part of a wish is met."""
 
@@ -186,8 +189,8 @@ class TwoStage(Recommender):
         self, query: Queries, rough: np.ndarray, allowed: np.ndarray, said: np.ndarray | None
     ) -> np.ndarray:
         interest, found = self.retriever.interest(query)[0], []
-        for group in (allowed & ~self.new, allowed & self.new):
-            if np.count_nonzero(group) <= RETRIEVED:
+        for group, few in ((allowed & ~self.new, RETRIEVED), (allowed & self.new, FEW_NEW)):
+            if np.count_nonzero(group) <= few:
                 found.append(np.flatnonzero(group))
                 continue
             chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, group, ROUGH)]
