@@ -22,8 +22,6 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_LINES = 30
 CARD = ["You will build", "You will learn", "You need", "Article", "Data", "Minutes"]
 SECTIONS = ["Recap", "Exercises", "In practice", "Further reading"]
-WITHOUT_MINUTES = {"08", "09", "19"}
-"""Lessons whose exercises do not state their minutes yet; each leaves the list when they do."""
 
 Notebook = dict[str, Any]
 Rule = Callable[[Notebook, str], Iterator[str]]
@@ -173,8 +171,6 @@ def exercises_are_checked_and_solved(notebook: Notebook, name: str) -> Iterator[
 
 @rule
 def exercises_say_how_hard_and_how_long_they_are(notebook: Notebook, name: str) -> Iterator[str]:
-    if name[:2] in WITHOUT_MINUTES:
-        return
     for heading in headings(notebook):
         if re.match(r"Exercise \d", heading) and not re.fullmatch(
             r"Exercise \d\d\.\d+: (easy|medium|hard|open) · [1-9]\d* minutes", heading

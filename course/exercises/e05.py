@@ -14,20 +14,14 @@ from course.checks import exercise
     right="Of 25 pairs 15 have j ≤ t: the lower triangle with its diagonal.",
 )
 def visible_pairs(answer: int) -> str | None:
-    hints = {
-        25: "That is all pairs, the future among them.",
-        10: "Those are the pairs with j < t. A position also sees its own event: that one has happened.",
-        5: "That is the diagonal alone.",
-    }
-    if answer in hints:
-        return hints[answer]
-    return None if answer == 15 else "Draw the square of t and j and count the pairs with j ≤ t."
+    hints = {25: "That is all pairs, the future among them.", 5: "That is the diagonal alone."}
+    hints[10] = "Those are the pairs with j < t. A position also sees its own event: that one has happened."
+    return None if answer == 15 else hints.get(answer, "Draw the square of t and j and count the pairs with j ≤ t.")
 
 
 @exercise(
     "05.2",
-    start="What would row 0 be, which sees one position only? Write that row down, then row 1, then think of all at "
-    "once.",
+    start="What would row 0 be, which sees one position only? Write it down, then row 1, then think of all at once.",
     right="Each row sums to one, and nothing above the diagonal has any weight.",
 )
 def causal_weights(answer: Callable[..., np.ndarray]) -> str | None:
@@ -123,10 +117,7 @@ def leak_test(answer: Callable[..., bool]) -> str | None:
         return np.asarray(np.cumsum(x, axis=0) + np.where(np.arange(len(x))[:, None] == 5, x[6], 0))
 
     for model, hint in (
-        (
-            honest,
-            "A running sum only looks back, but your test accuses it. Compare what lies before the change only.",
-        ),
+        (honest, "A running sum only looks back, but your test accuses it. Compare what lies before the change only."),
         (itself, "A position may see its own event; only what comes after it is forbidden."),
     ):
         if answer(model, 8):

@@ -26,11 +26,8 @@ MEAN, DEVIATION, PEOPLE = 18, 11, 5_000
 )
 def exact_p(answer: Callable[..., float]) -> str | None:
     # Eighths add up without rounding, so a tie is a tie.
-    for difference in (
-        np.array([1.0, 0.5, -0.25, 1.5, 0.75, -0.125]),
-        np.array([-1.0, -0.5, 0.25, -2]),
-        np.array([1.0, 0, 0]),
-    ):
+    for values in ([1.0, 0.5, -0.25, 1.5, 0.75, -0.125], [-1.0, -0.5, 0.25, -2], [1.0, 0, 0]):
+        difference = np.array(values)
         signs = np.array(list(itertools.product([1, -1], repeat=len(difference))))
         sums, real = signs @ difference, difference.sum()
         exact = float((np.abs(sums) >= abs(real)).mean())
@@ -48,8 +45,7 @@ def exact_p(answer: Callable[..., float]) -> str | None:
             return "The real assignment is among all of them already; here it must not be counted once more."
         if np.isclose(found, 1 - exact):
             return "That is 1 − p: count the assignments that are at least as far from zero, not those that are nearer."
-        count = round(exact * len(sums))
-        return f"For {difference.tolist()} it is {count} of {len(sums)} assignments, you find p = {found:.4f}."
+        return f"For {values} it is {round(exact * len(sums))} of {len(sums)} assignments, you find p = {found:.4f}."
     return None
 
 
