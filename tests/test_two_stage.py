@@ -205,6 +205,23 @@ def test_retrieval_finds_what_the_whole_catalogue_has(monkeypatch: pytest.Monkey
     assert np.mean(shares) > 0.85
 
 
+def test_of_a_large_catalogue_only_a_few_hundred_are_ranked() -> None:
+    """Otherwise "as served" would be the ranking over all items by another name."""
+    random, n_items, people = np.random.default_rng(0), 2_000, 8
+    rows = [
+        (user, item, 5.0, step) for user in range(people) for step, item in enumerate(random.permutation(900)[:200])
+    ]
+    events = pd.DataFrame(rows, columns=["user", "item", "rating", "timestamp"])
+    retriever = Drawn(random.normal(size=(n_items, 4)), random.normal(size=(1, 4)))
+    model = small_bundle.gated(events, Items.unnamed(n_items), task_weight=0.0, retriever=retriever)
+    query = Queries.of(events, np.array([0]), n_items)
+    scores = model.score(query)[0]
+    known = np.isin(np.arange(n_items), events["item"])
+    for group in (known, ~known):
+        assert 100 <= np.isfinite(scores[group]).sum() <= 300 < group.sum()
+    assert (scores[query.item] == -np.inf).all()
+
+
 def test_a_wish_brings_candidates_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_bundle.model()
     query = queries_of(model)[3:4]
