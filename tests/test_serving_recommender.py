@@ -158,6 +158,47 @@ def test_what_was_not_liked_is_never_a_reason(everyone: dict[str, Recommender]) 
                 assert set(item["evidence_items"]) <= liked and len(item["evidence_items"]) <= 2
 
 
+def test_what_is_like_a_dismissed_item_falls_and_nothing_else_moves(everyone: dict[str, Recommender]) -> None:
+    for one in everyone.values():
+        wish, changes = one.parse_query("like f3" if one.encode_text is None else "something funny"), []
+        newcomers = [(None, [(f"f{code}", 5.0, None)]) for code in range(0, 57, 5)]
+        for person, past in [*((person, []) for person in people()), *newcomers]:
+            history = one.history_of(person, past)
+            dismissed = ids(one.recommend(history, k=1))[0]
+            later = one.history_of(person, [*past, (dismissed, None, None)])
+            alike = ids({"items": one.similar(dismissed, 60)})
+            near, far = alike[:10], alike[-20:]
+            for query in (None, wish):
+                before, after = (one.recommend(which, k=60, query=query)["items"] for which in (history, later))
+                assert {item["item_id"] for item in before} - {item["item_id"] for item in after} == {dismissed}
+                scores = [{item["item_id"]: item["score"] for item in answer} for answer in (before, after)]
+                changes.append([scores[1][item] - scores[0][item] for item in near if item in scores[1]])
+                assert max(changes[-1]) <= 1e-5
+                assert all(scores[1][item] == pytest.approx(scores[0][item]) for item in far if item in scores[1])
+                assert [item["score"] for item in after] == sorted(scores[1].values(), reverse=True)
+                for item in after:
+                    assert sum(item["contributions"].values()) == pytest.approx(item["score"], abs=5e-5)
+                    assert dismissed not in item["evidence_items"]
+                again = one.recommend(later, k=5, query=query)["items"]
+                assert [item["item_id"] for item in again] == [item["item_id"] for item in after[:5]]
+            alone = one.explain(later, near[0], None)
+            assert alone["contributions"][recommenders.DISMISSED] < 0
+            assert alone["shares"][recommenders.DISMISSED] == 0
+        assert all(np.mean(one) < 0 for one in changes)
+
+
+def test_the_newest_of_like_and_dismiss_counts(recommender: Recommender) -> None:
+    for later, dismissed in ((None, [7]), (5.0, [])):
+        stars = 5.0 if later is None else None
+        history = recommender.history_of("u04", [("f7", later, 10**9), ("f7", stars, 10**9 - 1)])
+        assert list(history.dismissed) == dismissed and (7 in history.codes) != bool(dismissed)
+    liked = recommender.history_of("u04").codes[0]
+    history = recommender.history_of("u04", [(f"f{liked}", None, None)])
+    assert liked not in history.codes and f"f{liked}" not in ids(recommender.recommend(history, k=60))
+    alone = recommender.history_of(None, [("f7", None, None)])
+    assert recommenders.NO_HISTORY in recommender.recommend(alone)["fallbacks"]
+
+
 def test_the_sentence_says_the_shares(recommender: Recommender) -> None:
     query = recommender.parse_query("something funny")
     for item in recommender.recommend(recommender.history_of("u03"), k=20, query=query)["items"]:

@@ -68,6 +68,11 @@ class Event:
             raise ValueError("only kind 'rated' has a rating of its own; leave it out")
         object.__setattr__(self, "rating", stars)
 
+    @property
+    def stars(self) -> float | None:
+        """What it says of the item in stars; None where the item was dismissed."""
+        return None if self.kind == "dismissed" else self.rating
+
 
 NEW_ITEM = {
     "item_id": "new-1",

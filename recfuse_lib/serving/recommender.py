@@ -15,7 +15,7 @@ import numpy as np
 
 from recfuse_lib.data.roles import NUMBER
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, Stated
+from recfuse_lib.models.two_stage import ENOUGH, LEVEL, STATED, TOGETHER, Ranked, Stated
 from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
@@ -31,13 +31,25 @@ MOST_CATEGORIES = 200
 REMEMBERED = 100
 """Ranked items that are kept with a history, for the next answer to the same person."""
 
+DISMISSED = "dismissed"
+"""The contribution that lowers what is like a dismissed item."""
+
+ALIKE = 1.0
+"""Standard deviations above the average likeness from which on an item is like a dismissed one."""
+
+LOWERED, LOWERED_LEADS = 1.0, 0.25
+"""What an item loses that is as good as the same as a dismissed one: of a score, and of one that a wish counts in."""
+
 
 @dataclasses.dataclass(eq=False)
 class History:
-    """A person's past as one query, without the `missing` ids; a stranger's code is the number of people."""
+    """A person's past as one query, without the `missing` ids and what was `dismissed`, codes; a stranger's code is the
+    number of people.
+    """
 
     query: Queries
     missing: tuple[str, ...]
+    dismissed: np.ndarray
     ranked: Ranked | None = None
     """The best of the whole catalogue, once it was asked for."""
     stars: dict[int, float] = dataclasses.field(default_factory=dict)
@@ -48,6 +60,11 @@ class History:
     @property
     def codes(self) -> np.ndarray:
         return self.query.item
+
+    @property
+    def met(self) -> np.ndarray:
+        """All that is not to be recommended again."""
+        return np.append(self.codes, self.dismissed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +137,12 @@ class Recommender:
         larger.catalogue = Catalogue(more, n_trained=self.bundle.items.n_items)
         return larger
 
-    def history_of(self, user_id: str | None, later: Sequence[tuple[str, float, int | None]] = ()) -> History:
+    def history_of(self, user_id: str | None, later: Sequence[tuple[str, float | None, int | None]] = ()) -> History:
         """Collects what the bundle knows of a person, None for a stranger, and what they did `later`.
 
-        `later` holds (item id, stars, Unix seconds), in any order; without a time, it was just now. The newest rating
-        of an item counts.
+        `later` holds (item id, stars, Unix seconds), in any order; no stars: it was dismissed; no time: it was just now.
+        The newest rating of an item counts. To the model a low rating is a choice all the same, which predicts the next
+        one; who dismisses an item wants none like it, so that one is left out of what scores, and lowers.
         """
         person = self.people.get(user_id or "", len(self.people))
         own, codes = self._past.span(person), self.catalogue.codes
@@ -133,16 +151,19 @@ class Recommender:
         # Where the model knows no times, those of later events would only say that they are known.
         times = [(now if time is None else time) if self._now else 0 for _, _, time in known]
         item = np.append(self._past.item[own], [code for code, _, _ in known]).astype("int32")
-        rating = np.append(self._past.rating[own], [rating for _, rating, _ in known]).astype("float32")
+        stars = [np.nan if rating is None else rating for _, rating, _ in known]
+        rating = np.append(self._past.rating[own], stars).astype("float32")
         moment = np.append(self._past.timestamp[own], times).astype("int64")
         order = np.argsort(moment, kind="stable")
         _, newest = np.unique(item[order][::-1], return_index=True)
         order = order[np.sort(len(order) - 1 - newest)]
+        dismissed = np.isnan(rating[order])
+        away, order = item[order[dismissed]], order[~dismissed]
         indptr = np.array([0, len(order)])
         query = Queries(
             np.array([person], "int32"), indptr, item[order], rating[order], moment[order], len(self.catalogue)
         )
-        return History(query, tuple(item_id for item_id, _, _ in later if item_id not in codes))
+        return History(query, tuple(item_id for item_id, _, _ in later if item_id not in codes), away)
 
     def parse_query(self, text: str) -> ParsedQuery:
         """Understands a wish; the slow part of an answer, and safe to run in parallel."""
@@ -178,7 +199,7 @@ class Recommender:
         """
         codes, limits = self.catalogue.codes, constraints or {}
         allowed = self.catalogue.allowed(limits)
-        allowed[history.codes] = False
+        allowed[history.met] = False
         allowed[[codes[item] for item in exclude if item in codes]] = False
         if query is not None:
             allowed[: len(query.allowed)] &= query.allowed
@@ -195,7 +216,7 @@ class Recommender:
                 allowed[ranked.codes[-1]] = True
                 one = np.zeros(len(allowed), bool)
                 one[exploration.choice(np.flatnonzero(allowed))] = True
-                ranked = joined(ranked.top(k - 1), self.model.rank(history.query, one))
+                ranked = joined(ranked.top(k - 1), self._rank(history, one))
         if not len(ranked.codes):
             return {"items": [], "fallbacks": fallbacks, "notes": [*notes, "no item is left that satisfies everything"]}
         told = history.shown if stated is None else {}
@@ -209,12 +230,30 @@ class Recommender:
         if stated is None:
             if history.ranked is None:
                 everything = np.ones(len(allowed), bool)
-                everything[history.codes] = False
-                history.ranked = self.model.rank(history.query, everything).top(REMEMBERED)
+                everything[history.met] = False
+                history.ranked = self._rank(history, everything).top(REMEMBERED)
             known = history.ranked.only(allowed)
             if len(known.codes) >= k:
                 return known.top(k)
-        return self.model.rank(history.query, allowed, stated).top(k)
+        return self._rank(history, allowed, stated).top(k)
+
+    def _rank(self, history: History, allowed: np.ndarray, stated: Stated | None = None) -> Ranked:
+        """Ranks as the model does, and lowers what is like a dismissed item: by its cosine in the retriever, from
+        `ALIKE` standard deviations above the average on, in full from `ENOUGH` on.
+        """
+        ranked = self.model.rank(history.query, allowed, stated)
+        if not len(history.dismissed):
+            return ranked
+        vectors = self.model.retriever.vectors[:, :-1]
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        likeness = unit @ unit[history.dismissed].T
+        deviations = (likeness[ranked.codes] - likeness.mean(axis=0)) / np.maximum(likeness.std(axis=0), 1e-6)
+        alike = np.clip((deviations.max(axis=1) - ALIKE) / (ENOUGH - ALIKE), 0, 1)
+        part = -alike * (LOWERED if stated is None else LOWERED_LEADS)
+        score = ranked.score + part
+        order = np.argsort(-score, kind="stable")
+        parts = {name: row[order] for name, row in {**ranked.contributions, DISMISSED: part}.items()}
+        return Ranked(ranked.codes[order], score[order], parts, ranked.z[:, order])
 
     def similar(self, item_id: str, k: int = 10) -> list[dict[str, Any]]:
         """Finds the items whose vectors in the retriever have the largest cosine with that of an item."""
@@ -231,7 +270,7 @@ class Recommender:
         """Says what each dimension adds to the score of an item of the catalogue for a person."""
         asked = np.zeros(len(self.catalogue), bool)
         asked[self.catalogue.codes[item_id]] = True
-        ranked = self.model.rank(history.query, asked, self._stated(history, query, wish_weight))
+        ranked = self._rank(history, asked, self._stated(history, query, wish_weight))
         return {**self._shown(history, ranked, True, {})[0], "fallbacks": self._missing(history, query)}
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:

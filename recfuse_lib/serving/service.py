@@ -163,7 +163,7 @@ class Service:
         notes, later, writes = [], [], self._writes
         try:
             events = await self._read(self.events.history, user_id)
-            later = [(event.item_id, event.rating, event.timestamp) for event in events]
+            later = [(event.item_id, event.stars, event.timestamp) for event in events]
         except StoreUnavailable:
             notes = [NO_EVENTS]
         history = recommender.history_of(user_id, [*later, *latest])
