@@ -1,4 +1,7 @@
+import contextlib
+import dataclasses
 import multiprocessing
+import sqlite3
 import threading
 
 import numpy as np
@@ -13,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
-from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item
+from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item, Shown
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +105,40 @@ def test_the_newest_of_several_events_of_a_pair_counts(store):
 
 
 def test_what_was_shown_by_chance_is_known(store):
-    shown = Event("1", "ann", "a", 10, "liked", exploration=True)
-    store.add([shown, Event("2", "ann", "b", 10, "liked"), Event("3", "bob", "c", 9, "clicked", exploration=True)])
-    assert store.history("ann")[0] == shown
+    answers = [
+        Shown("x", "ann", 9, "v1", ("b", "a"), (1.0, 0.01), "a"),
+        Shown("y", None, 9, "v1", ("b", "c"), (1.0, 0.01), "c"),
+        Shown("z", "ann", 9, "v1", ("b", "c"), (1.0, 0.99)),
+    ]
+    store.add_answers(answers)
+    store.add_answers([dataclasses.replace(answers[0], drawn=None)])
+    assert store.answers() == answers and store.answers(since=10) == []
+    drawn = Event("1", "ann", "a", 10, "liked", answer_id="x")
+    chosen = [Event("2", "ann", "b", 10, "liked", answer_id="x"), Event("3", "ann", "c", 10, "liked", answer_id="z")]
+    nobodys = Event("4", "bob", "c", 9, "clicked", answer_id="y")
+    others = [Event("5", "bob", "a", 10, "liked", answer_id="x"), Event("6", "bob", "b", 10, "liked", answer_id="?")]
+    store.add([drawn, *chosen, nobodys, *others])
+    assert store.history("ann")[0] == drawn
     assert store.explored(since=10).to_numpy().tolist() == [["ann", "a"]]
-    assert len(store.explored(since=0)) == 2 and store.explored(since=11).empty
+    assert sorted(store.explored(since=0)["user_id"]) == ["ann", "bob"] and store.explored(since=11).empty
+    store.erase("ann")
+    assert store.answers() == answers[1:2]
+
+
+def test_a_database_from_before_answers_were_kept_is_read_and_written_on(tmp_path):
+    url = f"sqlite:///{tmp_path}/old.db"
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as old, old:
+        columns = "key TEXT UNIQUE, user_id TEXT, item_id TEXT, kind TEXT, timestamp BIGINT, rating DOUBLE"
+        old.execute(f"CREATE TABLE events (number INTEGER PRIMARY KEY, {columns}, exploration BOOLEAN)")
+        old.execute("CREATE TABLE catalogue (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE, attributes TEXT)")
+        old.execute("INSERT INTO catalogue VALUES (1, 'a', '{}')")
+        old.execute("INSERT INTO events VALUES (1, 'k1', 'ann', 'a', 'liked', 10, 5.0, 1)")
+    store = EventStore(url)
+    like = Event("k1", "ann", "a", 10, "liked")
+    assert store.history("ann") == [like] and store.add([like]) == ["k1"]
+    assert store.add([Event("k2", "bob", "a", 11, "liked", answer_id="x")]) == ["k2"]
+    assert store.explored(since=0).to_numpy().tolist() == [["ann", "a"]]
+    store.close()
 
 
 def ratings_with_times():

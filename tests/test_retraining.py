@@ -20,7 +20,7 @@ from recfuse_lib.serving import drift, promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventStore
-from recfuse_lib.serving.messages import Event, Item
+from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.recommender import Recommender
 from recfuse_lib.serving.retraining import RetrainingRule
 
@@ -66,8 +66,13 @@ def filled(folder, *tables):
     return store
 
 
-def send(store, *tables, exploration=False):
-    rows = pd.concat(tables).itertuples()
+def send(store, *tables, by_chance=False):
+    rows = list(pd.concat(tables).itertuples())
+    if by_chance:
+        shown = [(f"{row.user_id}/{row.item_id}", row.user_id, int(row.timestamp), "v1") for row in rows]
+        store.add_answers(
+            Shown(*one, (row.item_id,), (0.01,), row.item_id) for one, row in zip(shown, rows, strict=True)
+        )
     store.add(
         [
             Event(
@@ -76,7 +81,7 @@ def send(store, *tables, exploration=False):
                 row.item_id,
                 int(row.timestamp),
                 rating=row.rating,
-                exploration=exploration,
+                answer_id=f"{row.user_id}/{row.item_id}",
             )
             for row in rows
         ]
@@ -433,7 +438,7 @@ def test_a_round_asks_for_what_was_shown_by_chance_where_that_is_enough(world, m
     shown = exam[exam["rating"] > 4].head(liked)
     shown = pd.concat([shown, exam[exam["rating"] < 4]])  # what was not liked cannot be asked for
     send(events, NOW.drop(shown.index))
-    send(events, shown, exploration=True)
+    send(events, shown, by_chance=True)
     asked = []
     compare = retraining.compare
     monkeypatch.setattr(retraining, "compare", lambda *given: asked.append(given[-1]) or compare(*given))

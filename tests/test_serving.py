@@ -177,12 +177,20 @@ def test_a_share_of_the_answers_ends_by_chance_and_its_feedback_says_so(world: P
         assert {tuple(places[:-1]) for places in explored} == {(False,) * 4}
         assert 50 < sum(places[-1] for places in explored) < 130
         drawn = next(ids(answer)[-1] for answer, places in zip(answers, explored, strict=True) if places[-1])
-        liked = [event("c1", "u08", drawn, exploration=True), event("c2", "u08", ids(answers[0])[0])]
+        answer_of = {ids(answer)[-1]: answer["answer_id"] for answer in answers if answer["items"][-1]["exploration"]}
+        given = {"answer_id": answer_of[drawn]}
+        liked = [event("c1", "u08", drawn, **given), event("c2", "u08", ids(answers[0])[0], **given)]
         assert one.post("/events", json={"events": liked}).status_code == 200
         later = [ids(recommended(one, user_id="u08", k=5)) for _ in range(100)]
         assert not {drawn, ids(answers[0])[0]} & {item for answer in later for item in answer}
     store = EventStore(url)
     assert store.explored(since=0).to_numpy().tolist() == [["u08", drawn]]
+    kept = {one.answer_id: one for one in store.answers()}
+    assert len(kept) == 400 and {one.version for one in kept.values()} == {"v1"}
+    for answer in answers:
+        one = kept[answer["answer_id"]]
+        assert one.item_ids == tuple(ids(answer)) and one.propensities[:-1] == (1.0,) * 4 and one.user_id == "u08"
+        assert (one.propensities[-1] < 0.3) == answer["items"][-1]["exploration"] == (one.drawn is not None)
     store.close()
 
 

@@ -122,11 +122,13 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
     history, parsed, notes = await _understood(service, recommender, body)
     limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.exploration())
     answer = recommender.recommend(history, body.k, parsed, body.wish_weight, *limits, *how)
+    answer_id = service.shown(body.user_id, recommender.version, answer)
+    del answer["drawn_from"]
     answer["notes"] += notes
     for reason in answer["fallbacks"]:
         service.metrics.fallbacks.labels(reason.split(":")[0]).inc()
-    shown = parsed.wish.shown() if parsed else ""
-    return _json({"version": recommender.version, **answer, "understood": shown})
+    understood = parsed.wish.shown() if parsed else ""
+    return _json({"answer_id": answer_id, "version": recommender.version, **answer, "understood": understood})
 
 
 @routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)

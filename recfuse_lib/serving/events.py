@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.times import LATEST
-from recfuse_lib.serving.messages import Event, Item
+from recfuse_lib.serving.messages import Event, Item, Shown
 
 WAIT_SECONDS = 5
 ROWS_AT_ONCE = 5_000
@@ -36,7 +36,11 @@ def _table(name: str, unique: str = "", **columns: Any) -> sa.Table:
 
 
 _TEXTS = dict.fromkeys(("key", "user_id", "item_id", "kind"), sa.Text)
-_EVENTS = _table("events", "key", **_TEXTS, timestamp=sa.BigInteger, rating=sa.Double, exploration=sa.Boolean)
+# `exploration` is what clients said of an event before answers were kept; nothing writes it any more.
+_SINCE = {"answer_id": sa.Text, "exploration": sa.Boolean}
+_EVENTS = _table("events", "key", **_TEXTS, timestamp=sa.BigInteger, rating=sa.Double, **_SINCE)
+_SHOWN = dict.fromkeys(("answer_id", "user_id", "version", "item_ids", "propensities", "drawn"), sa.Text)
+_ANSWERS = _table("answers", "answer_id", **_SHOWN, timestamp=sa.BigInteger)
 _ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
 _ROLES, _ERASURES = _table("roles", roles=sa.Text), _table("erasures", timestamp=sa.BigInteger)
 sa.Index("events_of_user", _EVENTS.c.user_id, _EVENTS.c.timestamp)
@@ -118,6 +122,23 @@ class EventStore:
             if any(there[row["key"]][name] != value for name, value in row.items()):
                 raise EventError(f"key {row['key']!r} already stands for another event; give every event its own key")
 
+    def add_answers(self, answers: Iterable[Shown]) -> None:
+        """Writes what was shown; an answer that is there already stays as it is."""
+        lists = ("item_ids", "propensities")
+        rows = [vars(one) | {name: json.dumps(getattr(one, name)) for name in lists} for one in answers]
+        if rows:
+            with self._transaction() as connection:
+                connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"]), rows)
+
+    def answers(self, since: int = 0) -> list[Shown]:
+        """Returns what was shown since a moment, in the order in which it was written."""
+        wanted = sa.select(*(_ANSWERS.c[name] for name in Shown.__dataclass_fields__))
+        wanted = wanted.where(_ANSWERS.c.timestamp >= since).order_by(_ANSWERS.c.number)
+        with self._transaction() as connection:
+            rows = [dict(row) for row in connection.execute(wanted).mappings()]
+        lists = ("item_ids", "propensities")
+        return [Shown(**row | {name: tuple(json.loads(row[name])) for name in lists}) for row in rows]
+
     def add_items(self, items: Iterable[Item]) -> None:
         """Adds items to the end of the catalogue; one that exists is replaced and keeps its position."""
         rows = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
@@ -156,7 +177,7 @@ class EventStore:
 
     def history(self, user_id: str, limit: int = 1_000) -> list[Event]:
         """Returns a person's newest events, oldest first; none for an unknown person."""
-        own = sa.select(*(column for column in _EVENTS.c if column.name != "number"))
+        own = sa.select(*(column for column in _EVENTS.c if column.name not in ("number", "exploration")))
         newest = own.where(_EVENTS.c.user_id == user_id).order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc())
         with self._transaction() as connection:
             return [Event(**row) for row in connection.execute(newest.limit(limit)).mappings()][::-1]
@@ -177,9 +198,12 @@ class EventStore:
         return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
 
     def explored(self, since: int) -> pd.DataFrame:
-        """Returns who met which item by chance since a moment: columns `user_id`, `item_id`."""
+        """Returns who met which item by chance since a moment, as the answers say: columns `user_id`, `item_id`."""
+        to_them = sa.or_(_ANSWERS.c.user_id.is_(None), _ANSWERS.c.user_id == _EVENTS.c.user_id)
+        drawn = sa.and_(_ANSWERS.c.drawn == _EVENTS.c.item_id, to_them)
         wanted = sa.select(_EVENTS.c.user_id, _EVENTS.c.item_id).distinct()
-        wanted = wanted.where(_EVENTS.c.exploration, _EVENTS.c.timestamp >= since)
+        wanted = wanted.outerjoin(_ANSWERS, _ANSWERS.c.answer_id == _EVENTS.c.answer_id)
+        wanted = wanted.where(sa.or_(_EVENTS.c.exploration, drawn), _EVENTS.c.timestamp >= since)
         with self._transaction() as connection:
             return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
 
@@ -189,6 +213,7 @@ class EventStore:
         """
         with self._transaction() as connection:
             removed = connection.execute(sa.delete(_EVENTS).where(_EVENTS.c.user_id == user_id)).rowcount
+            connection.execute(sa.delete(_ANSWERS).where(_ANSWERS.c.user_id == user_id))
             connection.execute(sa.insert(_ERASURES), {"timestamp": int(time.time())})
         self._forget_deleted()
         return removed
@@ -231,6 +256,9 @@ class EventStore:
             connection.execute(CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(CreateIndex(index, if_not_exists=True))
+        there = {column["name"] for column in sa.inspect(connection).get_columns("events")}
+        if "answer_id" not in there:  # a database of the time before answers were kept
+            connection.exec_driver_sql("ALTER TABLE events ADD COLUMN answer_id TEXT")
 
 
 def _cells(values: list[Any], role: str | None) -> pd.Series:

@@ -56,7 +56,7 @@ class Event:
     timestamp: Annotated[int, Field(ge=0, le=2**40, description="Unix seconds")]
     kind: Annotated[str, Field(json_schema_extra={"enum": [*KINDS]}, max_length=20)] = "rated"
     rating: Annotated[Stars | None, Field(description="For kind “rated”; the others have theirs")] = None
-    exploration: Annotated[bool, Field(description="What the answer said of the item that was shown")] = False
+    answer_id: Annotated[Id | None, Field(description="Of the answer that showed the item")] = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -72,6 +72,22 @@ class Event:
     def stars(self) -> float | None:
         """What it says of the item in stars; None where the item was dismissed."""
         return None if self.kind == "dismissed" else self.rating
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What one answer of a model's `version` showed to a person, or to somebody without an id, best first.
+
+    `propensities` are the probabilities with which each item came to its place; one was `drawn` by chance, or none.
+    """
+
+    answer_id: str
+    user_id: str | None
+    timestamp: int
+    version: str
+    item_ids: tuple[str, ...]
+    propensities: tuple[float, ...]
+    drawn: str | None = None
 
 
 NEW_ITEM = {
@@ -182,10 +198,11 @@ class Recommended(Described):
 
 
 class Listed(Recommended):
-    exploration: Annotated[bool, Field(description="Drawn by chance, not chosen; send it back with the event")]
+    exploration: Annotated[bool, Field(description="Drawn by chance, not chosen")]
 
 
 class RecommendAnswer(BaseModel):
+    answer_id: Annotated[str, Field(description="Send it back with events about what it shows")]
     version: Annotated[str, Field(description="Of the model")]
     items: list[Listed]
     fallbacks: Annotated[list[str], Field(description="What was missing, and what was done about it")]

@@ -195,7 +195,8 @@ class Recommender:
 
         People can like only what a model shows, so only what was shown at random compares two models fairly. Nothing is
         drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be what was asked
-        for. `wish_weight`, 0–1, is the wish's share against the history; without a history it is 1.
+        for. `drawn_from` counts the items that the last may be drawn from. `wish_weight`, 0–1, is the wish's share
+        against the history; without a history it is 1.
         """
         codes, limits = self.catalogue.codes, constraints or {}
         allowed = self.catalogue.allowed(limits)
@@ -209,21 +210,21 @@ class Recommender:
             notes.append(f"{len(history.missing)} items of the history are not in the catalogue")
         notes += [f"no item has {name!r}" for name in self.catalogue.unknown(limits)]
         ranked = self._best(history, allowed, stated, k)
-        drawn = exploration is not None and 1 < k == len(ranked.codes) and stated is None
+        allowed[ranked.codes[:-1]] = False
+        drawable = np.flatnonzero(allowed) if 1 < k == len(ranked.codes) and stated is None else np.zeros(0, int)
+        drawn = exploration is not None and len(drawable) > 1
         if drawn and exploration is not None:
-            allowed[ranked.codes] = False
-            if drawn := bool(allowed.any()):
-                allowed[ranked.codes[-1]] = True
-                one = np.zeros(len(allowed), bool)
-                one[exploration.choice(np.flatnonzero(allowed))] = True
-                ranked = joined(ranked.top(k - 1), self._rank(history, one))
+            one = np.zeros(len(allowed), bool)
+            one[exploration.choice(drawable)] = True
+            ranked = joined(ranked.top(k - 1), self._rank(history, one))
         if not len(ranked.codes):
-            return {"items": [], "fallbacks": fallbacks, "notes": [*notes, "no item is left that satisfies everything"]}
+            notes.append("no item is left that satisfies everything")
+            return {"items": [], "fallbacks": fallbacks, "notes": notes, "drawn_from": 1}
         told = history.shown if stated is None else {}
         items = [{**one, "exploration": False} for one in self._shown(history, ranked, reasons, told)]
         if drawn:
             items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
-        return {"items": items, "fallbacks": fallbacks, "notes": notes}
+        return {"items": items, "fallbacks": fallbacks, "notes": notes, "drawn_from": max(len(drawable), 1)}
 
     def _best(self, history: History, allowed: np.ndarray, stated: Stated | None, k: int) -> Ranked:
         """The k best; what is best of the whole catalogue is remembered with the history."""

@@ -14,7 +14,8 @@ import gc
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import threadpoolctl
 from recfuse_lib.serving.bundle import Bundle, BundleError, version_of
 from recfuse_lib.serving.catalogue import ItemError
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
-from recfuse_lib.serving.messages import Event, Item
+from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
 from recfuse_lib.serving.promotion import PromotionError, serving
 from recfuse_lib.serving.recommender import History, Recommender
@@ -37,6 +38,8 @@ READ_SECONDS, WRITE_SECONDS = 3.0, 10.0
 """Longest wait of a request for a person's events, and for its own to be written."""
 
 THREADS = 4
+ANSWERS_KEPT = 20_000
+"""Answers that wait to be written together, the newest of them while the store is unavailable."""
 
 NO_EVENTS = "the event store is not available: the newest events do not count"
 
@@ -92,6 +95,7 @@ class Service:
         self._items_known = False
         self._failed: str | None = None
         self._random = np.random.default_rng()
+        self._shown: dict[str, Shown] = {}
         self._changing = asyncio.Lock()
 
     def exploration(self) -> np.random.Generator | None:
@@ -99,9 +103,10 @@ class Service:
         return self._random if self._random.random() < self.settings.exploration else None
 
     async def run(self) -> None:
-        """Loads the champion, then checks periodically for a new one, until it is cancelled."""
+        """Loads the champion, then checks for a new one and writes what was shown, again and again until cancelled."""
         while True:
             await self.refresh()
+            await self.flush()
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def refresh(self) -> None:
@@ -175,6 +180,8 @@ class Service:
 
     async def add_events(self, events: Sequence[Event]) -> list[str]:
         """Writes events (see `EventStore.add`), which the next answer takes into account."""
+        if any(event.answer_id in self._shown for event in events):
+            await self.flush()  # what an event refers to is on disk before it
         try:
             keys: list[str] = await self._write(self.events.add, events)
         finally:
@@ -183,6 +190,28 @@ class Service:
                 self._histories.pop(event.user_id, None)
         self.metrics.events.inc(len(keys))
         return keys
+
+    def shown(self, user_id: str | None, version: str, answer: Mapping[str, Any]) -> str:
+        """Keeps what an answer of `Recommender.recommend` shows, and returns its id; `flush` writes it."""
+        items, share = answer["items"], self.settings.exploration
+        drawn = items[-1]["item_id"] if items and items[-1]["exploration"] else None
+        by_chance = share / answer["drawn_from"]
+        last = by_chance if drawn else 1 - share + by_chance
+        ids = tuple(item["item_id"] for item in items)
+        places = (*(1.0 for _ in ids[1:]), last)[: len(ids)]
+        one = Shown(uuid.uuid4().hex, user_id, int(time.time()), version, ids, places, drawn)
+        self._shown[one.answer_id] = one
+        if len(self._shown) > ANSWERS_KEPT:
+            del self._shown[next(iter(self._shown))]
+        return one.answer_id
+
+    async def flush(self) -> None:
+        """Writes what was shown; what cannot be written waits for the next time."""
+        if waiting := list(self._shown.values()):
+            with contextlib.suppress(StoreUnavailable):
+                await self._write(self.events.add_answers, waiting)
+                for one in waiting:
+                    self._shown.pop(one.answer_id, None)
 
     async def add_item(self, item: Item) -> int:
         """Adds an item to both the store and the catalogue, or to neither; returns the number of items."""
@@ -223,6 +252,7 @@ async def running(service: Service) -> AsyncIterator[None]:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+        await service.flush()
         service.close()
 
 

@@ -128,12 +128,12 @@ function show(answer) {
   const understood = answer.understood ? ` Understood: ${answer.understood}.` : "";
   say(`${answer.items.length} recommendations.${understood}`);
   byId("notes").replaceChildren(...[...answer.fallbacks, ...answer.notes].map((note) => element("li", note)));
-  byId("list").replaceChildren(...answer.items.map(card));
+  byId("list").replaceChildren(...answer.items.map((item) => card(item, answer.answer_id)));
 }
 
-function card(item) {
+function card(item, answer) {
   const made = document.createElement("li");
-  made.dataset.item = item.item_id;
+  Object.assign(made.dataset, { item: item.item_id, answer });
   made.classList.toggle("exploration", item.exploration);
   made.append(element("h3", item.title + (item.new ? " · new" : "")));
   if (facts(item)) made.append(element("p", facts(item), { class: "facts" }));
@@ -163,7 +163,7 @@ async function feedback(item, kind, where) {
   if (!who()) invented = `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
   const event = {
     key: `${who()}:${item.item_id}:${kind}:${Date.now()}`.slice(-200),
-    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000), exploration: item.exploration,
+    user_id: who(), item_id: item.item_id, kind, timestamp: Math.floor(Date.now() / 1000), answer_id: where.dataset.answer,
   };
   const place = [...byId("list").children].indexOf(where);
   try {
