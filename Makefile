@@ -38,9 +38,15 @@ export JUPYTER_PREFER_ENV_PATH = 1
 
 .PHONY: lab test soak check serve course tables machine leaderboard notebooks lint types weights clean
 
-lab: $(READY) weights
+# The course's defaults and layout; the reader's own settings stay where they are and win.
+lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/course/jupyter$(if $(JUPYTER_CONFIG_PATH),:$(JUPYTER_CONFIG_PATH))
+lab: export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/build/lab
+lab: $(READY) weights build/lab/course-a908.jupyterlab-workspace
 	$(BIN)/python -m course.environment
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/workspaces/course/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
+
+build/lab/%: course/jupyter/%
+	@mkdir -p $(@D) && cp $< $@
 
 test: $(READY) weights lint types
 	$(PYTEST) -m "not soak" tests recfuse_lib course
