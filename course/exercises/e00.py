@@ -10,13 +10,11 @@ from course.checks import exercise
 
 @exercise(
     "00.1",
-    start="Count the items of `first` that are in `second`, and divide by how many `first` has.",
+    start="Two lists of different lengths share two items. What would the share be if you swapped the lists?",
     right="The share says how personal a list is: close to 1 against the popular films means hardly at all.",
 )
 def overlap(answer: Callable[[Any, Any], Any]) -> str | None:
     share = answer([1, 2, 3, 4], [4, 3, 9])
-    if share is ...:
-        return "Count the items of `first` that are in `second`, and divide by how many `first` has."
     if share == 2:
         return "That is a count. Divide it by the number of items in the first list."
     if np.isclose(share, 2 / 3):
@@ -26,16 +24,14 @@ def overlap(answer: Callable[[Any, Any], Any]) -> str | None:
 
 @exercise(
     "00.2",
-    start="Standardise all three first: minus the mean, over the standard deviation. Then mix, then subtract.",
+    start="A cosine lies below one, a count of people may be in the hundreds. What becomes of the sum if they are "
+    "added as they are?",
     right="Taking popularity away is the simplest of many ways to surprise; lesson 10 measures what it costs.",
 )
 def mix(answer: Callable[..., Any]) -> str | None:
     generator = np.random.default_rng(0)
     meaning, taste, popularity = generator.normal(3, 2, 9), generator.normal(-1, 5, 9), generator.gamma(1, 40, 9)
-    mixed = answer(meaning, taste, popularity, 0.7)
-    if mixed is ...:
-        return "Standardise all three first: minus the mean, over the standard deviation. Then mix, then subtract."
-    given = np.asarray(mixed, dtype=float)
+    given = np.asarray(answer(meaning, taste, popularity, 0.7), dtype=float)
     standard = [(values - values.mean()) / values.std() for values in (meaning, taste, popularity)]
     mixed = 0.7 * standard[0] + 0.3 * standard[1]
     if np.allclose(given, 0.7 * meaning + 0.3 * taste - popularity):
@@ -52,16 +48,13 @@ def mix(answer: Callable[..., Any]) -> str | None:
 
 @exercise(
     "00.3",
-    start="Take the mean away, divide by the length that is left, then multiply with W.",
+    start="W was learned from the encodings of known films. What had been done to these, and in which order?",
     right="That is how a film gets its place before anybody has rated it.",
 )
 def place_new_item(answer: Callable[..., Any]) -> str | None:
     generator = np.random.default_rng(1)
     encoding, mean, kernel = generator.normal(size=5), generator.normal(size=5), generator.normal(size=(5, 3))
-    vector = answer(encoding, mean, kernel)
-    if vector is ...:
-        return "Take the mean away, divide by the length that is left, then multiply with W."
-    given = np.asarray(vector, dtype=float)
+    given = np.asarray(answer(encoding, mean, kernel), dtype=float)
     centred = encoding - mean
     if given.shape != (3,):
         return f"The vector must have the width of the kernel's columns, 3 here; yours has shape {given.shape}."
