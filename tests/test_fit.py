@@ -90,7 +90,9 @@ def watched(scorer: Any, fold: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_it_ends_with_a_model_a_report_and_a_sentence(runs: tuple[Path, list[Said], dict[str, Any]]) -> None:
+def test_it_ends_with_a_model_a_report_and_a_sentence(
+    runs: tuple[Path, list[Said], dict[str, Any]], shop: Dataset
+) -> None:
     out, said, found = runs
     names = {path.name for path in out.iterdir()}
     assert {"manifest.json", "model.npz", "report.md", "report.html", "scores.png", "shares.png"} <= names
@@ -103,7 +105,11 @@ def test_it_ends_with_a_model_a_report_and_a_sentence(runs: tuple[Path, list[Sai
     assert page.count("data:image/png;base64,") == 2 and report.verdict(found).split(":")[0] in page
     bundle = Bundle.load(out)
     assert len(bundle.model().ranking.events) == len(purchases()), "what is written knows everything"
-    assert bundle.manifest["metrics"]["ndcg@10"] == pytest.approx(np.mean(found["scores"][report.SYSTEM]))
+    card = bundle.manifest["metrics"] | bundle.manifest["provenance"]
+    low, high = card["interval"]
+    assert card["ndcg@10"] == pytest.approx(np.mean(found["scores"][report.SYSTEM])) and low <= card["ndcg@10"] <= high
+    assert card["baseline"] in found["scores"] and card["lead"][1] <= card["lead"][0] <= card["lead"][2]
+    assert card["interactions"] == len(purchases()) and card["positives"] == str(shop.positives)
 
 
 @pytest.mark.slow

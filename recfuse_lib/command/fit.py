@@ -95,7 +95,7 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
         }
         report.write_report(found, made)
         version = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        seal(made, version, {"ndcg@10": float(np.mean(ours))}, {"seed": SEED, **training.described(dataset)})
+        seal(made, version, report.figures(found), {"seed": SEED, **training.described(dataset)})
         store.replace_folder(made, out)
     shutil.rmtree(work.folder)
     say(report.verdict(found))

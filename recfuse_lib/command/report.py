@@ -33,6 +33,18 @@ def leads(found: Mapping[str, Any]) -> tuple[str, Interval]:
     return best, paired_bootstrap(ours, baselines[best], np.array(found["people"]), samples=SAMPLES)
 
 
+def figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a model card says of the test: NDCG@10, its interval, and the lead over the strongest baseline."""
+    best, lead = leads(found)
+    own = bootstrap(np.array(found["scores"][SYSTEM]), np.array(found["people"]), samples=SAMPLES)
+    return {
+        "ndcg@10": own.mean,
+        "interval": [own.low, own.high],
+        "baseline": best,
+        "lead": [lead.mean, lead.low, lead.high],
+    }
+
+
 def verdict(found: Mapping[str, Any]) -> str:
     """Says in one sentence whether fusion was worth it, and which dimension contributes most."""
     best, lead = leads(found)

@@ -246,7 +246,9 @@ class About(BaseModel):
     predicts_stars: bool
     key_required: bool
     example_people: list[str]
-    metrics: dict[str, Any]
+    metrics: Annotated[dict[str, Any], Field(description="On what was held out: value, interval, lead over a baseline")]
+    made_of: Annotated[dict[str, Any], Field(description="Data, dates, sizes, rule of what counts, checksums")]
+    limits: list[str]
 
 
 class State(BaseModel):

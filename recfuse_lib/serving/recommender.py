@@ -27,6 +27,11 @@ NO_HISTORY = "no history: ordered by what is popular"
 NO_HISTORY_BUT_WORDS = "no history: ordered by the wish"
 BY_CHANCE = "Drawn by chance, not chosen by the model: what you say of it shows how good the model is."
 NO_WORDS = "this bundle has no text encoder: the words were not heard"
+LIMITS = (
+    "What it knows of people is what they chose among what they were shown.",
+    "Its figures are those of the people of this data set; others may be served better or worse.",
+    "Texts and wishes are read by an encoder, where there is one, which knows the languages that it was trained on.",
+)
 MOST_CATEGORIES = 200
 REMEMBERED = 100
 """Ranked items that are kept with a history, for the next answer to the same person."""
@@ -114,6 +119,8 @@ class Recommender:
             "reads_words": self.encode_text is not None,
             "predicts_stars": self.predicts_stars,
             "metrics": self.bundle.manifest["metrics"],
+            "made_of": {"created": self.bundle.manifest["created"], **self.bundle.manifest["provenance"]},
+            "limits": list(LIMITS),
         }
 
     def extended(self, rows: Sequence[Mapping[str, Any]]) -> Self:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 import recfuse_lib
+from recfuse_lib import pretrained
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import TEXT
 from recfuse_lib.data.schema import Dataset
@@ -27,6 +28,7 @@ from recfuse_lib.pretrained.store import sha256
 from recfuse_lib.serving.bundle import Bundle, write_bundle
 from recfuse_lib.serving.text_encoder import export_text_encoder
 
+MINILM = pretrained.MODELS["minilm"]
 WEIGHT_OF_STARS = 10.0
 """λ where there are ratings to learn from."""
 
@@ -60,6 +62,8 @@ def build(
     else:
         model = kept.refit(events, items)
     origin = {"seed": seed, "gates_of": gates_of and gates_of.version, **described(dataset), **(provenance or {})}
+    if text_encoder is not None:
+        origin["text_encoder"] = "another"
     return write_bundle(
         store, version, lambda folder: fill(folder, model, dataset, text_encoder), metrics or {}, origin
     )
@@ -102,13 +106,20 @@ def dataset_of(bundle: Bundle) -> Dataset:
 
 
 def described(dataset: Dataset) -> dict[str, Any]:
-    """Says what a bundle is made of: the data set, its newest event, and checksums of data and code."""
+    """Says what a bundle is made of: the data set, its times and size, and checksums of data and code."""
+    times = dataset.events()["timestamp"]
     tables = (table.to_csv(index=False) for table in (dataset.interactions, dataset.catalogue))
     root = Path(recfuse_lib.__file__).parent
     sources = ((path.relative_to(root).as_posix(), path) for path in sorted(root.rglob("*.py")))
     return {
         "name": dataset.name,
-        "trained_until": int(dataset.events()["timestamp"].max()),
+        "trained_from": int(times.min()),
+        "trained_until": int(times.max()),
+        "people": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": len(dataset.interactions),
+        "positives": str(dataset.positives),
+        "text_encoder": f"{MINILM.description}; {MINILM.licence}" if dataset.columns(TEXT) else None,
         "recfuse_lib": recfuse_lib.__version__,
         "data": sha256(*tables),
         "code": sha256(*(part for pair in sources for part in pair)),
