@@ -3,6 +3,8 @@ import dataclasses
 import multiprocessing
 import sqlite3
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
+from recfuse_lib.serving import retraining, training
+from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item, Shown
 
@@ -102,6 +106,32 @@ def test_the_newest_of_several_events_of_a_pair_counts(store):
         store.erase(person)
     with pytest.raises(DataError, match="no rows"):
         store.dataset()
+
+
+def test_a_wrong_clock_neither_writes_nor_decides_nor_stops_learning(store, url):
+    now, future = int(time.time()), int(time.time()) + 2 * 24 * 3600
+    with pytest.raises(EventError, match="more than a day from now"):
+        store.add([Event("0", "ann", "b", now, "liked"), Event("1", "ann", "a", future, "liked")])
+    assert store.count() == 0, "refused whole"
+    dismissed = Event("2", "ann", "a", now, "dismissed")
+    store.add([dismissed])
+    with sa.create_engine(url).begin() as connection:  # as an earlier version took it
+        row = "'1', 'ann', 'a', 1099511627776, 'liked', 5.0, false"
+        columns = "key, user_id, item_id, timestamp, kind, rating, exploration"
+        connection.execute(sa.text(f"INSERT INTO events ({columns}) VALUES ({row})"))
+    assert store.history("ann") == [dismissed] and [one.key for one in store.kept("ann")] == ["1", "2"]
+    assert store.dataset().events()["rating"].tolist() == [1.0]
+
+
+def test_a_build_is_of_no_moment_beyond_now():
+    log = pd.DataFrame({"user_id": ["a", "b"], "item_id": "x", "rating": 5.0, "timestamp": [9, 2**33]})
+    catalogue = pd.DataFrame({"item_id": ["x"], "title": ["X"]})
+    dataset = Dataset.of("late", log, catalogue, positive="rating>=4")
+    assert training.described(dataset)["trained_until"] <= time.time()
+    created = {"created": "2026-01-02T00:00:00Z"}
+    for stated, until in ((2**33, 1_767_312_000), (7, 7)):
+        bundle = Bundle(Path(), {**created, "provenance": {"trained_until": stated}})
+        assert retraining.trained_until(bundle) == until
 
 
 def test_what_was_shown_by_chance_is_known(store):

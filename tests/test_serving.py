@@ -41,7 +41,7 @@ def client(world: Path):
 
 
 def recommended(client: httpx.Client, **body: object) -> dict:
-    answer = client.post("/recommend", json=body)
+    answer = client.post("/recommend", json=body, headers=WITH_KEY)
     assert answer.status_code == 200, answer.text
     messages.RecommendAnswer.model_validate(answer.json(), strict=True)
     return answer.json()
@@ -119,7 +119,7 @@ def test_similar_search_explain_about(client: httpx.Client) -> None:
     found = client.get("/items", params={"title": "STORY dusty", "k": 3}).json()
     messages.Answer[messages.Described].model_validate(found, strict=True)
     assert [("dusty" in one["title"]) for one in found["items"]] == [True] * 3
-    why = client.post("/explain", json={"user_id": "u03", "item_id": "f9", "wish": "funny"}).json()
+    why = client.post("/explain", json={"user_id": "u03", "item_id": "f9", "wish": "funny"}, headers=WITH_KEY).json()
     messages.ExplainAnswer.model_validate(why, strict=True)
     assert sum(why["shares"].values()) == pytest.approx(1, abs=0.01)
     about = client.get("/about").json()
@@ -323,6 +323,9 @@ def test_openapi_has_examples_that_work(client: httpx.Client) -> None:
         "/similar",
         "/items",
         "/events",
+        "/people/{user_id}",
+        "/people/{user_id}/events",
+        "/people/{user_id}/events/{key}",
         "/about",
         "/health",
         "/ready",

@@ -76,7 +76,7 @@ def _problems(described: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": messages.Problem, "description": text} for status, text in described.items()}
 
 
-NOT_FOUND, NO_KEY = _problems({404: "No such item"}), _problems({401: "X-API-Key is missing or wrong"})
+NOT_FOUND, NO_KEY = _problems({404: "There is none"}), _problems({401: "X-API-Key is missing or wrong"})
 CONFLICT = _problems({409: "The item is there already"})
 
 
@@ -104,22 +104,28 @@ async def _key(service: Serving, given: Annotated[str | None, Security(API_KEY)]
         raise HTTPException(401, "the header X-API-Key is missing or wrong")
 
 
+people = APIRouter(prefix="/people", responses={**NOT_FOUND, **NO_KEY}, dependencies=[Depends(_key)])
+
+
 async def _understood(
-    service: Service, recommender: Recommender, person: messages.Person
+    service: Service, recommender: Recommender, person: messages.Person, request: Request
 ) -> tuple[History, ParsedQuery | None, list[str]]:
+    if person.user_id is not None:
+        # What is recommended to a person, and what is not, tells of their past, even without reasons.
+        await _key(service, request.headers.get(API_KEY.model.name))
     given = [(past.item_id, past.rating) for past in person.history]
     history, notes = await service.history(person.user_id, given)
     parsed = await asyncio.to_thread(recommender.parse_query, person.wish) if person.wish.strip() else None
     return history, parsed, notes
 
 
-@routes.post("/recommend", response_model=messages.RecommendAnswer)
+@routes.post("/recommend", response_model=messages.RecommendAnswer, responses=NO_KEY)
 async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
     """Returns the best items for a person, a history, a wish, or any combination."""
     # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
     service: Service = request.app.state.service
     recommender = await _recommender(service)
-    history, parsed, notes = await _understood(service, recommender, body)
+    history, parsed, notes = await _understood(service, recommender, body, request)
     limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.exploration())
     answer = recommender.recommend(history, body.k, parsed, body.wish_weight, *limits, *how)
     answer_id = service.shown(body.user_id, recommender.version, answer)
@@ -131,11 +137,11 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
     return _json({"answer_id": answer_id, "version": recommender.version, **answer, "understood": understood})
 
 
-@routes.post("/explain", response_model=messages.ExplainAnswer, responses=NOT_FOUND)
-async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready) -> Response:
+@routes.post("/explain", response_model=messages.ExplainAnswer, responses={**NOT_FOUND, **NO_KEY})
+async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready, request: Request) -> Response:
     """Explains an item's score: what each dimension contributes, and which past items it is like."""
     _check_known(recommender, body.item_id)
-    history, parsed, _ = await _understood(service, recommender, body)
+    history, parsed, _ = await _understood(service, recommender, body, request)
     answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
     return _json({"version": recommender.version, **answer})
 
@@ -180,6 +186,42 @@ async def add_item(body: messages.Item, service: Serving, recommender: Ready) ->
     except ItemError as error:
         raise HTTPException(422, str(error)) from error
     return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
+
+
+# The longer paths come first: an id may hold a slash.
+@people.get("/{user_id:path}/events", response_model=messages.Kept)
+async def events_of(
+    service: Serving, user_id: messages.Id, k: messages.Events = 100, skip: messages.Skipped = 0
+) -> Response:
+    """Returns a person's events, newest first."""
+    return _json({"events": await service.kept(user_id, k, skip)})
+
+
+@people.delete("/{user_id:path}/events/{key:path}", response_model=messages.Deleted)
+async def undo(service: Serving, user_id: messages.Id, key: messages.Id) -> Response:
+    """Undoes one event of a person, as if it had not been sent."""
+    if not (deleted := await service.change({user_id}, service.events.undo, user_id, key)):
+        raise HTTPException(404, "the person has no event with this key")
+    return _json({"deleted": deleted})
+
+
+@people.get("/{user_id:path}", response_model=messages.Export)
+async def export(service: Serving, recommender: Ready, user_id: messages.Id) -> Response:
+    """Returns everything that is kept of a person; nothing is kept of an unknown one."""
+    known = {"version": recommender.version, "trained_on": recommender.known_of(user_id)}
+    events, answers = await service.kept(user_id), await service.shown_to(user_id)
+    return _json({"user_id": user_id, "events": events, "answers": answers, **known})
+
+
+@people.delete("/{user_id:path}", response_model=messages.Deleted)
+async def erase(service: Serving, recommender: Ready, user_id: messages.Id) -> Response:
+    """Erases a person: their events now, what the model learned of them in the next round of retraining."""
+    recommender.people.pop(user_id, None)  # to the model that serves, a stranger from now on
+    await service.flush()  # what waits was shown to them, too
+    return _json({"deleted": await service.change({user_id}, service.events.erase, user_id)})
+
+
+routes.include_router(people)
 
 
 @routes.get("/about", response_model=messages.About)

@@ -23,6 +23,9 @@ from recfuse_lib.data.times import LATEST
 from recfuse_lib.serving.messages import Event, Item, Shown
 
 WAIT_SECONDS = 5
+WRONG_CLOCK = 24 * 3600
+"""Seconds from now on from which an event cannot be meant: it would be the newest for ever."""
+
 ROWS_AT_ONCE = 5_000
 _SET_UP_LOCK = 0x52656346757365
 
@@ -101,9 +104,12 @@ class EventStore:
         """Writes events and returns their keys, which are then on disk; a stored event is not written twice.
 
         Raises:
-            EventError: An item is not in the store, or a key belongs to another event. Nothing is written.
+            EventError: An item is not in the store, a key belongs to another event, or an event is more than a day from
+                now. Nothing is written.
         """
         rows = [vars(event) for event in events]
+        if any(row["timestamp"] > _latest() for row in rows):
+            raise EventError("a timestamp is more than a day from now; send Unix seconds of a clock that is right")
         if rows:
             with self._transaction() as connection:
                 for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -130,10 +136,11 @@ class EventStore:
             with self._transaction() as connection:
                 connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"]), rows)
 
-    def answers(self, since: int = 0) -> list[Shown]:
-        """Returns what was shown since a moment, in the order in which it was written."""
+    def answers(self, since: int = 0, user_id: str | None = None) -> list[Shown]:
+        """Returns what was shown since a moment, to a person or to all, in the order in which it was written."""
         wanted = sa.select(*(_ANSWERS.c[name] for name in Shown.__dataclass_fields__))
-        wanted = wanted.where(_ANSWERS.c.timestamp >= since).order_by(_ANSWERS.c.number)
+        to_them = sa.true() if user_id is None else _ANSWERS.c.user_id == user_id
+        wanted = wanted.where(_ANSWERS.c.timestamp >= since, to_them).order_by(_ANSWERS.c.number)
         with self._transaction() as connection:
             rows = [dict(row) for row in connection.execute(wanted).mappings()]
         lists = ("item_ids", "propensities")
@@ -176,16 +183,24 @@ class EventStore:
             return [Item(item_id, json.loads(attributes)) for item_id, attributes in connection.execute(wanted)]
 
     def history(self, user_id: str, limit: int = 1_000) -> list[Event]:
-        """Returns a person's newest events, oldest first; none for an unknown person."""
+        """Returns a person's newest events that count, oldest first; none for an unknown person."""
+        return self.kept(user_id, limit, until=_latest())[::-1]
+
+    def kept(self, user_id: str, limit: int | None = None, skip: int = 0, until: int = 2**62) -> list[Event]:
+        """Returns all events of a person, newest first, or `limit` of them after the first `skip`."""
         own = sa.select(*(column for column in _EVENTS.c if column.name not in ("number", "exploration")))
-        newest = own.where(_EVENTS.c.user_id == user_id).order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc())
+        wanted = own.where(_EVENTS.c.user_id == user_id, _EVENTS.c.timestamp <= until)
+        wanted = wanted.order_by(_EVENTS.c.timestamp.desc(), _EVENTS.c.number.desc()).limit(limit).offset(skip)
         with self._transaction() as connection:
-            return [Event(**row) for row in connection.execute(newest.limit(limit)).mappings()][::-1]
+            return [Event(**row) for row in connection.execute(wanted).mappings()]
 
     def dataset(self, name: str = "events") -> Dataset:
-        """Returns all events as a data set with text ids; of several of one person and item, the newest counts."""
+        """Returns all events as a data set with text ids; of several of one person and item, the newest counts. What a
+        store from before `WRONG_CLOCK` holds of the future does not count.
+        """
         columns = ("user_id", "item_id", "rating", "timestamp")
-        wanted = sa.select(*(_EVENTS.c[column] for column in columns)).order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
+        wanted = sa.select(*(_EVENTS.c[column] for column in columns)).where(_EVENTS.c.timestamp <= _latest())
+        wanted = wanted.order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
         with self._transaction() as connection:
             interactions = pd.DataFrame(connection.execute(wanted).all(), columns=list(columns))
             stated = connection.scalar(sa.select(_ROLES.c.roles))
@@ -206,6 +221,12 @@ class EventStore:
         wanted = wanted.where(sa.or_(_EVENTS.c.exploration, drawn), _EVENTS.c.timestamp >= since)
         with self._transaction() as connection:
             return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
+
+    def undo(self, user_id: str, key: str) -> int:
+        """Deletes one event of a person, and returns how many there were, 1 or 0."""
+        with self._transaction() as connection:
+            mine = _EVENTS.c.key == key, _EVENTS.c.user_id == user_id
+            return connection.execute(sa.delete(_EVENTS).where(*mine)).rowcount
 
     def erase(self, user_id: str) -> int:
         """Deletes a person's events and returns how many there were; the next build drops the person from the model.
@@ -238,7 +259,7 @@ class EventStore:
         lite = self._engine.dialect.name == "sqlite"
         with _as_unavailable(self.url), self._engine.connect() as connection:
             plain = connection.execution_options(isolation_level="AUTOCOMMIT")
-            plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if lite else "VACUUM FULL events")
+            plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if lite else "VACUUM FULL events, answers")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -259,6 +280,10 @@ class EventStore:
         there = {column["name"] for column in sa.inspect(connection).get_columns("events")}
         if "answer_id" not in there:  # a database of the time before answers were kept
             connection.exec_driver_sql("ALTER TABLE events ADD COLUMN answer_id TEXT")
+
+
+def _latest() -> int:
+    return int(time.time()) + WRONG_CLOCK
 
 
 def _cells(values: list[Any], role: str | None) -> pd.Series:

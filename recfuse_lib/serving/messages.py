@@ -34,6 +34,8 @@ Number = (
 Labels = Annotated[list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20)]
 Stars = Annotated[float, Field(ge=0.5, le=5, allow_inf_nan=False)]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="How many items")]
+Events = Annotated[int, Field(ge=1, le=MOST_EVENTS, description="How many events")]
+Skipped = Annotated[int, Field(ge=0, le=10**9, description="How many newer ones to leave out")]
 Limits = Annotated[dict[Name, Number], Field(max_length=20)]
 
 
@@ -67,11 +69,6 @@ class Event:
         if self.rating not in (None, stars):
             raise ValueError("only kind 'rated' has a rating of its own; leave it out")
         object.__setattr__(self, "rating", stars)
-
-    @property
-    def stars(self) -> float | None:
-        """What it says of the item in stars; None where the item was dismissed."""
-        return None if self.kind == "dismissed" else self.rating
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Past(Body):
 
 
 class Person(Body):
-    """Who asks: a known person by id, a history, or both; the history then follows what is known of the person."""
+    """Who asks: a person by id (with the key where there is one), a history that follows what is known, or both."""
 
     user_id: Id | None = None
     history: Annotated[list[Past], Field(max_length=LONGEST_HISTORY, description="Oldest first")] = []
@@ -222,6 +219,21 @@ class Similar(Described):
 class Answer(BaseModel, Generic[T]):
     version: str
     items: list[T]
+
+
+class Kept(BaseModel):
+    events: Annotated[list[Event], Field(description="Newest first")]
+
+
+class Export(Kept):
+    user_id: str
+    answers: Annotated[list[Shown], Field(description="What was shown to them, oldest first")]
+    version: Annotated[str, Field(description="Of the model")]
+    trained_on: Annotated[list[dict[str, Any]], Field(description="What the model itself holds, oldest first")]
+
+
+class Deleted(BaseModel):
+    deleted: Annotated[int, Field(description="How many events")]
 
 
 class EventsAnswer(BaseModel):

@@ -42,7 +42,7 @@ DISMISSED = "dismissed"
 ALIKE = 1.0
 """Standard deviations above the average likeness from which on an item is like a dismissed one."""
 
-LOWERED, LOWERED_LEADS = 1.0, 0.25
+LOWERED, LOWERED_LEADS = 1.0, 0.2
 """What an item loses that is as good as the same as a dismissed one: of a score, and of one that a wish counts in."""
 
 
@@ -65,11 +65,6 @@ class History:
     @property
     def codes(self) -> np.ndarray:
         return self.query.item
-
-    @property
-    def met(self) -> np.ndarray:
-        """All that is not to be recommended again."""
-        return np.append(self.codes, self.dismissed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +90,8 @@ class Recommender:
         self.encode_text = None if bundle.text_encoder is None else TextEncoderSession(bundle)
         self.catalogue = Catalogue(bundle.items, n_trained=bundle.items.n_items)
         self.people = {user: code for code, user in enumerate(bundle.users())}
-        self._past = Queries.of(self.model.ranking.events, np.arange(len(self.people)), bundle.items.n_items)
+        self._stranger = len(self.people)
+        self._past = Queries.of(self.model.ranking.events, np.arange(self._stranger), bundle.items.n_items)
         self._now = int(self._past.timestamp.max(initial=0))
 
     @property
@@ -147,11 +143,11 @@ class Recommender:
     def history_of(self, user_id: str | None, later: Sequence[tuple[str, float | None, int | None]] = ()) -> History:
         """Collects what the bundle knows of a person, None for a stranger, and what they did `later`.
 
-        `later` holds (item id, stars, Unix seconds), in any order; no stars: it was dismissed; no time: it was just now.
-        The newest rating of an item counts. To the model a low rating is a choice all the same, which predicts the next
-        one; who dismisses an item wants none like it, so that one is left out of what scores, and lowers.
+        `later` holds (item id, stars, Unix seconds), in any order; without stars it was dismissed, without a time just
+        now. The newest of an item counts. To the model a low rating is a choice all the same, which predicts the next
+        one; who dismisses an item wants none like it, so it is left out of what scores, and lowers.
         """
-        person = self.people.get(user_id or "", len(self.people))
+        person = self.people.get(user_id or "", self._stranger)
         own, codes = self._past.span(person), self.catalogue.codes
         known = [(codes[item_id], rating, time) for item_id, rating, time in later if item_id in codes]
         now = max([self._now, *(time for _, _, time in known if time is not None)])
@@ -171,6 +167,13 @@ class Recommender:
             np.array([person], "int32"), indptr, item[order], rating[order], moment[order], len(self.catalogue)
         )
         return History(query, tuple(item_id for item_id, _, _ in later if item_id not in codes), away)
+
+    def known_of(self, user_id: str) -> list[dict[str, Any]]:
+        """Lists what the bundle itself holds of a person, oldest first."""
+        users, past = self.bundle.users(), self._past
+        own = past.span(users.index(user_id) if user_id in users else self._stranger)
+        rows = zip(past.item[own].tolist(), past.rating[own].tolist(), past.timestamp[own].tolist(), strict=True)
+        return [{"item_id": self.catalogue.ids[item], "rating": stars, "timestamp": time} for item, stars, time in rows]
 
     def parse_query(self, text: str) -> ParsedQuery:
         """Understands a wish; the slow part of an answer, and safe to run in parallel."""
@@ -207,7 +210,7 @@ class Recommender:
         """
         codes, limits = self.catalogue.codes, constraints or {}
         allowed = self.catalogue.allowed(limits)
-        allowed[history.met] = False
+        allowed[history.codes] = allowed[history.dismissed] = False
         allowed[[codes[item] for item in exclude if item in codes]] = False
         if query is not None:
             allowed[: len(query.allowed)] &= query.allowed
@@ -238,7 +241,7 @@ class Recommender:
         if stated is None:
             if history.ranked is None:
                 everything = np.ones(len(allowed), bool)
-                everything[history.met] = False
+                everything[history.codes] = everything[history.dismissed] = False
                 history.ranked = self._rank(history, everything).top(REMEMBERED)
             known = history.ranked.only(allowed)
             if len(known.codes) >= k:
@@ -292,7 +295,7 @@ class Recommender:
         return Stated(query.direction, query.wish.like, weight if len(history.codes) else 1.0)
 
     def _missing(self, history: History, query: ParsedQuery | None) -> list[str]:
-        missing = [NO_PERSON] if history.query.user[0] == len(self.people) else []
+        missing = [NO_PERSON] if history.query.user[0] == self._stranger else []
         if not len(history.codes):
             missing.append(NO_HISTORY if query is None or not query.says else NO_HISTORY_BUT_WORDS)
         return missing

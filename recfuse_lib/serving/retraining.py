@@ -4,6 +4,8 @@
     python -m recfuse_lib.serving.retraining retrain --store STORE --database URL
     python -m recfuse_lib.serving.retraining roll-back --store STORE
     python -m recfuse_lib.serving.retraining decisions --store STORE
+    python -m recfuse_lib.serving.retraining export --database URL --user ID
+    python -m recfuse_lib.serving.retraining erase --database URL --user ID
 
 Taught in notebook 19.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shutil
 import sys
 import time
@@ -29,7 +32,7 @@ from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.serving import drift, promotion
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.comparison import AsServed, compare
-from recfuse_lib.serving.events import EventStore, StoreUnavailable
+from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import build, dataset_of
 
@@ -185,8 +188,9 @@ def measure(champion: Bundle, dataset: Dataset) -> drift.Drift:
 
 
 def trained_until(bundle: Bundle) -> int:
-    """Unix seconds of the newest event that a bundle was fitted on."""
-    return int(bundle.manifest["provenance"]["trained_until"])
+    """Unix seconds of the newest event that a bundle was fitted on, at most those at which it was written."""
+    written = int(pd.Timestamp(bundle.manifest["created"]).timestamp())
+    return min(int(bundle.manifest["provenance"]["trained_until"]), written)
 
 
 def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
@@ -214,8 +218,16 @@ def main(arguments: list[str] | None = None) -> int:
     first = commands.add_parser("adopt", help="what recfuse fit wrote becomes the first champion")
     first.add_argument("--model", type=Path, required=True, help="the folder that recfuse fit wrote")
     train = commands.add_parser("retrain", help="one round, or one every so many hours")
-    for command in (first, train):
+    person = [
+        commands.add_parser("export", help="what the store keeps of a person, as JSON"),
+        commands.add_parser(
+            "erase", help="deletes a person's events and counts them; the next round drops them from the model"
+        ),
+    ]
+    for command in (first, train, *person):
         command.add_argument("--database", required=True, help="URL of the events, as sqlite:///events.db")
+    for command in person:
+        command.add_argument("--user", required=True, help="the person's id")
     train.add_argument("--when", choices=("always", "drift"), default="always")
     train.add_argument("--gates", choices=("kept", "anew"), default="kept", help="whether gates are learned again")
     train.add_argument("--every", type=float, metavar="HOURS", help="repeat for ever")
@@ -225,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     shown = commands.add_parser("decisions", help="every decision with its figures")
     for command in (first, train, back, shown):
         command.add_argument("--store", type=Path, required=True, help="folder of the bundles")
-        command.set_defaults(every=None)
+    parser.set_defaults(every=None)
     asked = parser.parse_args(arguments)
     while True:
         try:
@@ -233,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
                 when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.timestamp))
                 change = f"{one.action} {one.version} (before: {one.champion})"
                 print(f"{when} {change}: {one.reason} {dict(one.figures)}", flush=True)
-        except (StoreUnavailable, DataError) as error:
+        except (StoreUnavailable, DataError, EventError) as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             if not asked.every:
                 return 1
@@ -243,6 +255,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> list[Decision]:
+    if asked.command in ("export", "erase"):
+        events, export = EventStore(asked.database), asked.command == "export"
+        kept = {"events": events.kept(asked.user), "answers": events.answers(0, asked.user)} if export else {}
+        print(json.dumps(kept, default=vars) if export else events.erase(asked.user))
+        return []
     if asked.command == "decisions":
         return promotion.decisions(asked.store)
     if asked.command == "adopt":

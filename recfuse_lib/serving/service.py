@@ -168,7 +168,7 @@ class Service:
         notes, later, writes = [], [], self._writes
         try:
             events = await self._read(self.events.history, user_id)
-            later = [(event.item_id, event.stars, event.timestamp) for event in events]
+            later = [(one.item_id, None if one.kind == "dismissed" else one.rating, one.timestamp) for one in events]
         except StoreUnavailable:
             notes = [NO_EVENTS]
         history = recommender.history_of(user_id, [*later, *latest])
@@ -182,14 +182,27 @@ class Service:
         """Writes events (see `EventStore.add`), which the next answer takes into account."""
         if any(event.answer_id in self._shown for event in events):
             await self.flush()  # what an event refers to is on disk before it
-        try:
-            keys: list[str] = await self._write(self.events.add, events)
-        finally:
-            self._writes += 1
-            for event in events:
-                self._histories.pop(event.user_id, None)
+        keys: list[str] = await self.change({event.user_id for event in events}, self.events.add, events)
         self.metrics.events.inc(len(keys))
         return keys
+
+    async def kept(self, user_id: str, limit: int | None = None, skip: int = 0) -> list[dict[str, Any]]:
+        """Reads a person's events, newest first."""
+        return [vars(event) for event in await self._read(self.events.kept, user_id, limit, skip)]
+
+    async def shown_to(self, user_id: str) -> list[dict[str, Any]]:
+        """Reads what was shown to a person, oldest first."""
+        await self.flush()
+        return [vars(answer) for answer in await self._read(self.events.answers, 0, user_id)]
+
+    async def change(self, people: set[str], function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function that changes people's events; the next answer to them takes that into account."""
+        try:
+            return await self._write(function, *arguments)
+        finally:
+            self._writes += 1
+            for user_id in people:
+                self._histories.pop(user_id, None)
 
     def shown(self, user_id: str | None, version: str, answer: Mapping[str, Any]) -> str:
         """Keeps what an answer of `Recommender.recommend` shows, and returns its id; `flush` writes it."""

@@ -6,6 +6,7 @@ Taught in notebooks 18 and 19.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def described(dataset: Dataset) -> dict[str, Any]:
     return {
         "name": dataset.name,
         "trained_from": int(times.min()),
-        "trained_until": int(times.max()),
+        "trained_until": min(int(times.max()), int(time.time())),
         "people": dataset.n_users,
         "items": dataset.n_items,
         "interactions": len(dataset.interactions),

@@ -15,10 +15,11 @@ function element(tag, text, attributes = {}) {
   return made;
 }
 
-async function call(path, body, headers = {}) {
+async function call(path, body) {
+  const key = keyRequired ? { "X-API-Key": byId("key").value } : {};
   const options = body === undefined ? {} : {
     method: "POST",
-    headers: { "Content-Type": "application/json", ...headers },
+    headers: { "Content-Type": "application/json", ...key },
     body: JSON.stringify(body),
   };
   const answer = await fetch(path, options);
@@ -167,7 +168,7 @@ async function feedback(item, kind, where) {
   };
   const place = [...byId("list").children].indexOf(where);
   try {
-    await call("/events", { events: [event] }, keyRequired ? { "X-API-Key": byId("key").value } : {});
+    await call("/events", { events: [event] });
     await recommend();
     say(`${kind === "liked" ? "Liked" : "Dismissed"} ${item.title}. The list is new.`);
     const next = byId("list").children[Math.min(place, byId("list").children.length - 1)];
