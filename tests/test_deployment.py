@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,15 @@ def test_the_image_alone_fits_once_and_serves_what_it_is_told(state: Path) -> No
     (state / "movielens").mkdir()
     (state / "movielens" / "manifest.json").touch()
     assert programs_of(called(command, state)) == [SERVE]
+
+
+def test_a_password_may_hold_any_character() -> None:
+    """In an address, one of @ / # : would end it; PostgreSQL's clients read PGPASSWORD as it is."""
+    text = (ROOT / "compose.yaml").read_text("utf-8")
+    addresses = re.findall(r"RECFUSE_DATABASE: (.*)\n +PGPASSWORD: \$\{POSTGRES_PASSWORD\}\n", text)
+    assert len(addresses) == text.count("RECFUSE_DATABASE: ") and not any("$" in one for one in addresses)
+    for one in addresses:
+        EventStore(one).close()
 
 
 def test_every_setting_is_described_and_nothing_else_is_called_one() -> None:

@@ -96,6 +96,10 @@ def test_a_damaged_pointer_and_a_missing_champion_are_named(store):
     (store / "current").write_text("../../somewhere\n")
     with pytest.raises(PromotionError, match="names no version"):
         current(store)
+    (store / "current").write_bytes(b"\xff")
+    with pytest.raises(PromotionError, match=r"cannot be read.*promote"):
+        current(store)
+    assert promote(store, "v1", "as it says").champion is None and current(store) == "v1"
 
 
 def test_a_line_cut_by_a_kill_is_no_decision_and_spoils_no_other(store):

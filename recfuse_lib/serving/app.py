@@ -1,6 +1,6 @@
 """Serves the recommender over HTTP.
 
-    uvicorn --factory recfuse_lib.serving.app:create_app
+    python -m recfuse_lib.serving
 
 Taught in notebook 18.
 """
@@ -33,6 +33,12 @@ from recfuse_lib.serving.settings import Settings
 PAGE = Path(__file__).with_name("page")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="What RECFUSE_API_KEY says")
 ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+NAMES = {
+    *("body", "query", "path", "title"),
+    *(name for one in vars(messages).values() for name in getattr(one, "__annotations__", ()) if isinstance(one, type)),
+}
+"""What errors call a place by; any other name is one that was sent."""
+
 PROBLEMS = {
     400: "The body is no JSON",
     413: "The body is too large",
@@ -48,11 +54,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Creates the application for uvicorn; the environment gives the settings by default."""
     settings = settings or Settings.of()
     metrics = Metrics()
+    service = Service(settings, metrics)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service(settings, metrics)
-        async with running(app.state.service):
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with running(service):
             yield
 
     app = FastAPI(
@@ -62,8 +68,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name whatever host the client says
         responses=_problems(PROBLEMS),
     )
+    app.state.service = service
     app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailable, _unavailable)
@@ -179,12 +187,11 @@ async def add_events(body: messages.EventsRequest, service: Serving) -> Response
 )
 async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
     """Adds an item, recommended from now on by its text and attributes, without training."""
-    if body.item_id in recommender.catalogue.codes:
-        raise HTTPException(409, "the item is in the catalogue already")
     try:
         n_items = await service.add_item(body)
     except ItemError as error:
-        raise HTTPException(422, str(error)) from error
+        there = service.recommender is not None and body.item_id in service.recommender.catalogue.codes
+        raise HTTPException(409 if there else 422, str(error)) from error
     return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
 
 
@@ -267,15 +274,18 @@ def _json(content: dict[str, Any], status: int = 200) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     """Says what is wrong and where, without repeating what was sent."""
     assert isinstance(error, RequestValidationError)
-    problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}{_way_out(one)}" for one in error.errors()[:5]]
-    return _json({"detail": "; ".join(problems)}, 422)
+    said = []
+    for one in (problems := error.errors())[:5]:
+        place = ".".join(str(part) if part in NAMES or isinstance(part, int) else "…" for part in one["loc"])
+        said.append(f"{place}: {one['msg']}{_way_out(one)}")
+    return _json({"detail": "; ".join(said)}, 400 if problems[0]["type"] == "json_invalid" else 422)
 
 
 def _way_out(problem: Mapping[str, Any]) -> str:
     """A hint about an id that was sent as a number: `007` and `7` are two people."""
     given, field = problem.get("input"), str(problem["loc"][-1])
     is_number = field.endswith("_id") and isinstance(given, int) and not isinstance(given, bool)
-    return f'; ids are text: quote it, as "{given}"' if is_number else ""
+    return '; ids are text: quote it, as "7"' if is_number else ""
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:

@@ -76,8 +76,8 @@ class EventStore:
     def __init__(self, url: str) -> None:
         try:
             parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise ValueError("the database URL cannot be read; write it as sqlite:///events.db") from error
+        except (sa.exc.ArgumentError, ValueError):  # its text may hold a part of the password
+            raise ValueError("the database URL cannot be read; write it as sqlite:///events.db") from None
         lite = parsed.get_backend_name() == "sqlite"
         if lite and parsed.database in (None, "", ":memory:"):
             raise ValueError("an SQLite database in memory loses everything; name a file, as sqlite:///events.db")
@@ -89,7 +89,7 @@ class EventStore:
         alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
         arguments = {"timeout": WAIT_SECONDS} if lite else durable | alive
         self._engine = sa.create_engine(
-            parsed, connect_args=arguments, pool_pre_ping=not lite, pool_timeout=WAIT_SECONDS
+            parsed, connect_args=arguments, pool_pre_ping=not lite, pool_timeout=WAIT_SECONDS, hide_parameters=True
         )
         if lite:
             sa.event.listen(self._engine, "connect", _make_durable)
@@ -119,14 +119,15 @@ class EventStore:
     def _write(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
         items = {row["item_id"] for row in rows}
         known = set(connection.scalars(sa.select(_ITEMS.c.item_id).where(_ITEMS.c.item_id.in_(items))))
-        if unknown := sorted(items - known):
-            raise EventError(f"item {unknown[0]!r} is not in the store; add it first")
+        for place, row in enumerate(rows):
+            if row["item_id"] not in known:
+                raise EventError(f"events.{place}: its item is not in the store; add it first")
         connection.execute(self._insert(_EVENTS).on_conflict_do_nothing(index_elements=["key"]), rows)
         wanted = _EVENTS.c.key.in_([row["key"] for row in rows])
         there = {row["key"]: row for row in connection.execute(sa.select(_EVENTS).where(wanted)).mappings()}
-        for row in rows:
+        for place, row in enumerate(rows):
             if any(there[row["key"]][name] != value for name, value in row.items()):
-                raise EventError(f"key {row['key']!r} already stands for another event; give every event its own key")
+                raise EventError(f"events.{place}: its key already stands for another event; give each its own key")
 
     def add_answers(self, answers: Iterable[Shown]) -> None:
         """Writes what was shown; an answer that is there already stays as it is."""
@@ -308,6 +309,6 @@ def _make_durable(connection: Any, _record: Any) -> None:
 def _as_unavailable(url: str) -> Iterator[None]:
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError) as error:
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(f"{url}: {reason}; send the same again later: one key is written once") from error

@@ -9,6 +9,7 @@ import collections
 import json
 import logging
 import time
+import traceback
 import uuid
 from typing import Any
 
@@ -107,7 +108,9 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        status, sent, read = 500, 0, 0
+        status, sent, read = 0, 0, 0
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server leaves the body out
         number = uuid.uuid4().hex[:12]
 
         async def sending(message: Any) -> None:
@@ -139,6 +142,11 @@ class RequestMiddleware:
                 await self._app(scope, receiving, sending)
         except TooLarge as error:
             await _refuse(sending, 413, error.detail, (b"connection", b"close"))
+        except Exception as error:  # its text may hold what was sent, its lines of code do not
+            where = traceback.format_tb(error.__traceback__)[-5:]
+            log.error(json.dumps({"request": number, "event": "failed", "error": type(error).__name__, "at": where}))
+            if not status:
+                await _refuse(sending, 500, "the service failed; its log says where", (b"connection", b"close"))
         finally:
             seconds = time.perf_counter() - begun
             # The route's template, never the path: a path may hold an id.

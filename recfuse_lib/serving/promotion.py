@@ -52,6 +52,8 @@ def current(store: Path | str) -> str | None:
         version = (Path(store) / CURRENT).read_text("utf-8").strip()
     except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise PromotionError(f"{Path(store) / CURRENT} cannot be read ({error}); promote a version again") from error
     if not VERSION.fullmatch(version):
         raise PromotionError(f"{Path(store) / CURRENT} holds {version!r}, which names no version; promote one again")
     return version
@@ -64,6 +66,14 @@ def serving(store: Path | str) -> Path | None:
         return store
     version = current(store)
     return store / version if version else None
+
+
+def served_before(store: Path | str) -> list[Path]:
+    """Finds the bundles that were ever champion and are still there, newest first; none if decisions are damaged."""
+    champions: list[str] = []
+    with contextlib.suppress(ValueError, TypeError, OSError):
+        champions = [one.version for one in decisions(store) if one.action in ("promote", "roll-back")]
+    return [Path(store) / version for version in dict.fromkeys(champions[::-1]) if (Path(store) / version).is_dir()]
 
 
 def decisions(store: Path | str) -> list[Decision]:
@@ -130,7 +140,10 @@ def _switch(store: Path, action: str, version: str, reason: str, figures: Figure
 
 
 def _record(store: Path, action: str, version: str, reason: str, figures: Figures | None) -> Decision:
-    decision = Decision(action, version, current(store), reason, dict(figures or {}), int(time.time()))
+    champion = None
+    with contextlib.suppress(PromotionError):  # a promotion mends a damaged pointer
+        champion = current(store)
+    decision = Decision(action, version, champion, reason, dict(figures or {}), int(time.time()))
     line = json.dumps(dataclasses.asdict(decision), ensure_ascii=False, allow_nan=False) + "\n"
     with (store / DECISIONS).open("ab+") as file:
         file.seek(0)

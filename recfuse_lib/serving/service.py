@@ -16,17 +16,18 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import threadpoolctl
 
-from recfuse_lib.serving.bundle import Bundle, BundleError, version_of
+from recfuse_lib.serving.bundle import Bundle, version_of
 from recfuse_lib.serving.catalogue import ItemError
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
-from recfuse_lib.serving.promotion import PromotionError, serving
+from recfuse_lib.serving.promotion import served_before, serving
 from recfuse_lib.serving.recommender import History, Recommender
 from recfuse_lib.serving.settings import Settings
 
@@ -36,6 +37,9 @@ SECONDS_UNTIL_ASKED_AGAIN = 5.0
 
 READ_SECONDS, WRITE_SECONDS = 3.0, 10.0
 """Longest wait of a request for a person's events, and for its own to be written."""
+
+RETRY_SECONDS = 30.0
+"""A bundle that failed is tried again after so long, another one at once."""
 
 THREADS = 4
 ANSWERS_KEPT = 20_000
@@ -93,7 +97,7 @@ class Service:
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self._items_known = False
-        self._failed: str | None = None
+        self._failed: tuple[Any, float] = None, 0.0
         self._random = np.random.default_rng()
         self._shown: dict[str, Shown] = {}
         self._changing = asyncio.Lock()
@@ -110,27 +114,47 @@ class Service:
             await asyncio.sleep(self.settings.poll_seconds)
 
     async def refresh(self) -> None:
-        """Loads the champion when it is not the one that serves; if it is damaged, the old one stays."""
+        """Loads the champion when it is not the one that serves. What fails is logged, counted and tried again later:
+        what serves stays, and where nothing does, the newest bundle that served before and can be loaded takes over.
+        """
+        asked: Any = None
         try:
-            folder = serving(self.settings.store)
-            version = version_of(folder) if folder else None
-            if folder and version not in (self.recommender and self.recommender.version, self._failed):
-                self._failed = version
-                recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(folder)))
-                async with self._changing:
-                    self.recommender, self._items_known = await self._with_known_items(recommender)
-                self._failed = None
-                # What was loaded lives as long as it serves: the collector need not look through it at every round.
-                gc.unfreeze()
-                gc.freeze()
-                self.metrics.serves(recommender.version)
-                _say("bundle", logging.INFO, version=recommender.version)
+            folder = asked = serving(self.settings.store)
+            asked = folder and version_of(folder)
+            if folder and asked != (self.recommender and self.recommender.version) and not self._waits(asked):
+                await self._load(folder)
             elif self.recommender is not None and not self._items_known:
                 async with self._changing:
                     self.recommender, self._items_known = await self._with_known_items(self.recommender)
-        except (BundleError, PromotionError, OSError, ValueError) as error:
-            self.metrics.swaps.labels("failed").inc()
-            _say("bundle cannot serve", reason=str(error))
+        except Exception as error:
+            if not self._waits(asked):
+                self._failed = asked, time.monotonic() + RETRY_SECONDS
+                self._cannot_serve(error)
+                for folder in served_before(self.settings.store):
+                    if self.recommender is None and folder.name != asked:
+                        try:
+                            await self._load(folder)
+                        except Exception as another:
+                            self._cannot_serve(another)
+
+    async def _load(self, folder: Path) -> None:
+        recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(folder)))
+        nobody, query = recommender.history_of(None), recommender.parse_query("something quiet")
+        await asyncio.to_thread(recommender.recommend, nobody, query=query)  # what cannot answer cannot serve
+        async with self._changing:
+            self.recommender, self._items_known = await self._with_known_items(recommender)
+        # What was loaded lives as long as it serves: the collector need not look through it at every round.
+        gc.unfreeze()
+        gc.freeze()
+        self.metrics.serves(recommender.version)
+        _say("bundle", logging.INFO, version=recommender.version)
+
+    def _waits(self, asked: Any) -> bool:
+        return bool(self._failed[0] == asked and time.monotonic() < self._failed[1])
+
+    def _cannot_serve(self, error: Exception) -> None:
+        self.metrics.swaps.labels("failed").inc()
+        _say("bundle cannot serve", reason=f"{type(error).__name__}: {error}")
 
     async def _with_known_items(self, recommender: Recommender) -> tuple[Recommender, bool]:
         """Exchanges items between the event store and a recommender; False when the store is unavailable."""
@@ -151,8 +175,8 @@ class Service:
                 try:
                     recommender.catalogue.more([item.row()])
                     new.append(item.row())
-                except ItemError as error:
-                    _say("item left out", reason=str(error))
+                except Exception as error:  # one bad item keeps no bundle from serving
+                    _say("item left out", reason=str(error) if isinstance(error, ItemError) else type(error).__name__)
         return (await asyncio.to_thread(recommender.extended, new) if new else recommender), True
 
     async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
@@ -221,10 +245,13 @@ class Service:
     async def flush(self) -> None:
         """Writes what was shown; what cannot be written waits for the next time."""
         if waiting := list(self._shown.values()):
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 await self._write(self.events.add_answers, waiting)
                 for one in waiting:
                     self._shown.pop(one.answer_id, None)
+            except Exception as error:  # nothing ends the watch for bundles
+                if not isinstance(error, StoreUnavailable):
+                    _say("answers wait to be written", reason=type(error).__name__)
 
     async def add_item(self, item: Item) -> int:
         """Adds an item to both the store and the catalogue, or to neither; returns the number of items."""

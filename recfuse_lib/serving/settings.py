@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from recfuse_lib.pretrained import cache_dir
 
@@ -34,6 +34,7 @@ class Settings(BaseModel):
     api_key: str = ""
     rate: float = Field(100.0, ge=0, allow_inf_nan=False)
     burst: int = Field(200, gt=0)
+    trusted_proxy: IPvAnyNetwork | None = None
     max_body: int = Field(1_000_000, ge=0)
     poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     examples: int = Field(8, ge=0)
