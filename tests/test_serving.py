@@ -1,5 +1,6 @@
 """The service over HTTP: a real uvicorn on the loopback address, good and bad requests, swaps, and a database that fails."""
 
+import asyncio
 import concurrent.futures
 import json
 import shutil
@@ -19,6 +20,7 @@ from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.middleware import CLIENTS, Rates
 from recfuse_lib.serving.recommender import Recommender
+from recfuse_lib.serving.service import CircuitBreaker
 from recfuse_lib.serving.settings import Settings, SettingsError
 
 KEY = "a-key-for-the-tests"
@@ -395,6 +397,21 @@ def test_a_database_that_is_down_stops_events_alone(world: Path, tmp_path: Path)
         wait_for(lambda: "f59" not in ids(recommended(client, user_id="u05", k=100)))
         with sqlite3.connect(folder / "events.db") as database:
             assert database.execute("select count(*) from events").fetchone() == (1,)
+
+
+def test_a_call_of_the_store_that_is_cancelled_as_it_answers_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cancelled() -> bool:
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        monkeypatch.setattr(loop, "run_in_executor", lambda *_: answer)
+        calling = asyncio.create_task(CircuitBreaker(5, print)(print))
+        await asyncio.sleep(0)
+        answer.set_result(None)
+        calling.cancel()
+        await asyncio.wait([calling])
+        return calling.cancelled()
+
+    assert asyncio.run(cancelled())
 
 
 def test_before_the_first_bundle_it_is_alive_but_not_ready(tmp_path: Path) -> None:

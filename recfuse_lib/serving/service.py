@@ -70,7 +70,9 @@ class CircuitBreaker:
             self._ask_again_at = now + self._seconds  # this call finds out whether it is back, and no other
         running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
         try:
-            answer = await asyncio.wait_for(running, self._seconds)
+            # Python 3.11's `wait_for` swallows a cancellation that comes with the answer: the service would not end.
+            async with asyncio.timeout(self._seconds):
+                answer = await running
         except (StoreUnavailable, TimeoutError) as error:
             self._ask_again_at = time.monotonic() + SECONDS_UNTIL_ASKED_AGAIN
             self._failed(error)
