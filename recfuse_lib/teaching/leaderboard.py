@@ -106,7 +106,7 @@ def accept() -> list[str]:
 
     Each row is also a line of `scorings.csv`, with the commit: a test that was scored stays on record.
     """
-    changed = [protocol for protocol in PROTOCOLS if len(_own(protocol))]
+    changed, commit = [protocol for protocol in PROTOCOLS if len(_own(protocol))], _commit()
     log = COMMITTED / SCORINGS
     lines = log.read_text("utf-8").splitlines() if log.exists() else ["date,commit,protocol,metric,value,model"]
     for protocol in changed:
@@ -114,7 +114,7 @@ def accept() -> list[str]:
         store.write(COMMITTED / f"{protocol}.csv", rows.to_csv(lineterminator="\n", float_format="%.5f"))
         metric, own = _main_metric(protocol), _own(protocol)
         for date, value, model in zip(own["date"], own[metric], own["model"], strict=True):
-            line = f'{date},{_commit()},{protocol},{metric},{value:.5f},"{model}"'
+            line = f'{date},{commit},{protocol},{metric},{value:.5f},"{model}"'
             lines += [line] if line not in lines else []
     store.write(log, "\n".join(lines) + "\n")
     return changed
