@@ -111,8 +111,8 @@ ROOMS = {
     "stated": 1_220,
     "models": 3_180,
     "teaching": 430,
-    "serving": 2_920,
-    "command": 810,
+    "serving": 3_500,
+    "command": 820,
 }
 """The rooms of the library from the ground up, and the lines that each may have. They may shrink."""
 COURSE = 3_000

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -148,6 +149,8 @@ class Service:
         # What was loaded lives as long as it serves: the collector need not look through it at every round.
         gc.unfreeze()
         gc.freeze()
+        with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do not have it
+            ctypes.CDLL(None).malloc_trim(0)  # loading needs much that serving does not
         self.metrics.serves(recommender.version)
         _say("bundle", logging.INFO, version=recommender.version)
 
