@@ -324,6 +324,8 @@ def test_openapi_has_examples_that_work(client: httpx.Client) -> None:
         "/explain",
         "/similar",
         "/items",
+        "/items/bulk",
+        "/items/{item_id}",
         "/events",
         "/people/{user_id}",
         "/people/{user_id}/events",

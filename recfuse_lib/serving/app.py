@@ -23,11 +23,11 @@ from fastapi.staticfiles import StaticFiles
 
 import recfuse_lib
 from recfuse_lib.serving import messages
-from recfuse_lib.serving.catalogue import ItemError
+from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.events import EventError, StoreUnavailable
 from recfuse_lib.serving.middleware import Metrics, RequestMiddleware
 from recfuse_lib.serving.recommender import History, ParsedQuery, Recommender
-from recfuse_lib.serving.service import Service, running
+from recfuse_lib.serving.service import MOST_WISHES, Service, running
 from recfuse_lib.serving.settings import Settings
 
 PAGE = Path(__file__).with_name("page")
@@ -44,7 +44,7 @@ PROBLEMS = {
     413: "The body is too large",
     422: "A field is missing, unknown or out of range",
     429: "Too many requests",
-    503: "No model yet, or the event store is not available; the header Retry-After says when to come again",
+    503: "No model yet, too many wishes, or the event store is not available; Retry-After says when to come again",
 }
 
 routes = APIRouter()
@@ -75,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailable, _unavailable)
+    app.add_exception_handler(ItemError, _no_item)
     app.include_router(routes)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
@@ -85,7 +86,7 @@ def _problems(described: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 NOT_FOUND, NO_KEY = _problems({404: "There is none"}), _problems({401: "X-API-Key is missing or wrong"})
-CONFLICT = _problems({409: "The item is there already"})
+CONFLICT = _problems({409: "An item of this id is there already, or was"})
 
 
 # FastAPI runs a plain function in a thread, which costs more than what these do.
@@ -123,8 +124,19 @@ async def _understood(
         await _key(service, request.headers.get(API_KEY.model.name))
     given = [(past.item_id, past.rating) for past in person.history]
     history, notes = await service.history(person.user_id, given)
-    parsed = await asyncio.to_thread(recommender.parse_query, person.wish) if person.wish.strip() else None
-    return history, parsed, notes
+    return history, await _read(service, recommender, person.wish), notes
+
+
+async def _read(service: Service, recommender: Recommender, wish: str) -> ParsedQuery | None:
+    if not wish.strip():
+        return None
+    if service.wishes >= MOST_WISHES:
+        raise HTTPException(503, "too many wishes wait; come again in a moment", {"Retry-After": "1"})
+    service.wishes += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(service.readers, recommender.parse_query, wish)
+    finally:
+        service.wishes -= 1
 
 
 @routes.post("/recommend", response_model=messages.RecommendAnswer, responses=NO_KEY)
@@ -166,7 +178,7 @@ async def search(
     recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
 ) -> Response:
     """Returns the items whose title contains all of these words, most often chosen first."""
-    return _json({"version": recommender.version, "items": recommender.search(title, k)})
+    return _json({"version": recommender.version, "items": await asyncio.to_thread(recommender.search, title, k)})
 
 
 @routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
@@ -178,21 +190,43 @@ async def add_events(body: messages.EventsRequest, service: Serving) -> Response
         raise HTTPException(422, str(error)) from error
 
 
-@routes.post(
-    "/items",
-    response_model=messages.ItemAnswer,
-    status_code=201,
-    responses={**NO_KEY, **CONFLICT},
-    dependencies=[Depends(_key)],
-)
+WRITES_ITEMS: dict[str, Any] = {"dependencies": [Depends(_key)], "responses": {**NO_KEY, **CONFLICT}}
+
+
+@routes.post("/items", response_model=messages.ItemAnswer, status_code=201, **WRITES_ITEMS)
 async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
     """Adds an item, recommended from now on by its text and attributes, without training."""
-    try:
-        n_items = await service.add_item(body)
-    except ItemError as error:
-        there = service.recommender is not None and body.item_id in service.recommender.catalogue.codes
-        raise HTTPException(409 if there else 422, str(error)) from error
-    return _json({"version": recommender.version, "item_id": body.item_id, "n_items": n_items}, 201)
+    n_items = await service.add_items([body])
+    return _json({"version": recommender.version, "n_items": n_items, "item_id": body.item_id}, 201)
+
+
+@routes.post("/items/bulk", response_model=messages.ItemsAnswer, status_code=201, **WRITES_ITEMS)
+async def add_items(body: messages.ItemsRequest, service: Serving, recommender: Ready) -> Response:
+    """Adds all of some items, or none."""
+    return _json({"version": recommender.version, "n_items": await service.add_items(body.items)}, 201)
+
+
+# An id may hold a slash.
+@routes.put("/items/{item_id:path}", response_model=messages.ItemAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
+async def change_item(
+    item_id: messages.Id, body: messages.ItemRequest, service: Serving, recommender: Ready
+) -> Response:
+    """Replaces all that is known of an item, or adds it. A trained model learns of the change with the next bundle."""
+    n_items = await service.change_item(messages.Item(item_id, body.attributes))
+    return _json({"version": recommender.version, "n_items": n_items, "item_id": item_id})
+
+
+@routes.delete(
+    "/items/{item_id:path}",
+    response_model=messages.ItemAnswer,
+    responses={**NO_KEY, **NOT_FOUND},
+    dependencies=[Depends(_key)],
+)
+async def remove_item(item_id: messages.Id, service: Serving, recommender: Ready) -> Response:
+    """Removes an item from lists, searches and reasons, now and of later bundles; feedback on it stays."""
+    if (n_items := await service.remove_item(item_id)) is None:
+        raise HTTPException(404, "no such item in the catalogue")
+    return _json({"version": recommender.version, "n_items": n_items, "item_id": item_id})
 
 
 # The longer paths come first: an id may hold a slash.
@@ -262,7 +296,7 @@ async def page() -> FileResponse:
 
 
 def _check_known(recommender: Recommender, item_id: str) -> None:
-    if item_id not in recommender.catalogue.codes:
+    if not recommender.catalogue.holds(item_id):
         raise HTTPException(404, "no such item in the catalogue")
 
 
@@ -286,6 +320,10 @@ def _way_out(problem: Mapping[str, Any]) -> str:
     given, field = problem.get("input"), str(problem["loc"][-1])
     is_number = field.endswith("_id") and isinstance(given, int) and not isinstance(given, bool)
     return '; ids are text: quote it, as "7"' if is_number else ""
+
+
+async def _no_item(_: Request, error: Exception) -> Response:
+    return _json({"detail": str(error)}, 409 if isinstance(error, ItemExists) else 422)
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:

@@ -5,8 +5,13 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import difflib
+import functools
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +20,16 @@ import pandas as pd
 from recfuse_lib.data.items import Items, natural_title
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER
 
+SAME_WORD, MOST_SPELT = 0.75, 10
+"""Least similarity (`difflib`) of a misspelt word to that of a title, and how many are read so."""
+
 
 class ItemError(ValueError):
     """An item that cannot be added. The message says why."""
+
+
+class ItemExists(ItemError):
+    """An item that cannot be added because its id is taken."""
 
 
 class Catalogue:
@@ -29,10 +41,12 @@ class Catalogue:
         shown: What an answer says of each item.
         categories: All labels, the most frequent first.
         numbers: Column → its values, float64 (I,), NaN where unknown.
+        removed: Items that are never named, bool (I,).
     """
 
-    def __init__(self, items: Items, n_trained: int) -> None:
-        table = items.catalogue
+    def __init__(self, items: Items, n_trained: int, removed: np.ndarray | None = None) -> None:
+        table, self.n_trained = items.catalogue, n_trained
+        self.removed = np.zeros(len(table), bool) if removed is None else removed
         self.items, self.ids = items, table["item_id"].astype("str").tolist()
         self.codes = {item_id: code for code, item_id in enumerate(self.ids)}
         self.titles = [natural_title(title) for title in items.titles()]
@@ -64,13 +78,19 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def n_there(self) -> int:
+        """Number of items that are not removed."""
+        return int(np.count_nonzero(~self.removed))
+
     def allowed(self, constraints: Mapping[str, Any]) -> np.ndarray:
         """Finds the items that meet the constraints, named as in `messages.Constraints`, bool (I,)."""
-        met = np.ones(len(self), bool)
+        met = ~self.removed
         if wanted := constraints.get("categories"):
-            met[:] = False
+            named = np.zeros(len(self), bool)
             for label in wanted:
-                met[self._holding.get(label, [])] = True
+                named[self._holding.get(label, [])] = True
+            met &= named
         for name, least in constraints.get("at_least", {}).items():
             met &= self.numbers.get(name, np.full(len(self), np.nan)) >= least
         for name, most in constraints.get("at_most", {}).items():
@@ -84,36 +104,101 @@ class Catalogue:
         return list(dict.fromkeys([*labels, *(name for name in asked if name not in self.numbers)]))
 
     def search(self, words: str) -> list[int]:
-        """Finds the items whose title contains all of the words, codes in order."""
-        wanted = words.casefold().split()
-        return [code for code, title in enumerate(self.folded) if all(word in title for word in wanted)]
-
-    def more(self, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-        """Returns the table of the catalogue with new items at its end, each from `messages.Item.row`.
-
-        Raises:
-            ItemError: An item exists already, has an attribute that the catalogue lacks or of another kind, or nothing
-                is known of it.
+        """Finds the items whose title contains all of the words, codes in order; where there are none, each word that
+        is in no title is read as the one most like it.
         """
+        there, wanted = self.there(range(len(self))), words.casefold().split()
+        for one in (wanted, map(self._spelt, wanted[:MOST_SPELT])):
+            spelt = [*one]
+            if found := [code for code in there if all(word in self.folded[code] for word in spelt)]:
+                break
+        return found
+
+    def _spelt(self, word: str) -> str:
+        if any(word in title for title in self.folded):
+            return word
+        others = [one for one in self._words if one[0] == word[0] and abs(len(one) - len(word)) <= 2]
+        return next(iter(difflib.get_close_matches(word, others, 1, SAME_WORD)), word)
+
+    @functools.cached_property
+    def _words(self) -> list[str]:
+        return sorted({word for title in self.folded for word in re.findall(r"\w+", title)})
+
+    def ranges(self) -> dict[str, list[float]]:
+        """Finds the least and largest value of each number that is known."""
+        numbers = {name: self.numbers[name] for name in self.items.columns(NUMBER)}
+        known = {name: values[np.isfinite(values)] for name, values in numbers.items()}
+        return {name: [values.min(), values.max()] for name, values in known.items() if len(values)}
+
+    def trained(self, item_id: str) -> bool:
+        """Whether the model was trained on an item."""
+        return self.codes.get(item_id, self.n_trained) < self.n_trained
+
+    def there(self, codes: Iterable[int], but: int = -1) -> list[int]:
+        """Leaves out the codes of items that are removed, and one more."""
+        return [code for code in codes if not self.removed[code] and code != but]
+
+    def holds(self, item_id: str) -> bool:
+        """Whether an item is there and not removed."""
+        code = self.codes.get(item_id)
+        return code is not None and not self.removed[code]
+
+    def without(self, item_ids: Iterable[str]) -> Catalogue:
+        """Returns the catalogue with some items removed, which keep their codes; ids that it lacks are ignored."""
+        smaller = copy.copy(self)
+        smaller.removed = self.removed.copy()
+        smaller.removed[[self.codes[item_id] for item_id in item_ids if item_id in self.codes]] = True
+        return smaller
+
+    def more(self, rows: Sequence[Mapping[str, Any]]) -> Catalogue:
+        """Returns the catalogue with new items at its end, each from `messages.Item.row`; an id that was removed may
+        come again. Raises ItemExists, or ItemError as `check` does.
+        """
+        if any(self.holds(row["item_id"]) for row in rows):
+            raise ItemExists("the item is in the catalogue already")
+        if len({row["item_id"] for row in rows}) < len(rows):
+            raise ItemError("two items have the same id")
+        known, new = self._tables(rows)
+        table, removed = pd.concat([known, new], ignore_index=True), np.append(self.removed, np.zeros(len(rows), bool))
+        return Catalogue(dataclasses.replace(self.items, catalogue=table), self.n_trained, removed)
+
+    def changed(self, rows: Sequence[Mapping[str, Any]]) -> Catalogue:
+        """Returns the catalogue with other attributes of some of its items, which are no longer removed; raises
+        ItemError as `check` does.
+        """
+        (known, new), codes = self._tables(rows), [self.codes[row["item_id"]] for row in rows]
+        table, removed = pd.concat([known.drop(index=codes), new.set_axis(codes)]).sort_index(), self.removed.copy()
+        removed[codes] = False
+        return Catalogue(dataclasses.replace(self.items, catalogue=table), self.n_trained, removed)
+
+    def following(self, fitted: pd.DataFrame) -> pd.DataFrame:
+        """Appends the newest items to the table that a model was fitted on, whatever is shown of those."""
+        table = self.items.catalogue
+        return pd.concat([fitted.astype(dict(table.dtypes)), table.iloc[len(fitted) :]], ignore_index=True)
+
+    def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raises ItemError if an item has an attribute that the catalogue lacks or of another kind, or none at all."""
         roles = self.items.roles
-        numbers = {name for name, role in roles.items() if role in (NUMBER, DATE)}
         for row in rows:
-            if row["item_id"] in self.codes:
-                raise ItemError("the item is in the catalogue already")
             attributes = {name: value for name, value in row.items() if name != "item_id"}
             if not attributes:
                 raise ItemError("nothing is known of the item; give it attributes, such as its title")
             for name, value in attributes.items():
                 if name not in roles:
                     raise ItemError(f"an attribute is unknown here; this catalogue has {', '.join(roles)}")
-                if (name in numbers) != isinstance(value, (int, float)):
-                    raise ItemError(f"{name} is {'a number' if name in numbers else 'a text'} in this catalogue")
+                if (is_number := roles[name] in (NUMBER, DATE)) != isinstance(value, (int, float)):
+                    raise ItemError(f"{name} is {'a number' if is_number else 'a text'} in this catalogue")
+
+    def _tables(self, rows: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The table of the catalogue, and of new rows with the same columns."""
+        self.check(rows)
+        numbers = self.items.columns(NUMBER, DATE)
         # A new number may have a fraction where none had one, or be missing where none was.
         known = self.items.catalogue.astype({"item_id": "str", **dict.fromkeys(numbers, "Float64")})
         new = pd.DataFrame(list(rows)).reindex(columns=known.columns).astype(dict(known.dtypes))
         labels = self.items.columns(CATEGORIES)
         new[labels] = new[labels].fillna("")
-        return pd.concat([known, new], ignore_index=True)
+        return known, new
 
 
 def _labels(cell: Any) -> list[str]:

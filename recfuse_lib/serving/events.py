@@ -20,6 +20,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.times import LATEST
+from recfuse_lib.serving.catalogue import ItemExists
 from recfuse_lib.serving.messages import Event, Item, Shown
 
 WAIT_SECONDS = 5
@@ -45,6 +46,7 @@ _EVENTS = _table("events", "key", **_TEXTS, timestamp=sa.BigInteger, rating=sa.D
 _SHOWN = dict.fromkeys(("answer_id", "user_id", "version", "item_ids", "propensities", "drawn"), sa.Text)
 _ANSWERS = _table("answers", "answer_id", **_SHOWN, timestamp=sa.BigInteger)
 _ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
+_EDITS = _table("edits", "item_id", item_id=sa.Text, removed=sa.Boolean)
 _ROLES, _ERASURES = _table("roles", roles=sa.Text), _table("erasures", timestamp=sa.BigInteger)
 sa.Index("events_of_user", _EVENTS.c.user_id, _EVENTS.c.timestamp)
 
@@ -149,12 +151,36 @@ class EventStore:
 
     def add_items(self, items: Iterable[Item]) -> None:
         """Adds items to the end of the catalogue; one that exists is replaced and keeps its position."""
-        rows = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
-        self._replace(_ITEMS, "item_id", [{"item_id": one, "attributes": known} for one, known in rows.items()])
+        self._replace((_ITEMS, "item_id", _rows(items)))
+
+    def insert_items(self, items: Iterable[Item]) -> None:
+        """Adds items that are new to the store; raises ItemExists, and adds none, where one of them is not."""
+        with self._transaction() as connection:
+            try:
+                connection.execute(sa.insert(_ITEMS), _rows(items))
+            except sa.exc.IntegrityError:
+                raise ItemExists("an item of this id was added before, or removed; PUT replaces it") from None
+
+    def change_item(self, item: Item) -> None:
+        """Writes what is known of an item from now on, whatever a bundle says; one that was removed is there again."""
+        edits = [{"item_id": item.item_id, "removed": False}]
+        self._replace((_ITEMS, "item_id", _rows([item])), (_EDITS, "item_id", edits))
+
+    def remove_item(self, item_id: str) -> bool:
+        """Removes an item from what is recommended, but not what people did with it; False if there is none."""
+        if self._scalar(sa.select(_ITEMS.c.number).where(_ITEMS.c.item_id == item_id)) is None:
+            return False
+        self._replace((_EDITS, "item_id", [{"item_id": item_id, "removed": True}]))
+        return True
+
+    def edits(self) -> dict[str, bool]:
+        """Returns the ids of the items that were changed or removed, and whether they are removed."""
+        with self._transaction() as connection:
+            return {row.item_id: row.removed for row in connection.execute(sa.select(_EDITS))}
 
     def set_roles(self, roles: Mapping[str, str]) -> None:
         """Says what the items' attributes are; `dataset` then has these and no others. Until then it infers them."""
-        self._replace(_ROLES, "number", [{"number": 1, "roles": json.dumps(dict(roles))}])
+        self._replace((_ROLES, "number", [{"number": 1, "roles": json.dumps(dict(roles))}]))
 
     def import_dataset(self, dataset: Dataset) -> None:
         """Imports a catalogue, the roles of its columns, and interactions as events of kind "rated", whatever they are
@@ -244,12 +270,14 @@ class EventStore:
         """Counts the erasures: a bundle built at a smaller count may still hold an erased person."""
         return int(self._scalar(sa.select(sa.func.count()).select_from(_ERASURES)))
 
-    def _replace(self, table: sa.Table, key: str, rows: list[dict[str, Any]]) -> None:
-        statement = self._insert(table)
-        new = {column.name: statement.excluded[column.name] for column in table.c if column.name not in (key, "number")}
-        if rows:
-            with self._transaction() as connection:
-                connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
+    def _replace(self, *parts: tuple[sa.Table, str, list[dict[str, Any]]]) -> None:
+        """Writes rows into tables, over those of the same key, all or none."""
+        with self._transaction() as connection:
+            for table, key, rows in parts:
+                statement = self._insert(table)
+                new = {one.name: statement.excluded[one.name] for one in table.c if one.name not in (key, "number")}
+                if rows:
+                    connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
 
     def _scalar(self, wanted: Any) -> Any:
         with self._transaction() as connection:
@@ -285,6 +313,11 @@ class EventStore:
 
 def _latest() -> int:
     return int(time.time()) + WRONG_CLOCK
+
+
+def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
+    known = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
+    return [{"item_id": item_id, "attributes": attributes} for item_id, attributes in known.items()]
 
 
 def _cells(values: list[Any], role: str | None) -> pd.Series:

@@ -116,3 +116,10 @@ def sentence(share: Mapping[str, float], titles: Sequence[str]) -> str:
     parts = [f"{value:.0%} for {IN_WORDS.get(name, name)}" for value, name in named]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     return f"Close to {' and '.join(titles)}: {listed}." if titles else f"Recommended {listed}."
+
+
+def joined(first: Ranked, second: Ranked) -> Ranked:
+    """Puts one ranking after another."""
+    parts = {name: np.append(part, second.contributions[name]) for name, part in first.contributions.items()}
+    columns = np.append(first.codes, second.codes), np.append(first.score, second.score)
+    return Ranked(*columns, parts, np.hstack([first.z, second.z]))

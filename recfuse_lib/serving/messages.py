@@ -23,6 +23,8 @@ STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "li
 KINDS = ("rated", *sorted(STARS))
 LONGEST_ID, LONGEST_TEXT = 200, 10_000
 MOST_ITEMS, MOST_EVENTS, LONGEST_HISTORY, LONGEST_WISH = 100, 1_000, 10_000, 1_000
+MOST_ADDED = 200
+"""Items of one request: each text is encoded, which takes about 10 ms."""
 
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=NOT_BLANK, examples=["862"])]
@@ -32,6 +34,10 @@ Number = (
     Annotated[int, Field(ge=-(10**18), le=10**18)] | Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
 )
 Labels = Annotated[list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20)]
+Attributes = Annotated[
+    dict[Name, Text | Number | Labels | None],
+    Field(max_length=100, description="Texts, numbers (dates in Unix seconds) or lists of labels"),
+]
 Stars = Annotated[float, Field(ge=0.5, le=5, allow_inf_nan=False)]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="How many items")]
 Events = Annotated[int, Field(ge=1, le=MOST_EVENTS, description="How many events")]
@@ -101,10 +107,7 @@ class Item:
     __pydantic_config__ = _examples(NEW_ITEM)
 
     item_id: Id
-    attributes: Annotated[
-        dict[Name, Text | Number | Labels | None],
-        Field(max_length=100, description="Texts, numbers (dates in Unix seconds) or lists of labels"),
-    ] = dataclasses.field(default_factory=dict)
+    attributes: Attributes = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, row: Mapping[str, Any], roles: Mapping[str, str]) -> Self:
@@ -176,6 +179,18 @@ class EventsRequest(Body):
     events: Annotated[list[Event], Field(min_length=1, max_length=MOST_EVENTS)]
 
 
+class ItemsRequest(Body):
+    model_config = _examples({"items": [NEW_ITEM]})
+    items: Annotated[list[Item], Field(min_length=1, max_length=MOST_ADDED)]
+
+
+class ItemRequest(Body):
+    """What is known of an item from now on; what is left out is unknown."""
+
+    model_config = _examples({"attributes": NEW_ITEM["attributes"]})
+    attributes: Attributes
+
+
 class Described(BaseModel):
     item_id: str
     title: str
@@ -240,10 +255,13 @@ class EventsAnswer(BaseModel):
     acknowledged: Annotated[list[str], Field(description="Keys of what is on disk now")]
 
 
-class ItemAnswer(BaseModel):
+class ItemsAnswer(BaseModel):
     version: str
+    n_items: Annotated[int, Field(description="That can be recommended now")]
+
+
+class ItemAnswer(ItemsAnswer):
     item_id: str
-    n_items: int
 
 
 class About(BaseModel):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from recfuse_lib.data.roles import NUMBER
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models.two_stage import ENOUGH, LEVEL, STATED, TOGETHER, Ranked, Stated
 from recfuse_lib.serving import explanation
@@ -102,16 +101,14 @@ class Recommender:
     def about(self) -> dict[str, Any]:
         """Describes the model, and what can be asked of it."""
         catalogue, ranking = self.catalogue, self.model.ranking
-        numbers = {name: catalogue.numbers[name] for name in catalogue.items.columns(NUMBER)}
-        known = {name: values[np.isfinite(values)] for name, values in numbers.items()}
         return {
             "version": self.version,
             "name": self.bundle.manifest["provenance"]["name"],
-            "n_items": len(catalogue),
+            "n_items": catalogue.n_there,
             "n_users": len(self.people),
             "dimensions": explanation.interests([*ranking.names, LEVEL, TOGETHER, STATED]),
             "categories": catalogue.categories[:MOST_CATEGORIES],
-            "numbers": {name: [values.min(), values.max()] for name, values in known.items() if len(values)},
+            "numbers": catalogue.ranges(),
             "reads_words": self.encode_text is not None,
             "predicts_stars": self.predicts_stars,
             "metrics": self.bundle.manifest["metrics"],
@@ -126,8 +123,8 @@ class Recommender:
             ItemError: An item cannot be added.
         """
         larger, items = copy.copy(self), self.model.items
-        table = dataclasses.replace(items, catalogue=self.catalogue.more(rows), encodings={})
-        new = slice(items.n_items, None)
+        larger.catalogue, new = self.catalogue.more(rows), slice(items.n_items, None)
+        table = dataclasses.replace(items, catalogue=larger.catalogue.following(items.catalogue), encodings={})
         encodings = {name: np.pad(matrix, ((0, len(rows)), (0, 0))) for name, matrix in items.encodings.items()}
         if "text" in encodings and self.encode_text is not None:
             texts = dataclasses.replace(table, catalogue=table.catalogue.iloc[new]).texts()
@@ -137,8 +134,21 @@ class Recommender:
             table, encodings=encodings, available=np.append(available, np.zeros(len(rows), bool))
         )
         larger.model = self.model.extended(self.model.ranking.events, more)
-        larger.catalogue = Catalogue(more, n_trained=self.bundle.items.n_items)
         return larger
+
+    def changed(self, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """Returns a recommender that knows something else of items, or new ones. An added item is placed anew; of a
+        trained one, what was learned stays until the next bundle. Raises ItemError as `extended` does.
+        """
+        other, trained = copy.copy(self), [row for row in rows if self.catalogue.trained(row["item_id"])]
+        added = [row for row in rows if not self.catalogue.trained(row["item_id"])]
+        other.catalogue = self.catalogue.changed(trained) if trained else self.catalogue
+        return other.without(row["item_id"] for row in added).extended(added) if added else other
+
+    def without(self, item_ids: Iterable[str]) -> Self:
+        """Returns a recommender that names some items nowhere; what people did with them still counts."""
+        smaller, smaller.catalogue = copy.copy(self), self.catalogue.without(item_ids)
+        return smaller
 
     def history_of(self, user_id: str | None, later: Sequence[tuple[str, float | None, int | None]] = ()) -> History:
         """Collects what the bundle knows of a person, None for a stranger, and what they did `later`.
@@ -226,7 +236,7 @@ class Recommender:
         if drawn and exploration is not None:
             one = np.zeros(len(allowed), bool)
             one[exploration.choice(drawable)] = True
-            ranked = joined(ranked.top(k - 1), self._rank(history, one))
+            ranked = explanation.joined(ranked.top(k - 1), self._rank(history, one))
         if not len(ranked.codes):
             notes.append("no item is left that satisfies everything")
             return {"items": [], "fallbacks": fallbacks, "notes": notes, "drawn_from": 1}
@@ -271,9 +281,8 @@ class Recommender:
         code, vectors = self.catalogue.codes[item_id], self.model.retriever.vectors[:, :-1]
         norms = np.linalg.norm(vectors, axis=1)
         cosine = vectors @ vectors[code] / np.maximum(norms * norms[code], 1e-9)
-        cosine[code] = -np.inf
-        best = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
-        return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best.tolist()]
+        best = self.catalogue.there(np.argsort(-cosine, kind="stable").tolist(), but=code)[:k]
+        return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best]
 
     def explain(
         self, history: History, item_id: str, query: ParsedQuery | None, wish_weight: float = 0.5
@@ -329,7 +338,7 @@ class Recommender:
         if reasons:
             parts = np.stack(list(ranked.contributions.values()), axis=1).astype("float64").round(6).tolist()
             shares = explanation.shares(ranked.contributions)
-            past = explanation.evidence(self.model, history.query, ranked)
+            past = map(self.catalogue.there, explanation.evidence(self.model, history.query, ranked))
             for item, row, share, liked in zip(items, parts, shares, past, strict=True):
                 item["contributions"] = dict(zip(ranked.contributions, row, strict=True))
                 item["shares"] = share
@@ -339,10 +348,3 @@ class Recommender:
             if len(told) < REMEMBERED:
                 told.update(zip(codes, items, strict=True))
         return items
-
-
-def joined(first: Ranked, second: Ranked) -> Ranked:
-    """Puts one ranking after another."""
-    parts = {name: np.append(part, second.contributions[name]) for name, part in first.contributions.items()}
-    columns = np.append(first.codes, second.codes), np.append(first.score, second.score)
-    return Ranked(*columns, parts, np.hstack([first.z, second.z]))

@@ -24,13 +24,14 @@ import numpy as np
 import threadpoolctl
 
 from recfuse_lib.serving.bundle import Bundle, version_of
-from recfuse_lib.serving.catalogue import ItemError
+from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
 from recfuse_lib.serving.promotion import served_before, serving
 from recfuse_lib.serving.recommender import History, Recommender
 from recfuse_lib.serving.settings import Settings
+from recfuse_lib.stated.gazetteer import Gazetteer
 
 PEOPLE_REMEMBERED = 2_000
 SECONDS_UNTIL_ASKED_AGAIN = 5.0
@@ -45,6 +46,8 @@ RETRY_SECONDS = 30.0
 THREADS = 4
 ANSWERS_KEPT = 20_000
 """Answers that wait to be written together, the newest of them while the store is unavailable."""
+READERS, MOST_WISHES = 2, 16
+"""Wishes that are read at once, and most that are read or wait for it."""
 
 NO_EVENTS = "the event store is not available: the newest events do not count"
 
@@ -99,6 +102,7 @@ class Service:
         self._writes = 0
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
+        self.wishes, self.readers = 0, concurrent.futures.ThreadPoolExecutor(READERS)
         self._items_known = False
         self._failed: tuple[Any, float] = None, 0.0
         self._random = np.random.default_rng()
@@ -128,7 +132,8 @@ class Service:
                 await self._load(folder)
             elif self.recommender is not None and not self._items_known:
                 async with self._changing:
-                    self.recommender, self._items_known = await self._with_known_items(self.recommender)
+                    recommender, self._items_known = await self._with_known_items(self.recommender)
+                    await self._serve(recommender)
         except Exception as error:
             if not self._waits(asked):
                 self._failed = asked, time.monotonic() + RETRY_SECONDS
@@ -145,7 +150,8 @@ class Service:
         nobody, query = recommender.history_of(None), recommender.parse_query("something quiet")
         await asyncio.to_thread(recommender.recommend, nobody, query=query)  # what cannot answer cannot serve
         async with self._changing:
-            self.recommender, self._items_known = await self._with_known_items(recommender)
+            recommender, self._items_known = await self._with_known_items(recommender)
+            await self._serve(recommender)
         # What was loaded lives as long as it serves: the collector need not look through it at every round.
         gc.unfreeze()
         gc.freeze()
@@ -165,7 +171,7 @@ class Service:
         """Exchanges items between the event store and a recommender; False when the store is unavailable."""
         items = recommender.catalogue.items
         try:
-            kept = await asyncio.to_thread(self.events.items)
+            kept, edits = await asyncio.to_thread(lambda: (self.events.items(), self.events.edits()))
             there = {item.item_id for item in kept}
             unknown = [code for code, item_id in enumerate(recommender.catalogue.ids) if item_id not in there]
             rows: list[Any] = items.catalogue.iloc[unknown].to_dict("records")
@@ -174,15 +180,17 @@ class Service:
         except StoreUnavailable as error:
             self._unavailable(error)
             return recommender, False
-        new = []
+        rows = []
         for item in kept:
-            if item.item_id not in recommender.catalogue.codes:
+            is_edit = edits.get(item.item_id) is False and recommender.catalogue.trained(item.item_id)
+            if is_edit or item.item_id not in recommender.catalogue.codes:
                 try:
-                    recommender.catalogue.more([item.row()])
-                    new.append(item.row())
+                    recommender.catalogue.check([item.row()])
+                    rows.append(item.row())
                 except Exception as error:  # one bad item keeps no bundle from serving
                     _say("item left out", reason=str(error) if isinstance(error, ItemError) else type(error).__name__)
-        return (await asyncio.to_thread(recommender.extended, new) if new else recommender), True
+        recommender = await asyncio.to_thread(recommender.changed, rows) if rows else recommender
+        return recommender.without(item_id for item_id, removed in edits.items() if removed), True
 
     async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
         """Returns a person's known history, then what came with the request; and notes on what is missing."""
@@ -258,19 +266,48 @@ class Service:
                 if not isinstance(error, StoreUnavailable):
                     _say("answers wait to be written", reason=type(error).__name__)
 
-    async def add_item(self, item: Item) -> int:
-        """Adds an item to both the store and the catalogue, or to neither; returns the number of items."""
+    async def add_items(self, items: Sequence[Item]) -> int:
+        """Adds items to both the store and the catalogue, or none to either; returns how many items there are.
+
+        Raises:
+            ItemError, ItemExists: An item cannot be added, or its id is taken, here or in another service's store.
+        """
         async with self._changing:
-            recommender = self._ready()
-            larger = await asyncio.to_thread(recommender.extended, [item.row()])
-            await self._write(self.events.add_items, [item])
-            self.recommender = larger
-        self.metrics.items.inc()
-        return len(larger.catalogue)
+            larger = await asyncio.to_thread(self._ready().extended, [item.row() for item in items])
+            try:
+                await self._write(self.events.insert_items, items)
+            except ItemExists:
+                self._items_known = False  # another service on this store may have added it
+                raise
+            await self._serve(larger)
+        self.metrics.items.inc(len(items))
+        return larger.catalogue.n_there
+
+    async def change_item(self, item: Item) -> int:
+        """Replaces what is known of an item, or adds it, as `add_items` does."""
+        async with self._changing:
+            other = await asyncio.to_thread(self._ready().changed, [item.row()])
+            await self._write(self.events.change_item, item)
+            await self._serve(other)
+        return other.catalogue.n_there
+
+    async def _serve(self, recommender: Recommender) -> None:
+        """Answers from it, once it can read wishes: the first one would wait for that."""
+        await asyncio.to_thread(Gazetteer.of, recommender.catalogue.items)
+        self.recommender = recommender
+
+    async def remove_item(self, item_id: str) -> int | None:
+        """Removes an item, and returns how many are left; None if there is no such item."""
+        async with self._changing:
+            if not await self._write(self.events.remove_item, item_id):
+                return None
+            self.recommender = self._ready().without([item_id])
+        return self.recommender.catalogue.n_there
 
     def close(self) -> None:
         self._read.close()
         self._write.close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
         self.events.close()
 
     def _ready(self) -> Recommender:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import difflib
+import functools
 import itertools
 import re
 import weakref
@@ -31,6 +32,11 @@ NOT_ASKED_FOR = re.compile("budget|revenue", re.I)
 """Sums that an item had or made; a wish is about what one pays or is paid."""
 
 
+LENGTHS = re.compile("runtime|running.?time|duration|length|minutes", re.I)
+MINUTES = {"hour": 60.0, "second": 1 / 60, "_sec": 1 / 60, "_ms": 1 / 60_000, "millis": 1 / 60_000}
+"""Minutes in the unit that the name of a column of lengths says; 1 where it says none of these."""
+
+
 def pattern(phrase: str, number: str = "") -> re.Pattern[str]:
     """Compiles a phrase of the grammar in `words.json`: braces name another phrase, a space is any white space."""
     parts = {**WORDS["grammar"], "decades": "|".join(DECADES), "tens": "|".join(WORDS["tens"])}
@@ -38,7 +44,8 @@ def pattern(phrase: str, number: str = "") -> re.Pattern[str]:
     while names := set(re.findall(r"\{([a-z][a-z ]*)\}", phrase)):
         for name in names:
             phrase = phrase.replace(f"{{{name}}}", parts[name])
-    return re.compile(phrase.replace(" ", r"\s+"), re.I)
+    # Any number of words would take time that grows with the square of a wish's length.
+    return re.compile(phrase.replace(" ", r"\s+").replace(")*", "){0,6}"), re.I)
 
 
 _THINGS, _ARTICLE = pattern("{things}"), pattern("(?:the|an?) ")
@@ -60,6 +67,7 @@ class Gazetteer:
     Attributes:
         numbers: Column → its cells, float64 (I,), NaN where unknown; "year" is the year, whatever its column is called.
         money: The first column of what one pays or is paid; None where none is known.
+        length, minutes: The first column of how long something takes, None where none is known; minutes in its unit.
 
     Example:
         >>> import pandas as pd
@@ -81,6 +89,9 @@ class Gazetteer:
         numbers = {name: items.catalogue[name].to_numpy("float64", na_value=np.nan) for name in items.columns(NUMBER)}
         sums = [name for name, values in numbers.items() if is_money(name) and not np.isnan(values).all()]
         self.money = next((name for name in sums if not NOT_ASKED_FOR.search(name)), None)
+        lengths = [name for name in numbers if LENGTHS.search(name) and not np.isnan(numbers[name]).all()]
+        self.length = next(iter(lengths), None)
+        self.minutes = next((one for unit, one in MINUTES.items() if self.length and unit in self.length.lower()), 1.0)
         self.numbers = {**numbers, "year": items.years()}
         self._titles = items.titles()
         self._names, longest = title_index(tuple(self._titles))
@@ -96,17 +107,17 @@ class Gazetteer:
         self._codes: dict[str, list[int]] = collections.defaultdict(list)
         self._labels: dict[str, list[str]] = collections.defaultdict(list)
         for code, label in ((code, label) for code, some in enumerate(labels) for label in some):
-            if _squashed(label) not in self._codes:
-                for form in _forms(label):
+            if squashed(label) not in self._codes:
+                for form in forms(label):
                     self._labels[form].append(label)
-            self._codes[_squashed(label)].append(code)
+            self._codes[squashed(label)].append(code)
         folded = [text.casefold() for text in texts]
         self._start, self._text = np.cumsum([0, *(len(text) + 1 for text in folded)]), "\n".join(folded)
         self._words = set(_TOKEN.findall(self._text))
 
     def with_label(self, label: str) -> list[int]:
         """Finds the items that have a label."""
-        return self._codes.get(_squashed(label), [])
+        return self._codes.get(squashed(label), [])
 
     def says(self, word: str) -> list[int]:
         """Finds the items whose text or labels contain a word or its plural."""
@@ -120,7 +131,7 @@ class Gazetteer:
         """Reads the longest label that begins at `start`: the labels called so, and where it ends."""
         clause = _CLAUSE.match(text, start)
         for words, end in _spans(text, start, LONGEST_LABEL, clause.end() if clause else start):
-            found = self._labels.get(_squashed(words))
+            found = self._labels.get(squashed(words))
             if found and words.casefold() not in WORDS["no thing"]:
                 return found, end
         return None
@@ -159,18 +170,19 @@ class Gazetteer:
 _KNOWN: weakref.WeakKeyDictionary[Items, Gazetteer] = weakref.WeakKeyDictionary()
 
 
-def _squashed(words: str) -> str:
+@functools.lru_cache(maxsize=10_000)
+def squashed(words: str) -> str:
     return normal(words).replace(" ", "")
 
 
 _SPELLINGS = [(genre, *other.get("names", ()), *other.get("excluded", ())) for genre, other in WORDS["genres"].items()]
 
 
-def _forms(label: str) -> set[str]:
+def forms(label: str) -> set[str]:
     """The squashed spellings, synonyms and plurals of a label."""
-    own = _squashed(label)
-    names = {label}.union(*(names for names in _SPELLINGS if own in map(_squashed, names)))
-    return {own} | {_squashed(form) for name in names if len(name) > 2 for form in (*with_plural(name), f"{name}es")}
+    own = squashed(label)
+    names = {label}.union(*(names for names in _SPELLINGS if own in map(squashed, names)))
+    return {own} | {squashed(form) for name in names if len(name) > 2 for form in (*with_plural(name), f"{name}es")}
 
 
 def _spans(text: str, start: int, longest: int, stop: int) -> Iterator[tuple[str, int]]:

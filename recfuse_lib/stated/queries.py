@@ -16,14 +16,16 @@ import unicodedata
 import numpy as np
 
 from recfuse_lib.data.items import Items
-from recfuse_lib.stated.gazetteer import Gazetteer, pattern
+from recfuse_lib.stated.gazetteer import Gazetteer, forms, pattern, squashed
 from recfuse_lib.stated.vocabulary import WORDS, first_year
 
 MAX_CHARACTERS = 1_000
 """The rest is not read; the text encoder would cut it off anyway."""
 
-MAX_CONSTRAINTS = 10
-"""Further constraints are not kept, and further likenesses not read: a wish must not take long."""
+MAX_CONSTRAINTS, MAX_MISSPELT = 10, 4
+"""Further constraints are not kept, further titles not read, and further words not taken for misspelt titles: a wish
+must not take long.
+"""
 
 _COMPARISONS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, ">": operator.gt, "≥": operator.ge}
 
@@ -31,6 +33,28 @@ _NUMBERS = {
     kind: [(comparison, pattern(phrase, number)) for comparison, phrase in WORDS[f"{kind}s"]]
     for kind, number in (("year", "{when}"), ("price", "{sum}"))
 }
+_AMOUNTS = {"half an": 0.5, "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, **WORDS["tens"]}
+_TIME = (
+    rf"(?:\d{{1,3}}(?:[.,]\d)?|{'|'.join(_AMOUNTS)})[\s-]?(?:hours?|hrs?|h|minutes?|mins?)\b"
+    r"(?: and a half\b|(?: and)? \d{1,2} ?min\w*)?"
+)
+_NUMBERS["length"] = [
+    (comparison, pattern(rf"(?:\b(?:that|which|it|and|is|are|lasts?|runs?|must|should|be) ){{0,6}}{phrase}", _TIME))
+    for comparison, phrase in (
+        ("range", rf"\bbetween (?P<low>{_TIME}|\d{{1,3}}(?:[.,]\d)?) and {{high}}"),
+        ("range", rf"(?:\bfrom )?(?<![\w.,-])(?P<low>{_TIME}|\d{{1,3}}(?:[.,]\d)?)\s*(?:to|-|–)\s*{{high}}"),
+        ("≤", r"\b(?:at (?:the )?most|up to|no (?:more|longer) than|{never}(?:more|longer) than|{never}over) {low}"),
+        ("≥", r"\b(?:at least|no (?:less|shorter) than|{never}(?:less|shorter) than|{never}under) {low}"),
+        ("<", r"\b(?:under|below|less than|shorter than) {low}"),
+        (">", r"\b(?:over|above|more than|longer than) {low}"),
+        ("≤", r"{apart}{low} or (?:less|shorter)\b"),
+        ("≥", r"{apart}{low} or (?:more|longer)\b"),
+    )
+]
+_FOREIGN = re.compile(
+    r"\b(?:der|das|und|ein|eine|einen|nicht|kein|keine|mit|ohne|für|le|les|un|une|des|et|sans|avec|pas|dans|el|los"
+    r"|las|una|con|sin|que|para|por|il|di|che|non|senza|um|uma|com|sem|não|een|het|niet|zonder|voor)\b"
+)
 _MONEY, _LIKE, _BEFORE_LIKE = pattern("{money}"), pattern("{like}"), pattern("{before like}")
 _NOT, _IS_NOT, _WORD, _THINGS = (pattern(f"{{{name}}}") for name in ("not", "is not", "word", "things"))
 _NEXT, _EITHER, _JOINED = pattern("{next}"), pattern("{either}"), pattern("{joined}")
@@ -113,16 +137,34 @@ def parse(text: str, items: Items) -> Wish:
     letters = [character for character in tidy if character.isalpha()]
     if sum(character < "ɐ" for character in letters) < len(letters) / 2:
         notes.append("most of it is not in Latin letters; the patterns and the encoder were made for English")
+    folded = tidy.casefold()
+    if len(set(_FOREIGN.findall(folded))) > max(1, len(set(folded.split()).intersection(WORDS["small"]))):
+        notes.append("this does not look like English, for which the patterns and the encoder were made")
     known = Gazetteer.of(items)
     rest, like, titles = _titles(tidy, known, notes)
     found: list[Constraint] = []
+    rest = _numbers(rest, "length", known.length, known, found, notes)
     rest = _numbers(rest, "year", "year", known, found, notes)
     rest = _numbers(rest, "price", known.money, known, found, notes)
     rest = _exclusions(rest, known, found)
     constraints = tuple(dict.fromkeys(found))
     if len(constraints) > MAX_CONSTRAINTS:
         notes.append(f"only the first {MAX_CONSTRAINTS} of {len(constraints)} conditions are kept")
-    return Wish(tidy, _tidied(rest), constraints[:MAX_CONSTRAINTS], like, titles, tuple(notes))
+    notes += _contradictions(constraints[:MAX_CONSTRAINTS], rest, like)
+    said = tuple(dict.fromkeys(notes))[: 2 * MAX_CONSTRAINTS]
+    return Wish(tidy, _tidied(rest), constraints[:MAX_CONSTRAINTS], like, titles, said)
+
+
+def _contradictions(constraints: tuple[Constraint, ...], rest: str, like: tuple[int, ...]) -> list[str]:
+    words = re.findall(r"[^\W_]+", rest)
+    said = {squashed(one) for one in (*words, *map(" ".join, itertools.pairwise(words)))}
+    both = [
+        one.value
+        for one in constraints
+        if isinstance(one.value, str)
+        and (set(one.codes) & set(like) if one.codes else any(forms(word) & said for word in one.value.split("|")))
+    ]
+    return [f"“{value}” is both asked for and excluded" for value in both]
 
 
 def _tidied(rest: str) -> str:
@@ -136,12 +178,12 @@ def _numbers(
 ) -> str:
     if field is None or np.isnan(known.numbers[field]).all():
         for match in itertools.chain.from_iterable(phrase.finditer(rest) for _, phrase in _NUMBERS[kind]):
-            if kind == "year" or _MONEY.search(match[0]):
+            if kind != "price" or _MONEY.search(match[0]):
                 notes.append(f"“{match[0].strip()}” is read as words: no {kind} is known here")
         return rest
     for comparison, phrase in _NUMBERS[kind]:
         for match in phrase.finditer(rest):
-            ends = [end for words in match.groupdict().values() for end in (_years if kind == "year" else _sum)(words)]
+            ends = [end for words in match.groupdict().values() for end in _read(kind, words, match[0], known)]
             first, last = min(ends), max(ends)
             if comparison == "=" and first == last:
                 found.append(Constraint(field, "=", first))
@@ -151,6 +193,24 @@ def _numbers(
                 found.append(Constraint(field, comparison, first if comparison in ("<", "≥") else last))
         rest = phrase.sub(" , ", rest)
     return rest
+
+
+def _read(kind: str, words: str, whole: str, known: Gazetteer) -> list[float]:
+    if kind == "length":
+        return [minutes / known.minutes for minutes in _minutes(words, whole)]
+    return _years(words) if kind == "year" else _sum(words)
+
+
+def _minutes(words: str, whole: str) -> list[float]:
+    """Reads "two hours", "1 h 30 min" or, with the unit at the end of the `whole`, the 90 of "90 to 120 minutes"."""
+    amount = re.match(rf"\d+(?:[.,]\d)?|(?:{'|'.join(_AMOUNTS)})\b", words, re.I)
+    assert amount is not None, "it begins with an amount, says the pattern"
+    name = amount[0].casefold()
+    own = _AMOUNTS[name] if name in _AMOUNTS else float(name.replace(",", "."))
+    if not re.search(r"(?:\b|\d)h(?:ours?|rs?)?\b", words if re.search("[a-z]", words, re.I) else whole, re.I):
+        return [own]
+    more = re.search(r"(\d+)\s?min", words, re.I)
+    return [60 * (own + 0.5 * ("and a half" in words.casefold())) + (float(more[1]) if more else 0)]
 
 
 def _years(words: str) -> list[float]:
@@ -168,7 +228,7 @@ def _sum(words: str) -> list[float]:
 def _titles(text: str, known: Gazetteer, notes: list[str]) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
     like: list[int] = []
     named: list[str] = []
-    start = 0
+    start, misspelt = 0, 0
     for _ in range(MAX_CONSTRAINTS):
         cue = _LIKE.search(text, start)
         if not cue:
@@ -176,10 +236,12 @@ def _titles(text: str, known: Gazetteer, notes: list[str]) -> tuple[str, tuple[i
         start = end = cue.end()
         if (cue["who"] or "").casefold().strip("'’") in WORDS["no likeness after"]:
             continue
-        while (at := start if end == start else _past(_JOINED, text, end)) < len(text):
+        while (at := start if end == start else _past(_JOINED, text, end)) < len(text) and len(named) < MAX_CONSTRAINTS:
             found = known.title_at(text, at)
-            if not found and (end == start or text[at].isupper()) and (found := known.misspelt_title_at(text, at)):
-                notes.append(f"“{text[at : found.end]}” is read as “{found.name}”")
+            if not found and misspelt < MAX_MISSPELT and (end == start or text[at].isupper()):
+                misspelt += 1
+                if found := known.misspelt_title_at(text, at):
+                    notes.append(f"“{text[at : found.end]}” is read as “{found.name}”")
             if not found:
                 break
             like += found.codes
@@ -207,7 +269,7 @@ def _exclusions(rest: str, known: Gazetteer, found: list[Constraint]) -> str:
             continue  # "does not ruin me", "won't itch": what a verb denies is no kind of thing
         # A title may begin with a word that is skipped otherwise: "not In Bruges".
         first = cue.start("filler")
-        named = (_named(rest, first, known) if rest[first].isupper() else None) or _named(rest, end, known)
+        named = (_named(rest, first, known) if rest[first : first + 1].isupper() else None) or _named(rest, end, known)
         is_named = named is not None
         while named:
             found += named[0]
