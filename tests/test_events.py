@@ -64,15 +64,15 @@ def test_an_event_is_written_once_whatever_is_sent(store):
 
 def test_a_key_that_stands_for_another_event_is_refused_whole(store):
     store.add([Event("1", "ann", "a", 10, "liked")])
-    with pytest.raises(EventError, match="events.1: its key already stands for another event"):
+    with pytest.raises(EventError, match=r"events\.1: its key already stands for another event"):
         store.add([Event("2", "bob", "a", 10, "liked"), Event("1", "ann", "b", 10, "liked")])
-    with pytest.raises(EventError, match="events.1: its key"):
+    with pytest.raises(EventError, match=r"events\.1: its key"):
         store.add([Event("3", "bob", "a", 10, "liked"), Event("3", "bob", "b", 10, "liked")])
     assert store.count() == 1
 
 
 def test_an_item_that_is_not_there_is_refused_whole(store):
-    with pytest.raises(EventError, match="events.1: its item is not in the store"):
+    with pytest.raises(EventError, match=r"events\.1: its item is not in the store"):
         store.add([Event("1", "ann", "a", 10, "liked"), Event("2", "ann", "z", 10, "liked")])
     assert store.count() == 0
 
