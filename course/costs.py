@@ -153,9 +153,9 @@ def _card(path: Path) -> dict[str, str]:
 
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     head = "\n".join(cells[:2])
-    build = re.search(r"\*\*You will build\b[^*]*\*\*[\s:·—–-]*([^\n|]+)", head)
+    build = re.search(r"\*\*You will build\b[^*]*\*\*[\s:·—–-]*((?:[^\n|]|\n +)+)", head)
     read = re.search(r"\*\*Minutes\b[^*]*\*\*.*?(\d+)[^\d]*read", head)
     return {
-        "You will build": build.group(1).strip().rstrip(".") if build else "",
+        "You will build": " ".join(build.group(1).split()).rstrip(".") if build else "",
         "Minutes": read.group(1) if read else "?",
     }

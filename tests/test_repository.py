@@ -108,7 +108,7 @@ ROOMS = {
     "encoders": 1_165,
     "evaluation": 260,
     "training": 410,
-    "stated": 1_220,
+    "stated": 1_295,
     "models": 3_180,
     "teaching": 430,
     "serving": 3_500,

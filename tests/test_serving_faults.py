@@ -322,4 +322,4 @@ def test_an_item_that_many_add_at_once_is_added_once(client: TestClient) -> None
 @pytest.mark.parametrize("path", ["/health/", "/items/?title=a", "/page"])
 def test_no_answer_leads_to_a_host_that_the_client_names(client: TestClient, path: str) -> None:
     answer = client.get(path, headers={"Host": "evil.example"})
-    assert answer.status_code == 404 and "evil" not in str(answer.headers) + answer.text
+    assert answer.status_code in (404, 405) and "evil" not in str(answer.headers) + answer.text

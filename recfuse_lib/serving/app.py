@@ -113,7 +113,11 @@ async def _key(service: Serving, given: Annotated[str | None, Security(API_KEY)]
         raise HTTPException(401, "the header X-API-Key is missing or wrong")
 
 
-people = APIRouter(prefix="/people", responses={**NOT_FOUND, **NO_KEY}, dependencies=[Depends(_key)])
+def _keyed(more: Mapping[int | str, Any] = {}) -> dict[str, Any]:
+    return {"responses": {**NO_KEY, **more}, "dependencies": [Depends(_key)]}
+
+
+people = APIRouter(prefix="/people", **_keyed(NOT_FOUND))
 
 
 async def _understood(
@@ -181,7 +185,7 @@ async def search(
     return _json({"version": recommender.version, "items": await asyncio.to_thread(recommender.search, title, k)})
 
 
-@routes.post("/events", response_model=messages.EventsAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
+@routes.post("/events", response_model=messages.EventsAnswer, **_keyed())
 async def add_events(body: messages.EventsRequest, service: Serving) -> Response:
     """Stores feedback. Acknowledged events are on disk; the others may be sent again under the same keys."""
     try:
@@ -190,24 +194,20 @@ async def add_events(body: messages.EventsRequest, service: Serving) -> Response
         raise HTTPException(422, str(error)) from error
 
 
-WRITES_ITEMS: dict[str, Any] = {"dependencies": [Depends(_key)], "responses": {**NO_KEY, **CONFLICT}}
-
-
-@routes.post("/items", response_model=messages.ItemAnswer, status_code=201, **WRITES_ITEMS)
+@routes.post("/items", response_model=messages.ItemAnswer, status_code=201, **_keyed(CONFLICT))
 async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
     """Adds an item, recommended from now on by its text and attributes, without training."""
     n_items = await service.add_items([body])
     return _json({"version": recommender.version, "n_items": n_items, "item_id": body.item_id}, 201)
 
 
-@routes.post("/items/bulk", response_model=messages.ItemsAnswer, status_code=201, **WRITES_ITEMS)
+@routes.post("/items/bulk", response_model=messages.ItemsAnswer, status_code=201, **_keyed(CONFLICT))
 async def add_items(body: messages.ItemsRequest, service: Serving, recommender: Ready) -> Response:
     """Adds all of some items, or none."""
     return _json({"version": recommender.version, "n_items": await service.add_items(body.items)}, 201)
 
 
-# An id may hold a slash.
-@routes.put("/items/{item_id:path}", response_model=messages.ItemAnswer, responses=NO_KEY, dependencies=[Depends(_key)])
+@routes.put("/items/{item_id:path}", response_model=messages.ItemAnswer, **_keyed(NOT_FOUND))
 async def change_item(
     item_id: messages.Id, body: messages.ItemRequest, service: Serving, recommender: Ready
 ) -> Response:
@@ -216,12 +216,7 @@ async def change_item(
     return _json({"version": recommender.version, "n_items": n_items, "item_id": item_id})
 
 
-@routes.delete(
-    "/items/{item_id:path}",
-    response_model=messages.ItemAnswer,
-    responses={**NO_KEY, **NOT_FOUND},
-    dependencies=[Depends(_key)],
-)
+@routes.delete("/items/{item_id:path}", response_model=messages.ItemAnswer, **_keyed(NOT_FOUND))
 async def remove_item(item_id: messages.Id, service: Serving, recommender: Ready) -> Response:
     """Removes an item from lists, searches and reasons, now and of later bundles; feedback on it stays."""
     if (n_items := await service.remove_item(item_id)) is None:

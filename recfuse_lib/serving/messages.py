@@ -23,8 +23,7 @@ STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "li
 KINDS = ("rated", *sorted(STARS))
 LONGEST_ID, LONGEST_TEXT = 200, 10_000
 MOST_ITEMS, MOST_EVENTS, LONGEST_HISTORY, LONGEST_WISH = 100, 1_000, 10_000, 1_000
-MOST_ADDED = 200
-"""Items of one request: each text is encoded, which takes about 10 ms."""
+MOST_ADDED = 200  # items of one request: each text is encoded, which takes about 10 ms
 
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=NOT_BLANK, examples=["862"])]
