@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_LINES = 30
+SLIDES, MOST_WORDS_SHOWN, MOST_LINES_SHOWN = range(8, 21), 130, 12
 CARD = ["You will build", "You will learn", "You need", "Article", "Data", "Minutes"]
 SECTIONS = ["Recap", "Exercises", "In practice", "Further reading"]
 
@@ -278,6 +279,22 @@ def code_cells_are_short(notebook: Notebook, name: str) -> Iterator[str]:
 
 
 @rule
+def slides_are_few_and_fit_a_screen(notebook: Notebook, name: str) -> Iterator[str]:
+    kinds = [cell["metadata"].get("slideshow", {}).get("slide_type") for cell in notebook["cells"]]
+    if kinds[0] != "slide" or kinds.count("slide") not in SLIDES:
+        yield f"{kinds.count('slide')} slides (at least {SLIDES[0]}, at most {SLIDES[-1]}, the title first)"
+    for kind, cell in list(zip(kinds, notebook["cells"], strict=True))[1:]:
+        if kind not in (None, "slide", "fragment"):
+            yield f"slide type {kind!r}; a cell begins a slide, is a fragment of one, or has none"
+        if kind and cell["cell_type"] == "markdown" and len(source(cell).split()) > MOST_WORDS_SHOWN:
+            yield f"more than {MOST_WORDS_SHOWN} words on a slide: {source(cell)[:60]!r}"
+        hidden = "hide-input" in cell["metadata"].get("tags", [])
+        lines = sum(bool(line.strip()) for line in source(cell).splitlines())
+        if kind and cell["cell_type"] == "code" and not hidden and lines > MOST_LINES_SHOWN:
+            yield f"more than {MOST_LINES_SHOWN} lines of code on a slide: {source(cell)[:60]!r}"
+
+
+@rule
 def metadata_is_clean(notebook: Notebook, name: str) -> Iterator[str]:
     if notebook["metadata"].get("kernelspec", {}).get("name") != "python3":
         yield "the kernel is not called python3"
@@ -429,6 +446,8 @@ def sound_notebook() -> Notebook:
     cells.append(markdown("## In practice\n\n## Further reading\n\n- Steck (2019), 0.55."))
     for count, cell in enumerate([cell for cell in cells if cell["cell_type"] == "code"], start=1):
         cell["execution_count"] = count
+    for cell in cells[:8]:
+        cell["metadata"]["slideshow"] = {"slide_type": "slide"}
     return {"cells": cells, "metadata": {"kernelspec": {"name": "python3"}}}
 
 
@@ -470,6 +489,10 @@ def add(*cells: Notebook) -> Callable[[Notebook], None]:
 
 def write(text: str) -> Callable[[Notebook], None]:
     return lambda notebook: notebook["cells"].insert(3, markdown(text))
+
+
+def slide(cell: Notebook, kind: str = "fragment") -> Callable[[Notebook], None]:
+    return add({**cell, "metadata": {"slideshow": {"slide_type": kind}}})
 
 
 def show(*shown: Notebook) -> Callable[[Notebook], None]:
@@ -514,6 +537,10 @@ FAULTS: list[tuple[Rule, Callable[[Notebook], None], str]] = [
     (images_are_in_the_project, add(markdown("![A map.](https://example.org/a.svg)")), "not in the project"),
     (images_are_in_the_project, add(markdown('<img alt="A map." src="map.png">')), "map.png is not in the project"),
     (code_cells_are_short, add(code("\n".join(["x = 1", ""] * 31))), "31 lines"),
+    (slides_are_few_and_fit_a_screen, lambda notebook: notebook["cells"][0]["metadata"].clear(), "7 slides"),
+    (slides_are_few_and_fit_a_screen, slide(markdown("A."), "skip"), "'skip'"),
+    (slides_are_few_and_fit_a_screen, slide(markdown("word " * 131)), "more than 130 words"),
+    (slides_are_few_and_fit_a_screen, slide(code("x = 1\n" * 13)), "more than 12 lines"),
     (metadata_is_clean, lambda notebook: notebook["metadata"].clear(), "python3"),
     (metadata_is_clean, lambda notebook: notebook["cells"][1]["metadata"].update(execution={"iopub.execute_input": "2026"}), "execution"),
     (numbers_in_prose_come_from_the_run, write("It reaches 0.139 today."), "0.139"),
