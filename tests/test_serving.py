@@ -193,6 +193,9 @@ def test_a_share_of_the_answers_ends_by_chance_and_its_feedback_says_so(world: P
         one = kept[answer["answer_id"]]
         assert one.item_ids == tuple(ids(answer)) and one.propensities[:-1] == (1.0,) * 4 and one.user_id == "u08"
         assert (one.propensities[-1] < 0.3) == answer["items"][-1]["exploration"] == (one.drawn is not None)
+    # Of M items each was drawn with 0.3 / M; what the model chose came with that and the other 0.7.
+    by_chance, chosen = sorted({kept[answer["answer_id"]].propensities[-1] for answer in answers})
+    assert chosen - by_chance == pytest.approx(0.7) and (0.3 / by_chance) == pytest.approx(round(0.3 / by_chance))
     store.close()
 
 
