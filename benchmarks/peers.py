@@ -1,5 +1,7 @@
 """Every peer tuned with the same budget, `warm` and `rolling`: 24 trials on validation, then the test once.
 
+Validation asks as far ahead as the test; where a protocol has several, a trial is judged by the mean over them.
+
     python benchmarks/peers.py [warm] [rolling] [peer ...]
 
 Without a protocol both are run, without a peer all: `python benchmarks/peers.py warm SASRec` runs one row again. Rows
@@ -15,7 +17,7 @@ import inspect
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,17 +94,23 @@ def tuned(name: str, split: Split) -> np.ndarray:
 def tune(name: str, split: Split) -> Tuned:
     """Tries the peer's grid on validation, refits the best on all that precedes the test, and scores the test once."""
     begun = time.perf_counter()
-    best, validation = max(_trials(name, split.validation), key=lambda trial: trial[1])
+    best, validation = max(_trials(name, split.tuning), key=lambda trial: trial[1])
     model = _model(name)(**best).fit(split.test.history, split.test.items)
     test = evaluate(model, split.test)
     store.keep(_key(name, split), test.per_query[["ndcg"]].to_numpy("float32"))
     return Tuned(best, validation, test, time.perf_counter() - begun)
 
 
-def _trials(name: str, fold: Fold) -> Iterator[tuple[Settings, float]]:
+def _trials(name: str, folds: Sequence[Fold]) -> Iterator[tuple[Settings, float]]:
+    """Each setting with the mean over the folds of its NDCG@10."""
     if name == "SASRec":
-        yield from _sasrec_trials(fold)
+        yield from _sasrec_trials(folds)
         return
+    yield from zip(GRIDS[name], np.mean([_scores(name, fold) for fold in folds], axis=0).tolist(), strict=True)
+
+
+def _scores(name: str, fold: Fold) -> list[float]:
+    found = []
     fitted: dict[str, Any] = {}
     for settings in GRIDS[name]:
         weighting = settings.get("weighting")
@@ -113,37 +121,46 @@ def _trials(name: str, fold: Fold) -> Iterator[tuple[Settings, float]]:
         model = copy.copy(fitted[str(fit)])
         if weighting:
             model.weighting = weighting
-        yield settings, evaluate(model, fold).summary()["ndcg@10"]
+        found.append(evaluate(model, fold).summary()["ndcg@10"])
+    return found
 
 
-def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
-    """Each setting with the number of epochs that was best for it.
+def _sasrec_trials(folds: Sequence[Fold]) -> Iterator[tuple[Settings, float]]:
+    """Each setting with the number of epochs whose mean over the folds was best.
 
-    After `FREE_EPOCHS` a trial ends when it is worse than the median of the earlier trials up to that epoch, or when
-    validation has not risen for `PATIENCE` epochs.
+    On each fold a trial ends after `FREE_EPOCHS` when it is worse than the median of the earlier trials up to that
+    epoch, or when validation has not risen for `PATIENCE` epochs; epochs that not every fold saw do not count.
 
     References:
         Golovin et al. (2017), Google Vizier: A Service for Black-Box Optimization, KDD (the median stopping rule).
     """
+    earlier: list[list[list[float]]] = [[] for _ in folds]
+    for settings in GRIDS["SASRec"]:
+        curves = [_sasrec_curve(settings, fold, before) for fold, before in zip(folds, earlier, strict=True)]
+        seen = min(map(len, curves))
+        mean = np.mean([curve[:seen] for curve in curves], axis=0)
+        print(f"    {[*map(len, curves)]} epochs, {mean.max():.4f}: {settings}", flush=True)
+        yield {**settings, "epochs": int(mean.argmax()) + 1}, float(mean.max())
+
+
+def _sasrec_curve(settings: Settings, fold: Fold, earlier: list[list[float]]) -> list[float]:
+    """NDCG@10 after each epoch, which is added to those of earlier trials."""
     import keras
 
-    earlier: list[list[float]] = []
-    for settings in GRIDS["SASRec"]:
-        model = _model("SASRec")(**settings, epochs=MOST_EPOCHS)
-        curve: list[float] = []
+    model = _model("SASRec")(**settings, epochs=MOST_EPOCHS)
+    curve: list[float] = []
 
-        def watch(epoch: int, _: Any, model: Any = model, curve: list[float] = curve) -> None:
-            curve.append(evaluate(model, fold).summary()["ndcg@10"])
-            others = [max(one[: epoch + 1]) for one in earlier]
-            lags = len(others) >= 3 and max(curve) < np.median(others)
-            tired = epoch - int(np.argmax(curve)) >= PATIENCE
-            model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
+    def watch(epoch: int, _: Any) -> None:
+        curve.append(evaluate(model, fold).summary()["ndcg@10"])
+        others = [max(one[: epoch + 1]) for one in earlier]
+        lags = len(others) >= 3 and max(curve) < np.median(others)
+        tired = epoch - int(np.argmax(curve)) >= PATIENCE
+        model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
 
-        keras.utils.set_random_seed(0)
-        model.fit(fold.history, fold.items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
-        earlier.append(curve)
-        print(f"    {len(curve)} epochs, {max(curve):.4f}: {settings}", flush=True)
-        yield {**settings, "epochs": int(np.argmax(curve)) + 1}, max(curve)
+    keras.utils.set_random_seed(0)
+    model.fit(fold.history, fold.items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
+    earlier.append(curve)
+    return curve
 
 
 def _model(name: str) -> Any:
@@ -160,7 +177,7 @@ def _model(name: str) -> Any:
 
 def _key(name: str, split: Split) -> str:
     """Another entry when the data, the grid or the peer's code is another."""
-    parts = [split.validation.history, split.test.history]
+    parts = [fold.history for fold in (*split.tuning, split.test)]
     content = [store.sha256(part.to_numpy("float64")) for part in parts]
     content.append(store.sha256(split.test.targets.indices))
     content.append(inspect.getsource(sys.modules[_model(name).__module__]))

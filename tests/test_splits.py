@@ -187,8 +187,8 @@ def test_a_planted_leak_is_caught(planted: str) -> None:
 @given(DATASETS)
 def test_rolling_is_frozen_at_the_cut_and_each_query_is_a_prefix(dataset: Dataset) -> None:
     moments = np.sort(dataset.events()["timestamp"].to_numpy())
-    cuts = [moments[round((len(moments) - 1) * share)] for share in (0.7, 0.8)]
-    ends = [cuts[1], moments[-1] + 1]
+    at = {share: int(np.quantile(moments, share, method="nearest")) for share in (0.4, 0.5, 0.6, 0.7, 0.8)}
+    cuts, ends = [at[0.4], at[0.5], at[0.6], at[0.8]], [at[0.6], at[0.7], at[0.8], moments[-1] + 1]
     likes = dataset.events().query("rating >= 4")
     first = dataset.events().groupby("item")["timestamp"].min().reindex(range(N_ITEMS)).to_numpy()
     for cut, end in zip(cuts, ends, strict=True):
@@ -198,7 +198,7 @@ def test_rolling_is_frozen_at_the_cut_and_each_query_is_a_prefix(dataset: Datase
                 splits.rolling(dataset)
             return
     split = splits.rolling(dataset)
-    for fold, cut, end in zip((split.validation, split.test), cuts, ends, strict=True):
+    for fold, cut, end in zip((*split.tuning, split.test), cuts, ends, strict=True):
         assert set(rows(fold.history)) == {event for event in rows(dataset.events()) if event[3] < cut}
         assert set(np.flatnonzero(fold.candidates)) == set(fold.history["item"])
         asked = []
@@ -318,7 +318,8 @@ def test_warm_on_movielens_is_frozen(films: Dataset) -> None:
 
 def test_the_other_protocols_on_movielens_are_frozen(films: Dataset) -> None:
     assert len(splits.last_one(films).test.queries) == 659
-    assert len(splits.rolling(films).test.queries) == 8_090
+    rolling = splits.rolling(films)
+    assert [len(fold.queries) for fold in (*rolling.tuning, rolling.test)] == [7_508, 8_151, 6_886, 8_090]
     for seed in range(2):
         assert splits.cold(films, seed).test.candidates.sum() == 907
     part = splits.rating(films, 0)

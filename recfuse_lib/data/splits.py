@@ -11,7 +11,7 @@ Taught in notebook 01.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import functools
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,9 @@ from recfuse_lib.data.schema import Dataset
 POSITIVE = 4.0
 MIN_POSITIVES = 5
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
-ROLLING_TEST_QUANTILE, ROLLING_VALIDATION_QUANTILE = 0.8, 0.7
+ROLLING_CUTS = (0.4, 0.5, 0.6)
+"""Quantiles of time at which the validations of `rolling` begin; each reaches as far as the test."""
+
 COLD_SHARE = 0.1
 RATING_FOLDS = 5
 
@@ -80,7 +82,7 @@ class Queries:
         there = row < len(self) and self.user[row] == user
         return slice(*self.indptr[row : row + 2].tolist()) if there else slice(0)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Number of interactions in each history, (Q,)."""
         return np.diff(self.indptr)
@@ -149,11 +151,20 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A protocol applied to data: tune on `validation`, refit on all that precedes the test, score `test` once."""
+    """A protocol applied to data: tune on `tuning`, refit on all that precedes the test, score `test` once.
+
+    `rolling` has `earlier` validations of the same kind, oldest first.
+    """
 
     protocol: str
     validation: Fold
     test: Fold
+    earlier: tuple[Fold, ...] = ()
+
+    @property
+    def tuning(self) -> tuple[Fold, ...]:
+        """All validations, oldest first; what is tuned is the mean over them."""
+        return (*self.earlier, self.validation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,8 +301,8 @@ def cold(dataset: Dataset, seed: int) -> Split:
 def rolling(dataset: Dataset) -> Split:
     """Splits in time: models are frozen at one moment; each later positive is a query with the history up to it.
 
-    The validation begins at the 70 % quantile of time, the test at the 80 % quantile. Items that nobody had rated by
-    then are neither candidates nor targets: a frozen catalogue cannot hold them.
+    The test begins at the 80 % quantile of time, the validations at 40, 50 and 60 %; a fifth of the events follows each
+    cut. Items that nobody had rated by then are neither candidates nor targets: a frozen catalogue cannot hold them.
 
     Raises:
         DataError: No times are known, or there is nobody to ask after a cut.
@@ -299,17 +310,17 @@ def rolling(dataset: Dataset) -> Split:
     events = _events(dataset, "rolling")
     if not dataset.has_times:
         raise _unusable(dataset, "rolling", "it cuts in time, and no times are known")
-    quantiles = [ROLLING_VALIDATION_QUANTILE, ROLLING_TEST_QUANTILE]
-    cuts = [*map(int, np.quantile(events["timestamp"], quantiles, method="nearest"))]
-    folds = [
-        rolling_fold(dataset.items, events, *span)
-        for span in itertools.pairwise([*cuts, events["timestamp"].max() + 1])
-    ]
-    for fold, part in zip(folds, ("validation", "test"), strict=True):
+
+    def after(share: float, part: str) -> Fold:
+        cut, end = np.quantile(events["timestamp"], [share, share + TEST_SHARE], method="nearest").tolist()
+        fold = rolling_fold(dataset.items, events, cut, end + (part == "test"))
         if not len(fold.queries):
             reason = f"in the time of its {part} nobody likes an item that was known before"
             raise _unusable(dataset, "rolling", reason)
-    return Split("rolling", *folds)
+        return fold
+
+    *earlier, validation = [after(share, "validation") for share in ROLLING_CUTS]
+    return Split("rolling", validation, after(1 - TEST_SHARE, "test"), tuple(earlier))
 
 
 def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold:
