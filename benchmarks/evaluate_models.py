@@ -3,8 +3,8 @@
     python benchmarks/evaluate_models.py              # both tables
     python benchmarks/evaluate_models.py rolling      # one of rolling, stress
 
-`rolling` tunes on a fifth of the questions of its validation, scores the test once and puts its rows on the leaderboard
-of this machine. `stress` uses the validation of `warm`.
+`rolling` tunes on a fifth of the questions of its three validations, by the mean over them, scores the test once and
+puts its rows on the leaderboard of this machine. `stress` uses the validation of `warm`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,31 +120,42 @@ def rolling_row(
     }
 
 
+def searched(fits: list[Callable[..., Any]], space: dict[str, list[Any]], folds: list[splits.Fold]) -> pd.DataFrame:
+    """The settings that were tried on every fold, best mean NDCG@10 first; `fits` makes the model of each fold."""
+    trials = [search(fit, space, fold, TRIALS) for fit, fold in zip(fits, folds, strict=True)]
+    means = pd.concat(trials).groupby([*space], sort=False)["ndcg"].mean()
+    return means.sort_values(ascending=False, kind="stable").reset_index()
+
+
 def rolling_rows() -> pd.DataFrame:
     """Every model tuned, and those that weigh histories once more with recency."""
     split = splits.rolling(movielens.load())
-    fold = every_fifth(split.validation)
+    folds = [every_fifth(fold) for fold in split.tuning]
     rows = []
     for name, space in SPACES.items():
         kind = KINDS[name]
-        found = search(lambda kind=kind, **values: kind(**values).fit(fold.history, fold.items), space, fold, TRIALS)
+
+        def fitted(fold: splits.Fold, kind: Any = kind, **values: Any) -> Any:
+            return kind(**values).fit(fold.history, fold.items)
+
+        found = searched([partial(fitted, fold) for fold in folds], space, folds)
         best = found.loc[0, [*space]].to_dict()
         rows.append(rolling_row(name, str(len(found)), best, found["ndcg"].iloc[0], split.test))
         if name == "popularity":
             continue
         kept = {key: value for key, value in best.items() if key != "weighting"}
-        fitted = {low: kind(**kept, weighting=Weighting(low)).fit(fold.history, fold.items) for low in (0.0, 0.3)}
-
-        def reweighted(weighting: Weighting, fitted: dict[float, Any] = fitted) -> Any:
-            """Recency applies to the question only, so nothing is fitted again."""
-            changed = copy.copy(fitted[weighting.low_rating])
-            changed.weighting = weighting
-            return changed
-
-        recent = search(reweighted, {"weighting": RECENT}, fold, TRIALS)
+        weighted = [{low: fitted(fold, **kept, weighting=Weighting(low)) for low in (0.0, 0.3)} for fold in folds]
+        recent = searched([partial(reweighted, models) for models in weighted], {"weighting": RECENT}, folds)
         trials, settings = f"{len(found)} + {len(recent)}", {**kept, "weighting": recent["weighting"].iloc[0]}
         rows.append(rolling_row(f"{name} + recency", trials, settings, recent["ndcg"].iloc[0], split.test))
     return pd.DataFrame(rows).convert_dtypes()
+
+
+def reweighted(fitted: dict[float, Any], weighting: Weighting) -> Any:
+    """Recency applies to the question only, so nothing is fitted again."""
+    changed = copy.copy(fitted[weighting.low_rating])
+    changed.weighting = weighting
+    return changed
 
 
 def record(rolling: pd.DataFrame) -> None:
