@@ -97,7 +97,8 @@ def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str,
     assert cards.count() == 10
     for place in range(10):
         label = cards.nth(place).locator(".bar").get_attribute("aria-label")
-        assert label.startswith("Shares: ") and "%" in cards.nth(place).locator(".reason").inner_text()
+        reason = cards.nth(place).locator(".reason").inner_text()
+        assert label.startswith("Shares: ") and "%" in label and "of all for" in reason and "%" not in reason
     assert "stars expected" in cards.first.locator(".facts").inner_text()
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0, "nothing sticks out sideways"

@@ -199,15 +199,52 @@ def test_the_newest_of_like_and_dismiss_counts(recommender: Recommender) -> None
     assert recommenders.NO_HISTORY in recommender.recommend(alone)["fallbacks"]
 
 
-def test_the_sentence_says_the_shares(recommender: Recommender) -> None:
+def test_the_sentence_adds_to_the_shares(recommender: Recommender) -> None:
     query = recommender.parse_query("something funny")
     for item in recommender.recommend(recommender.history_of("u03"), k=20, query=query)["items"]:
         largest = max(item["shares"], key=item["shares"].get)
-        assert f"{item['shares'][largest]:.0%} for {IN_WORDS[largest]}" in item["reason"]
+        assert IN_WORDS[largest] in item["reason"] and "%" not in item["reason"]
         titles = [recommender.catalogue.titles[recommender.catalogue.codes[one]] for one in item["evidence_items"]]
         assert all(title in item["reason"] for title in titles)
-    assert "Nothing lifts" in sentence({"semantic": 0.0, "collaborative": 0.0}, [])
-    assert sentence({"semantic": 1.0}, []) == "Recommended 100% for what it is about."
+    assert "Nothing lifts" in sentence({"text": 0.0, "linear": -1.0}, [])
+    assert sentence({"text": 1.0}, []) == "Most of all for what it is about."
+    assert sentence({"labels": 0.2, "text": 1.0, "era": -0.7}, ["Emma"]) == (
+        "Close to Emma; most of all for what it is about, in spite of its kind and its time."
+    )
+    assert "in spite" not in sentence({"text": 1.0, "labels": -0.1}, ["Emma"])
+
+
+def test_what_is_like_an_unwanted_title_falls_for_one_wish(recommender: Recommender) -> None:
+    for history in (recommender.history_of("u03"), recommender.history_of(None)):
+        for words in ("", "funny, "):
+            query = recommender.parse_query(f"{words}not like Dusty story 5")
+            without = recommender.parse_query(f"{words}not Dusty story 5")
+            turned = recommender.recommend(history, k=60, query=query)["items"]
+            plain = {
+                item["item_id"]: item["score"] for item in recommender.recommend(history, k=60, query=without)["items"]
+            }
+            assert {item["item_id"] for item in turned} == set(plain) and "f5" not in plain
+            falls = {item["item_id"]: plain[item["item_id"]] - item["score"] for item in turned}
+            nearest = [one["item_id"] for one in recommender.similar("f5", 60) if one["item_id"] in falls]
+            assert min(falls.values()) > -1e-5 and falls[nearest[-1]] < 1e-5
+            assert falls[nearest[0]] == max(falls.values()) > 0.05
+        assert not len(history.dismissed), "the next wish does not know of it"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("funny 2", ["f24", "f27", "f42", "f21", "f12"]),
+        ("fnuny story 3", ["f3"]),
+        ("zusty sotry 5", ["f5"]),
+        ("dustystory 17", ["f17"]),
+        ("qwertz", []),
+        ("stroy asdfghjkl", []),
+    ],
+)
+def test_misspelt_titles_are_found(recommender: Recommender, words: str, found: list[str]) -> None:
+    shown = [item["item_id"] for item in recommender.search(words, 5)]
+    assert set(found) <= set(shown) if len(found) == 1 else len(shown) == len(found)
 
 
 def test_every_dimension_has_words(everyone: dict[str, Recommender]) -> None:

@@ -5,9 +5,9 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
-import difflib
 import functools
 import math
 import re
@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rapidfuzz import fuzz, process
 
 from recfuse_lib.data.items import Items, natural_title
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER
 
-SAME_WORD, MOST_SPELT = 0.75, 10
-"""Least similarity (`difflib`) of a misspelt word to that of a title, and how many are read so."""
+SAME_WORD, SAME_TITLE, MOST_SPELT = 70, 75, 10
+"""Least similarity, of 100, of a misspelt word to that of a title, and of a title to another; most words read so."""
 
 
 class ItemError(ValueError):
@@ -104,25 +105,22 @@ class Catalogue:
         return list(dict.fromkeys([*labels, *(name for name in asked if name not in self.numbers)]))
 
     def search(self, words: str) -> list[int]:
-        """Finds the items whose title contains all of the words, codes in order; where there are none, each word that
-        is in no title is read as the one most like it.
-        """
-        there, wanted = self.there(range(len(self))), words.casefold().split()
-        for one in (wanted, map(self._spelt, wanted[:MOST_SPELT])):
-            spelt = [*one]
-            if found := [code for code in there if all(word in self.folded[code] for word in spelt)]:
-                break
-        return found
-
-    def _spelt(self, word: str) -> str:
-        if any(word in title for title in self.folded):
-            return word
-        others = [one for one in self._words if one[0] == word[0] and abs(len(one) - len(word)) <= 2]
-        return next(iter(difflib.get_close_matches(word, others, 1, SAME_WORD)), word)
+        """Finds the items whose title has all of the words, or else those most like them, or else is most like all."""
+        wanted, (names, known) = words.casefold().split(), self._names
+        like = functools.partial(process.extractOne, choices=known, scorer=fuzz.ratio, score_cutoff=SAME_WORD)
+        for several in (iter(wanted), (one[0] if one else "\n" for one in map(like, wanted[:MOST_SPELT]))):
+            parts = [*several]
+            if found := self.there(code for code, one in enumerate(self.folded) if all(part in one for part in parts)):
+                return found
+        alike = process.extract(" ".join(wanted), names, scorer=fuzz.ratio, score_cutoff=SAME_TITLE)
+        return self.there(dict.fromkeys(place % len(self) for _, _, place in alike))
 
     @functools.cached_property
-    def _words(self) -> list[str]:
-        return sorted({word for title in self.folded for word in re.findall(r"\w+", title)})
+    def _names(self) -> tuple[list[str], list[str]]:
+        """What titles are called, up to a bracket and then up to a colon, and their words, the most frequent first."""
+        count = collections.Counter(re.findall(r"\w+", "\n".join(self.folded)))
+        names = [re.split(end, one)[0] for end in (r" \(", r" \(|:") for one in self.folded]
+        return names, [word for word, _ in count.most_common()]
 
     def ranges(self) -> dict[str, list[float]]:
         """Finds the least and largest value of each number that is known."""

@@ -43,10 +43,11 @@ IN_WORDS = {
     "popularity": "its popularity",
     "together": "how all this comes together",
     "stated": "what you asked for",
+    "dismissed": "its likeness to what you turned down",
 }
 
-LEAST_NAMED, MOST_NAMED = 0.05, 3
-"""Shares that a sentence names."""
+LEAST_NAMED = 0.25
+"""Least weight of what a sentence names against an item, in what lifts it most."""
 
 RECENCY = Weighting(half_life=20.0)
 EVIDENCE, NEWEST = 2, 100
@@ -108,14 +109,16 @@ def _among(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray
     return found
 
 
-def sentence(share: Mapping[str, float], titles: Sequence[str]) -> str:
-    """Writes the largest shares as a sentence that claims no more than they do; `titles` are of the evidence."""
-    named = sorted(((value, name) for name, value in share.items() if value >= LEAST_NAMED), reverse=True)[:MOST_NAMED]
-    if not named:
+def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
+    """Says what a bar of shares does not: which `titles` an item is like, what lifts it most, what is against it."""
+    by_name = [(INTERESTS.get(name, name), value) for name, value in contributions.items()]
+    support = sorted((sum(value for one, value in by_name if one == name), name) for name, _ in by_name)
+    (least, worst), (most, best) = support[0], support[-1]
+    if most <= 0:
         return "Nothing lifts it above the average item; it is the best of what is left."
-    parts = [f"{value:.0%} for {IN_WORDS.get(name, name)}" for value, name in named]
-    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"Close to {' and '.join(titles)}: {listed}." if titles else f"Recommended {listed}."
+    close = f"Close to {' and '.join(titles)}; most" if titles else "Most"
+    though = f", in spite of {IN_WORDS.get(worst, worst)}" if -least >= LEAST_NAMED * most else ""
+    return f"{close} of all for {IN_WORDS.get(best, best)}{though}."
 
 
 def joined(first: Ranked, second: Ranked) -> Ranked:

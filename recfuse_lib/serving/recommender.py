@@ -65,6 +65,12 @@ class History:
     def codes(self) -> np.ndarray:
         return self.query.item
 
+    def turned(self, query: ParsedQuery | None) -> History:
+        """The same for one wish: the titles that it asks for nothing like count as dismissed."""
+        said = query.wish.constraints if query else ()
+        away = [code for one in said if one.comparison == "nothing like" for code in one.codes]
+        return History(self.query, self.missing, np.append(self.dismissed, away).astype("int64")) if away else self
+
 
 @dataclasses.dataclass(frozen=True)
 class ParsedQuery:
@@ -193,11 +199,9 @@ class Recommender:
         allowed[list(wish.like)] = False
         for constraint in wish.constraints:
             allowed &= constraint.holds(items)
-        direction, notes = None, wish.notes
-        if wish.rest and self.encode_text is None:
-            notes = (*notes, NO_WORDS)
-        elif wish.rest and self.encode_text is not None:
-            direction = self.encode_text([wish.rest])[0]
+        encode = self.encode_text if wish.rest else None
+        direction = encode([wish.rest])[0] if encode else None
+        notes = (*wish.notes, NO_WORDS) if wish.rest and not encode else wish.notes
         return ParsedQuery(wish, direction, allowed, notes)
 
     def recommend(
@@ -213,12 +217,11 @@ class Recommender:
     ) -> dict[str, Any]:
         """Finds the k best items that the person does not have yet; `exploration` draws the last one at random.
 
-        People can like only what a model shows, so only what was shown at random compares two models fairly. Nothing is
-        drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be what was asked
-        for. `drawn_from` counts the items that the last may be drawn from. `wish_weight`, 0–1, is the wish's share
-        against the history; without a history it is 1.
+        Nothing is drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be
+        what was asked for. `drawn_from` counts the items that the last may be drawn from. `wish_weight`, 0–1, is the
+        wish's share against the history; without a history it is 1.
         """
-        codes, limits = self.catalogue.codes, constraints or {}
+        codes, limits, history = self.catalogue.codes, constraints or {}, history.turned(query)
         allowed = self.catalogue.allowed(limits)
         allowed[history.codes] = allowed[history.dismissed] = False
         allowed[[codes[item] for item in exclude if item in codes]] = False
@@ -259,9 +262,7 @@ class Recommender:
         return self._rank(history, allowed, stated).top(k)
 
     def _rank(self, history: History, allowed: np.ndarray, stated: Stated | None = None) -> Ranked:
-        """Ranks as the model does, and lowers what is like a dismissed item: by its cosine in the retriever, from
-        `ALIKE` standard deviations above the average on, in full from `ENOUGH` on.
-        """
+        """Ranks as the model does, and lowers what is `ALIKE` to a dismissed item by its cosine in the retriever."""
         ranked = self.model.rank(history.query, allowed, stated)
         if not len(history.dismissed):
             return ranked
@@ -290,7 +291,7 @@ class Recommender:
         """Says what each dimension adds to the score of an item of the catalogue for a person."""
         asked = np.zeros(len(self.catalogue), bool)
         asked[self.catalogue.codes[item_id]] = True
-        ranked = self._rank(history, asked, self._stated(history, query, wish_weight))
+        ranked = self._rank(history.turned(query), asked, self._stated(history, query, wish_weight))
         return {**self._shown(history, ranked, True, {})[0], "fallbacks": self._missing(history, query)}
 
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
@@ -299,15 +300,13 @@ class Recommender:
         return [self.catalogue.shown[code] for code in found[:k]]
 
     def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
-        if query is None or not query.says:
-            return None
-        return Stated(query.direction, query.wish.like, weight if len(history.codes) else 1.0)
+        share = weight if len(history.codes) else 1.0
+        return Stated(query.direction, query.wish.like, share) if query and query.says else None
 
     def _missing(self, history: History, query: ParsedQuery | None) -> list[str]:
         missing = [NO_PERSON] if history.query.user[0] == self._stranger else []
-        if not len(history.codes):
-            missing.append(NO_HISTORY if query is None or not query.says else NO_HISTORY_BUT_WORDS)
-        return missing
+        ordered = NO_HISTORY_BUT_WORDS if query and query.says else NO_HISTORY
+        return missing if len(history.codes) else [*missing, ordered]
 
     def _stars(self, history: History, ranked: Ranked) -> list[float | None]:
         """Predicted stars, remembered with the history: what they depend on besides the item costs most of the time."""
@@ -341,10 +340,9 @@ class Recommender:
             past = map(self.catalogue.there, explanation.evidence(self.model, history.query, ranked))
             for item, row, share, liked in zip(items, parts, shares, past, strict=True):
                 item["contributions"] = dict(zip(ranked.contributions, row, strict=True))
-                item["shares"] = share
-                item["evidence_items"] = [self.catalogue.ids[code] for code in liked]
+                item["shares"], item["evidence_items"] = share, [self.catalogue.ids[code] for code in liked]
                 titles = [self.catalogue.titles[code] for code in liked]
-                item["reason"] = explanation.sentence(share, titles)
+                item["reason"] = explanation.sentence(item["contributions"], titles)
             if len(told) < REMEMBERED:
                 told.update(zip(codes, items, strict=True))
         return items

@@ -7,7 +7,6 @@ Taught in notebook 03.
 from __future__ import annotations
 
 import collections
-import difflib
 import functools
 import itertools
 import re
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from rapidfuzz import fuzz, process
 
 from recfuse_lib.data.items import Items, natural_title
 from recfuse_lib.data.roles import CATEGORY, NUMBER
@@ -25,12 +25,11 @@ from recfuse_lib.stated.vocabulary import DECADES, WORDS, normal, title_index, w
 LONGEST_TITLE, LONGEST_LABEL = 24, 8
 """In words. More are not tried."""
 
-SAME_TITLE = 0.8
-"""Least similarity (`difflib`) of a misspelt title to the one it is read as: two letters swapped in five have it."""
+SAME_TITLE = 80
+"""Least similarity, of 100, of a misspelt title to the one it is read as: two letters swapped in five have it."""
 
 NOT_ASKED_FOR = re.compile("budget|revenue", re.I)
 """Sums that an item had or made; a wish is about what one pays or is paid."""
-
 
 LENGTHS = re.compile("runtime|running.?time|duration|length|minutes", re.I)
 MINUTES = {"hour": 60.0, "second": 1 / 60, "_sec": 1 / 60, "_ms": 1 / 60_000, "millis": 1 / 60_000}
@@ -96,9 +95,7 @@ class Gazetteer:
         self._titles = items.titles()
         self._names, longest = title_index(tuple(self._titles))
         self._longest = min(longest + 3, LONGEST_TITLE)
-        self._by_letter: dict[str, list[str]] = collections.defaultdict(list)
-        for name in self._names:
-            self._by_letter[name[0]].append(name)
+        self._by_letter = {one: [*names] for one, names in itertools.groupby(sorted(self._names), lambda name: name[0])}
         labels, texts = items.labels(), items.texts()
         for column in items.columns(CATEGORY):
             for code, cell in enumerate(items.catalogue[column].fillna("").astype("str")):
@@ -155,10 +152,10 @@ class Gazetteer:
             name = normal(words)
             if self._words.issuperset(name.split()):
                 continue
-            others = [one for one in self._by_letter[name[0]] if abs(len(one) - len(name)) <= 2]
-            for other in difflib.get_close_matches(name, others, cutoff=SAME_TITLE):
+            others = self._by_letter.get(name[0], ())
+            for other, score, _ in process.extract(name, others, scorer=fuzz.ratio, score_cutoff=SAME_TITLE):
                 # Letters in another order are the likelier slip: "Alein" is Alien before it is Alain.
-                score = difflib.SequenceMatcher(None, name, other).ratio() + 0.1 * (sorted(name) == sorted(other))
+                score += 10 * (sorted(name) == sorted(other))
                 if score > best:
                     best, found = score, self._title(other, end, self._names[other])
         return found

@@ -12,20 +12,19 @@ import itertools
 import operator
 import re
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 
 from recfuse_lib.data.items import Items
-from recfuse_lib.stated.gazetteer import Gazetteer, forms, pattern, squashed
+from recfuse_lib.stated.gazetteer import Gazetteer, Title, forms, pattern, squashed
 from recfuse_lib.stated.vocabulary import WORDS, first_year
 
 MAX_CHARACTERS = 1_000
 """The rest is not read; the text encoder would cut it off anyway."""
 
 MAX_CONSTRAINTS, MAX_MISSPELT = 10, 4
-"""Further constraints are not kept, further titles not read, and further words not taken for misspelt titles: a wish
-must not take long.
-"""
+"""More constraints and titles are not kept, more words not taken for misspelt titles: a wish must not take long."""
 
 _COMPARISONS = {"=": operator.eq, "<": operator.lt, "≤": operator.le, ">": operator.gt, "≥": operator.ge}
 
@@ -52,9 +51,12 @@ _NUMBERS["length"] = [
     )
 ]
 _FOREIGN = re.compile(
-    r"\b(?:der|das|und|ein|eine|einen|nicht|kein|keine|mit|ohne|für|le|les|un|une|des|et|sans|avec|pas|dans|el|los"
-    r"|las|una|con|sin|que|para|por|il|di|che|non|senza|um|uma|com|sem|não|een|het|niet|zonder|voor)\b"
+    r"(?:ich|der|das|und|ein|eine|einen|nicht|kein|keine|mit|ohne|für|wie|aus|etwas|le|les|un|une|des|du|et|sans|avec|pas"
+    r"|dans|sur|mais|comme|el|los|las|una|con|sin|que|para|por|pero|como|algo|muy|de|la|il|di|che|non|senza|della|um|uma"
+    r"|com|sem|não|een|het|niet|zonder|voor|og|och|ikke|inte|med|som|bez|nie|jak|bir|gibi|yang|tanpa)"
 )
+_UNLIKE = re.compile(r"\b(?:unlike|different from|(?:not|nothing) similar to)\b", re.I)
+_Misspelt = Callable[[str, int], Title | None]
 _MONEY, _LIKE, _BEFORE_LIKE = pattern("{money}"), pattern("{like}"), pattern("{before like}")
 _NOT, _IS_NOT, _WORD, _THINGS = (pattern(f"{{{name}}}") for name in ("not", "is not", "word", "things"))
 _NEXT, _EITHER, _JOINED = pattern("{next}"), pattern("{either}"), pattern("{joined}")
@@ -64,7 +66,7 @@ _NEXT, _EITHER, _JOINED = pattern("{next}"), pattern("{either}"), pattern("{join
 class Constraint:
     """A condition that every answer must meet: "year" or a column of money compared (= < ≤ > ≥) with a number, or
     "without" a "label", a "title", which the items `codes` have, or a "word" of an item's text or labels, which may
-    have alternatives: "black|dark".
+    have alternatives: "black|dark"; "nothing like" a title excludes it, and what resembles it is not wanted either.
     """
 
     field: str
@@ -75,7 +77,7 @@ class Constraint:
     def __str__(self) -> str:
         if isinstance(self.value, str):
             what = "the word " if self.field == "word" else ""
-            return f"without {what}{' or '.join(self.value.split('|') if what else [self.value])}"
+            return f"{self.comparison} {what}{' or '.join(self.value.split('|') if what else [self.value])}"
         return f"{self.field} {self.comparison} {self.value:g}"
 
     def holds(self, items: Items) -> np.ndarray:
@@ -118,8 +120,7 @@ def parse(text: str, items: Items) -> Wish:
     Years ("from the 90s", "before 1980") and sums of money ("under 40") are understood where the catalogue has them.
     "not" and "without" exclude a label or a title where the next words name one; any other word excludes the items
     whose text contains it, so "nothing sad" excludes only what calls itself sad; "not too long" excludes nothing.
-    "like" or "similar to" a title, which may be misspelt, asks for its neighbours. "old" and "cheap" are not
-    interpreted.
+    "like" a title, which may be misspelt, asks for its neighbours, "not like" for others. "old" is not interpreted.
 
     Example:
         >>> import pandas as pd
@@ -134,25 +135,32 @@ def parse(text: str, items: Items) -> Wish:
     if len(tidy) > MAX_CHARACTERS:
         notes.append(f"only the first {MAX_CHARACTERS:,} of {len(tidy):,} characters were read")
         tidy = tidy[:MAX_CHARACTERS]
-    letters = [character for character in tidy if character.isalpha()]
-    if sum(character < "ɐ" for character in letters) < len(letters) / 2:
-        notes.append("most of it is not in Latin letters; the patterns and the encoder were made for English")
-    folded = tidy.casefold()
-    if len(set(_FOREIGN.findall(folded))) > max(1, len(set(folded.split()).intersection(WORDS["small"]))):
-        notes.append("this does not look like English, for which the patterns and the encoder were made")
-    known = Gazetteer.of(items)
-    rest, like, titles = _titles(tidy, known, notes)
+    words = set(re.findall(r"[^\W\d_]+", tidy))
+    foreign = {one for one in words if _FOREIGN.fullmatch(one.casefold()) or (one.islower() and not one.isascii())}
+    strange = sum(letter > "ɏ" for letter in tidy) > len("".join(words)) / 2
+    if strange or len(foreign) > max(1, len((words - foreign).intersection(WORDS["small"]))):
+        notes.append(
+            "this does not look like English; say it in English, which is all that is read, or “like” and a title"
+        )
+    known, tries = Gazetteer.of(items), [None] * MAX_MISSPELT
+
+    def misspelt(text: str, start: int) -> Title | None:
+        title = known.misspelt_title_at(text, start) if tries and not tries.pop() else None
+        notes.extend([f"“{text[start : title.end]}” is read as “{title.name}”"] if title else [])
+        return title
+
+    rest, like, titles = _titles(_UNLIKE.sub("not like", tidy), known, misspelt)
     found: list[Constraint] = []
-    rest = _numbers(rest, "length", known.length, known, found, notes)
-    rest = _numbers(rest, "year", "year", known, found, notes)
-    rest = _numbers(rest, "price", known.money, known, found, notes)
-    rest = _exclusions(rest, known, found)
+    for kind, field in (("length", known.length), ("year", "year"), ("price", known.money)):
+        rest = _numbers(rest, kind, field, known, found, notes)
+    rest = _tidied(_exclusions(rest, known, found, misspelt))
+    rest = "" if (found or like) and _BEFORE_LIKE.fullmatch(f"{rest} ") else rest  # "a film" says nothing
     constraints = tuple(dict.fromkeys(found))
     if len(constraints) > MAX_CONSTRAINTS:
         notes.append(f"only the first {MAX_CONSTRAINTS} of {len(constraints)} conditions are kept")
     notes += _contradictions(constraints[:MAX_CONSTRAINTS], rest, like)
     said = tuple(dict.fromkeys(notes))[: 2 * MAX_CONSTRAINTS]
-    return Wish(tidy, _tidied(rest), constraints[:MAX_CONSTRAINTS], like, titles, said)
+    return Wish(tidy, rest, constraints[:MAX_CONSTRAINTS], like, titles, said)
 
 
 def _contradictions(constraints: tuple[Constraint, ...], rest: str, like: tuple[int, ...]) -> list[str]:
@@ -185,12 +193,8 @@ def _numbers(
         for match in phrase.finditer(rest):
             ends = [end for words in match.groupdict().values() for end in _read(kind, words, match[0], known)]
             first, last = min(ends), max(ends)
-            if comparison == "=" and first == last:
-                found.append(Constraint(field, "=", first))
-            elif comparison in ("=", "range"):
-                found += [Constraint(field, "≥", first), Constraint(field, "≤", last)]
-            else:
-                found.append(Constraint(field, comparison, first if comparison in ("<", "≥") else last))
+            sides = {"range": "≥≤", "=": "=" if first == last else "≥≤"}.get(comparison, comparison)
+            found += [Constraint(field, side, first if side in "=<≥" else last) for side in sides]
         rest = phrase.sub(" , ", rest)
     return rest
 
@@ -225,10 +229,10 @@ def _sum(words: str) -> list[float]:
     return [float(digits[1].replace(",", ".")) * (1_000 if digits[2] else 1)] if digits else named[:1]
 
 
-def _titles(text: str, known: Gazetteer, notes: list[str]) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
+def _titles(text: str, known: Gazetteer, misspelt: _Misspelt) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
     like: list[int] = []
     named: list[str] = []
-    start, misspelt = 0, 0
+    start = 0
     for _ in range(MAX_CONSTRAINTS):
         cue = _LIKE.search(text, start)
         if not cue:
@@ -237,11 +241,7 @@ def _titles(text: str, known: Gazetteer, notes: list[str]) -> tuple[str, tuple[i
         if (cue["who"] or "").casefold().strip("'’") in WORDS["no likeness after"]:
             continue
         while (at := start if end == start else _past(_JOINED, text, end)) < len(text) and len(named) < MAX_CONSTRAINTS:
-            found = known.title_at(text, at)
-            if not found and misspelt < MAX_MISSPELT and (end == start or text[at].isupper()):
-                misspelt += 1
-                if found := known.misspelt_title_at(text, at):
-                    notes.append(f"“{text[at : found.end]}” is read as “{found.name}”")
+            found = known.title_at(text, at) or (misspelt(text, at) if end == start or text[at].isupper() else None)
             if not found:
                 break
             like += found.codes
@@ -260,7 +260,7 @@ def _past(pattern: re.Pattern[str], text: str, start: int) -> int:
     return match.end() if match else len(text)
 
 
-def _exclusions(rest: str, known: Gazetteer, found: list[Constraint]) -> str:
+def _exclusions(rest: str, known: Gazetteer, found: list[Constraint], misspelt: _Misspelt) -> str:
     start = 0
     while cue := _NOT.search(rest, start):
         start, end = cue.end(), cue.end()
@@ -268,13 +268,16 @@ def _exclusions(rest: str, known: Gazetteer, found: list[Constraint]) -> str:
         if denied_verb and not cue["verb_of_being"]:
             continue  # "does not ruin me", "won't itch": what a verb denies is no kind of thing
         # A title may begin with a word that is skipped otherwise: "not In Bruges".
-        first = cue.start("filler")
-        named = (_named(rest, first, known) if rest[first : first + 1].isupper() else None) or _named(rest, end, known)
+        first, how = cue.start("filler"), "nothing like" if "like" in cue["filler"].casefold() else "without"
+        starts = (first, end) if rest[first : first + 1].isupper() else (end,)
+        named = next(filter(None, (_named(rest, at, known, how) for at in starts)), None)
+        if not named and (how != "without" or rest[end : end + 1].isupper()) and (title := misspelt(rest, end)):
+            named = [Constraint("title", how, title.name, title.codes)], title.end
         is_named = named is not None
         while named:
             found += named[0]
             end = named[1]
-            named = _named(rest, _past(_NEXT, rest, end), known)
+            named = _named(rest, _past(_NEXT, rest, end), known, how)
         while not is_named and (match := _WORD.match(rest, end if end == start else _past(_EITHER, rest, end))):
             word = match["name"].casefold()
             if word in WORDS["no thing"]:
@@ -287,11 +290,11 @@ def _exclusions(rest: str, known: Gazetteer, found: list[Constraint]) -> str:
     return rest
 
 
-def _named(rest: str, start: int, known: Gazetteer) -> tuple[list[Constraint], int] | None:
+def _named(rest: str, start: int, known: Gazetteer, how: str) -> tuple[list[Constraint], int] | None:
     """Reads a label or, where it is longer, a title, which has several words or a capital letter; and where it ends."""
     label, title = known.label_at(rest, start), known.title_at(rest, start)
     if title and (rest[start].isupper() or " " in rest[start : title.end]) and not (label and label[1] >= title.end):
-        found, end = [Constraint("title", "without", title.name, title.codes)], title.end
+        found, end = [Constraint("title", how, title.name, title.codes)], title.end
     elif label:
         found, end = [Constraint("label", "without", one) for one in label[0]], label[1]
     else:
