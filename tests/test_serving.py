@@ -333,6 +333,7 @@ def test_openapi_has_examples_that_work(client: httpx.Client) -> None:
         "/people/{user_id}",
         "/people/{user_id}/events",
         "/people/{user_id}/events/{key}",
+        "/decisions",
         "/about",
         "/health",
         "/ready",

@@ -117,7 +117,7 @@ def test_a_champion_that_is_mended_serves(store: Path, monkeypatch: pytest.Monke
         assert serves(service) is None
         (store.parent / "users.json").rename(store / "v1" / "users.json")
         monkeypatch.setattr(services, "RETRY_SECONDS", 0.0)
-        service._failed = None, 0.0
+        service._failed.clear()
         await service.refresh()
         assert serves(service) == "v1"
         service.close()

@@ -1,4 +1,1 @@
-"""Serves a trained model, and learns from the service's events.
-
-Taught in notebooks 18 and 19.
-"""
+"""Serves a trained model, and learns from the service's events. Taught in notebooks 18 and 19."""

@@ -1,8 +1,6 @@
 """Starts the service with the settings of the environment; `recfuse serve` names a model.
 
-    python -m recfuse_lib.serving
-
-Taught in notebook 18.
+python -m recfuse_lib.serving    # taught in notebook 18
 """
 
 from __future__ import annotations
@@ -23,8 +21,7 @@ _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 MOST_CONNECTIONS = min(256, _FILES // 4) if _FILES > 0 else 256
 """More are open only while these wait for an answer; twice as many get 503."""
 
-REQUEST_SECONDS = 30.0
-"""From the start of a connection, or its last answer, to the end of the next one."""
+REQUEST_SECONDS = 30.0  # from the start of a connection, or its last answer, to the end of the next one
 
 
 class Connection(H11Protocol):

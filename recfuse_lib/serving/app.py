@@ -1,38 +1,32 @@
-"""Serves the recommender over HTTP.
-
-    python -m recfuse_lib.serving
-
-Taught in notebook 18.
-"""
+"""Serves the recommender over HTTP. Taught in notebook 18."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.security import APIKeyHeader
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
 
 import recfuse_lib
-from recfuse_lib.serving import messages
+from recfuse_lib.serving import messages, trial
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.events import EventError, StoreUnavailable
 from recfuse_lib.serving.middleware import Metrics, RequestMiddleware
+from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.recommender import History, ParsedQuery, Recommender
 from recfuse_lib.serving.service import MOST_WISHES, Service, running
 from recfuse_lib.serving.settings import Settings
 
 PAGE = Path(__file__).with_name("page")
 API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="What RECFUSE_API_KEY says")
-ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 NAMES = {
     *("body", "query", "path", "title"),
     *(name for one in vars(messages).values() for name in getattr(one, "__annotations__", ()) if isinstance(one, type)),
@@ -47,6 +41,7 @@ PROBLEMS = {
     503: "No model yet, too many wishes, or the event store is not available; Retry-After says when to come again",
 }
 
+# What they return is checked against `messages` by tests: at every request it would be slow.
 routes = APIRouter()
 
 
@@ -55,27 +50,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings.of()
     metrics = Metrics()
     service = Service(settings, metrics)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(service):
-            yield
-
     app = FastAPI(
-        title="RecFuse",
-        version=recfuse_lib.__version__,
-        description="Recommends from what a person did and what they say, and says why.",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,  # a redirect would name whatever host the client says
-        responses=_problems(PROBLEMS),
-    )
+        title="RecFuse", version=recfuse_lib.__version__, lifespan=lambda _: running(service),
+        description="Recommends from what a person did and what they say, and says why.", responses=_problems(PROBLEMS),
+        docs_url=None, redoc_url=None, redirect_slashes=False,  # a redirect would name whatever host the client says
+    )  # fmt: skip
     app.state.service = service
     app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailable, _unavailable)
-    app.add_exception_handler(ItemError, _no_item)
+    for kind in (ItemError, PromotionError):
+        app.add_exception_handler(kind, _refused)
     app.include_router(routes)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
@@ -86,7 +71,7 @@ def _problems(described: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
 
 
 NOT_FOUND, NO_KEY = _problems({404: "There is none"}), _problems({401: "X-API-Key is missing or wrong"})
-CONFLICT = _problems({409: "An item of this id is there already, or was"})
+CONFLICT = _problems({409: "An item of this id is there already, or was; or the store has no such version"})
 
 
 # FastAPI runs a plain function in a thread, which costs more than what these do.
@@ -121,14 +106,15 @@ people = APIRouter(prefix="/people", **_keyed(NOT_FOUND))
 
 
 async def _understood(
-    service: Service, recommender: Recommender, person: messages.Person, request: Request
-) -> tuple[History, ParsedQuery | None, list[str]]:
+    service: Service, person: messages.Person, request: Request
+) -> tuple[Recommender, History, ParsedQuery | None, list[str]]:
     if person.user_id is not None:
         # What is recommended to a person, and what is not, tells of their past, even without reasons.
         await _key(service, request.headers.get(API_KEY.model.name))
+    recommender = service.answering(person.user_id)
     given = [(past.item_id, past.rating) for past in person.history]
-    history, notes = await service.history(person.user_id, given)
-    return history, await _read(service, recommender, person.wish), notes
+    history, notes = await service.history(recommender, person.user_id, given)
+    return recommender, history, await _read(service, recommender, person.wish), notes
 
 
 async def _read(service: Service, recommender: Recommender, wish: str) -> ParsedQuery | None:
@@ -148,9 +134,10 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
     """Returns the best items for a person, a history, a wish, or any combination."""
     # Most requests come here, and every dependency that FastAPI resolves takes a tenth of the answer's time.
     service: Service = request.app.state.service
-    recommender = await _recommender(service)
-    history, parsed, notes = await _understood(service, recommender, body, request)
-    limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.exploration())
+    await _recommender(service)
+    recommender, history, parsed, notes = await _understood(service, body, request)
+    explores = service.random.random() < service.settings.exploration
+    limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.random if explores else None)
     answer = recommender.recommend(history, body.k, parsed, body.wish_weight, *limits, *how)
     answer_id = service.shown(body.user_id, recommender.version, answer)
     del answer["drawn_from"]
@@ -158,23 +145,23 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
     for reason in answer["fallbacks"]:
         service.metrics.fallbacks.labels(reason.split(":")[0]).inc()
     understood = parsed.wish.shown() if parsed else ""
-    return _json({"answer_id": answer_id, "version": recommender.version, **answer, "understood": understood})
+    return JSONResponse({"answer_id": answer_id, "version": recommender.version, **answer, "understood": understood})
 
 
 @routes.post("/explain", response_model=messages.ExplainAnswer, responses={**NOT_FOUND, **NO_KEY})
-async def explain(body: messages.ExplainRequest, service: Serving, recommender: Ready, request: Request) -> Response:
+async def explain(body: messages.ExplainRequest, service: Serving, _: Ready, request: Request) -> Response:
     """Explains an item's score: what each dimension contributes, and which past items it is like."""
+    recommender, history, parsed, _notes = await _understood(service, body, request)
     _check_known(recommender, body.item_id)
-    history, parsed, _ = await _understood(service, recommender, body, request)
     answer = recommender.explain(history, body.item_id, parsed, body.wish_weight)
-    return _json({"version": recommender.version, **answer})
+    return JSONResponse({"version": recommender.version, **answer})
 
 
 @routes.get("/similar", response_model=messages.Answer[messages.Similar], responses=NOT_FOUND)
 async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
     """Returns the items that are most similar to an item, by content and behaviour."""
     _check_known(recommender, item_id)
-    return _json({"version": recommender.version, "items": recommender.similar(item_id, k)})
+    return JSONResponse({"version": recommender.version, "items": recommender.similar(item_id, k)})
 
 
 @routes.get("/items", response_model=messages.Answer[messages.Described])
@@ -182,14 +169,15 @@ async def search(
     recommender: Ready, title: Annotated[str, Query(min_length=1, max_length=200)], k: messages.K = 10
 ) -> Response:
     """Returns the items whose title contains all of these words, most often chosen first."""
-    return _json({"version": recommender.version, "items": await asyncio.to_thread(recommender.search, title, k)})
+    found = await asyncio.to_thread(recommender.search, title, k)
+    return JSONResponse({"version": recommender.version, "items": found})
 
 
 @routes.post("/events", response_model=messages.EventsAnswer, **_keyed())
 async def add_events(body: messages.EventsRequest, service: Serving) -> Response:
     """Stores feedback. Acknowledged events are on disk; the others may be sent again under the same keys."""
     try:
-        return _json({"acknowledged": await service.add_events(body.events)})
+        return JSONResponse({"acknowledged": await service.add_events(body.events)})
     except EventError as error:
         raise HTTPException(422, str(error)) from error
 
@@ -198,13 +186,13 @@ async def add_events(body: messages.EventsRequest, service: Serving) -> Response
 async def add_item(body: messages.Item, service: Serving, recommender: Ready) -> Response:
     """Adds an item, recommended from now on by its text and attributes, without training."""
     n_items = await service.add_items([body])
-    return _json({"version": recommender.version, "n_items": n_items, "item_id": body.item_id}, 201)
+    return JSONResponse({"version": recommender.version, "n_items": n_items, "item_id": body.item_id}, 201)
 
 
 @routes.post("/items/bulk", response_model=messages.ItemsAnswer, status_code=201, **_keyed(CONFLICT))
 async def add_items(body: messages.ItemsRequest, service: Serving, recommender: Ready) -> Response:
     """Adds all of some items, or none."""
-    return _json({"version": recommender.version, "n_items": await service.add_items(body.items)}, 201)
+    return JSONResponse({"version": recommender.version, "n_items": await service.add_items(body.items)}, 201)
 
 
 @routes.put("/items/{item_id:path}", response_model=messages.ItemAnswer, **_keyed(NOT_FOUND))
@@ -213,7 +201,7 @@ async def change_item(
 ) -> Response:
     """Replaces all that is known of an item, or adds it. A trained model learns of the change with the next bundle."""
     n_items = await service.change_item(messages.Item(item_id, body.attributes))
-    return _json({"version": recommender.version, "n_items": n_items, "item_id": item_id})
+    return JSONResponse({"version": recommender.version, "n_items": n_items, "item_id": item_id})
 
 
 @routes.delete("/items/{item_id:path}", response_model=messages.ItemAnswer, **_keyed(NOT_FOUND))
@@ -221,7 +209,7 @@ async def remove_item(item_id: messages.Id, service: Serving, recommender: Ready
     """Removes an item from lists, searches and reasons, now and of later bundles; feedback on it stays."""
     if (n_items := await service.remove_item(item_id)) is None:
         raise HTTPException(404, "no such item in the catalogue")
-    return _json({"version": recommender.version, "n_items": n_items, "item_id": item_id})
+    return JSONResponse({"version": recommender.version, "n_items": n_items, "item_id": item_id})
 
 
 # The longer paths come first: an id may hold a slash.
@@ -230,7 +218,7 @@ async def events_of(
     service: Serving, user_id: messages.Id, k: messages.Events = 100, skip: messages.Skipped = 0
 ) -> Response:
     """Returns a person's events, newest first."""
-    return _json({"events": await service.kept(user_id, k, skip)})
+    return JSONResponse({"events": await service.read(service.events.kept, user_id, k, skip)})
 
 
 @people.delete("/{user_id:path}/events/{key:path}", response_model=messages.Deleted)
@@ -238,51 +226,70 @@ async def undo(service: Serving, user_id: messages.Id, key: messages.Id) -> Resp
     """Undoes one event of a person, as if it had not been sent."""
     if not (deleted := await service.change({user_id}, service.events.undo, user_id, key)):
         raise HTTPException(404, "the person has no event with this key")
-    return _json({"deleted": deleted})
+    return JSONResponse({"deleted": deleted})
 
 
 @people.get("/{user_id:path}", response_model=messages.Export)
 async def export(service: Serving, recommender: Ready, user_id: messages.Id) -> Response:
     """Returns everything that is kept of a person; nothing is kept of an unknown one."""
     known = {"version": recommender.version, "trained_on": recommender.known_of(user_id)}
-    events, answers = await service.kept(user_id), await service.shown_to(user_id)
-    return _json({"user_id": user_id, "events": events, "answers": answers, **known})
+    await service.flush()
+    events, answers = service.read(service.events.kept, user_id), service.read(service.events.answers, 0, user_id)
+    return JSONResponse({"user_id": user_id, "events": await events, "answers": await answers, **known})
 
 
 @people.delete("/{user_id:path}", response_model=messages.Deleted)
-async def erase(service: Serving, recommender: Ready, user_id: messages.Id) -> Response:
+async def erase(service: Serving, _: Ready, user_id: messages.Id) -> Response:
     """Erases a person: their events now, what the model learned of them in the next round of retraining."""
-    recommender.people.pop(user_id, None)  # to the model that serves, a stranger from now on
+    for one in service.serving:
+        one.people.pop(user_id, None)  # to the models that serve, a stranger from now on
     await service.flush()  # what waits was shown to them, too
-    return _json({"deleted": await service.change({user_id}, service.events.erase, user_id)})
+    return JSONResponse({"deleted": await service.change({user_id}, service.events.erase, user_id)})
 
 
 routes.include_router(people)
 
 
+@routes.get("/decisions", response_model=messages.Operation, **_keyed(CONFLICT))
+async def decided(service: Serving) -> Response:
+    """Returns what serves, the versions there are, the newest decisions, and a trial under way with its figures."""
+    await service.flush()
+    found = await asyncio.to_thread(trial.state, service.settings.store, service.events)
+    return JSONResponse({"serves": [one.version for one in service.serving], **found})
+
+
+@routes.post("/decisions", response_model=Decision, status_code=201, **_keyed(CONFLICT))
+async def decide(body: messages.DecisionRequest, service: Serving) -> Response:
+    """Begins a trial, promotes a version, or rolls back; every service on the store follows at its next look."""
+    await service.flush()
+    what = service.settings.store, service.events, *vars(body).values()
+    return JSONResponse(vars(await asyncio.to_thread(trial.decide, *what)), 201)
+
+
 @routes.get("/about", response_model=messages.About)
 async def about(service: Serving, recommender: Ready) -> Response:
     """Describes the model that serves, and what can be asked of it."""
-    examples = list(recommender.people)[: service.settings.examples]
-    return _json({**recommender.about(), "key_required": bool(service.settings.api_key), "example_people": examples})
+    examples = [*recommender.people][: service.settings.examples]
+    here = {"key_required": bool(service.settings.api_key), "example_people": examples}
+    return JSONResponse(recommender.about() | here)
 
 
 @routes.get("/health", response_model=messages.State)
 async def health() -> Response:
     """Answers as long as the process does."""
-    return _json({"status": "alive", "version": None})
+    return JSONResponse({"status": "alive", "version": None})
 
 
 @routes.get("/ready", response_model=messages.State)
 async def ready(recommender: Ready) -> Response:
     """Answers whether a model serves; 503 until then."""
-    return _json({"status": "ready", "version": recommender.version})
+    return JSONResponse({"status": "ready", "version": recommender.version})
 
 
 @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def prometheus(service: Serving) -> Response:
     """Returns counts and times for Prometheus."""
-    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+    return Response(generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
 @routes.get("/", include_in_schema=False)
@@ -290,14 +297,14 @@ async def page() -> FileResponse:
     return FileResponse(PAGE / "index.html")
 
 
+@routes.get("/operator", include_in_schema=False)
+async def operator() -> FileResponse:
+    return FileResponse(PAGE / "operator.html")
+
+
 def _check_known(recommender: Recommender, item_id: str) -> None:
     if not recommender.catalogue.holds(item_id):
         raise HTTPException(404, "no such item in the catalogue")
-
-
-def _json(content: dict[str, Any], status: int = 200) -> Response:
-    """Tests check the content against the models above; checking it at every request would be slow."""
-    return Response(ENCODE(content).encode(), status, media_type="application/json")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -306,24 +313,17 @@ async def _invalid(_: Request, error: Exception) -> Response:
     said = []
     for one in (problems := error.errors())[:5]:
         place = ".".join(str(part) if part in NAMES or isinstance(part, int) else "…" for part in one["loc"])
-        said.append(f"{place}: {one['msg']}{_way_out(one)}")
-    return _json({"detail": "; ".join(said)}, 400 if problems[0]["type"] == "json_invalid" else 422)
+        # `007` and `7` are two people.
+        is_number = isinstance(given := one.get("input"), int) and not isinstance(given, bool)
+        way_out = '; ids are text: quote it, as "7"' if is_number and str(one["loc"][-1]).endswith("_id") else ""
+        said.append(f"{place}: {one['msg']}{way_out}")
+    return JSONResponse({"detail": "; ".join(said)}, 400 if problems[0]["type"] == "json_invalid" else 422)
 
 
-def _way_out(problem: Mapping[str, Any]) -> str:
-    """A hint about an id that was sent as a number: `007` and `7` are two people."""
-    given, field = problem.get("input"), str(problem["loc"][-1])
-    is_number = field.endswith("_id") and isinstance(given, int) and not isinstance(given, bool)
-    return '; ids are text: quote it, as "7"' if is_number else ""
-
-
-async def _no_item(_: Request, error: Exception) -> Response:
-    return _json({"detail": str(error)}, 409 if isinstance(error, ItemExists) else 422)
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 409 if isinstance(error, ItemExists | PromotionError) else 422)
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:
-    response = _json(
-        {"detail": "the event store is not available; send the same again later: one key is written once"}, 503
-    )
-    response.headers["Retry-After"] = "5"
-    return response
+    detail = "the event store is not available; send the same again later: one key is written once"
+    return JSONResponse({"detail": detail}, 503, {"Retry-After": "5"})

@@ -32,9 +32,7 @@ from recfuse_lib.models import saved
 from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained.store import sha256, sync
 
-FORMAT = 3
-"""Incremented when earlier bundles can no longer be read."""
-
+FORMAT = 3  # incremented when earlier bundles can no longer be read
 BUILD_AGAIN = "build it again: recfuse fit … --out"
 HOURS_OF_A_WRITER = 6
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -55,7 +53,7 @@ class Bundle:
     def load(cls, folder: Path | str) -> Self:
         """Loads the manifest and compares every file with it; raises BundleError where one differs."""
         folder = Path(folder)
-        manifest = _manifest(folder)
+        manifest = manifest_of(folder)
         there = {path.relative_to(folder).as_posix() for path in _files(folder)} - {"manifest.json"}
         for name, expected in manifest["files"].items():
             if name not in there:
@@ -117,7 +115,7 @@ def seal(folder: Path, version: str, metrics: Mapping[str, Any], provenance: Map
 def write_bundle(
     store: Path | str,
     version: str,
-    fill: Callable[[Path], None],
+    fill: Callable[[Path], Any],
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> Bundle:
@@ -133,7 +131,9 @@ def write_bundle(
     if (target := store / version).exists():
         raise BundleError(f"{target} is there already; a version never changes: choose another name")
     store.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(store)
+    for left in store.glob(".*.partial"):
+        if time.time() - left.stat().st_mtime > 3600 * HOURS_OF_A_WRITER:
+            shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{version}.", suffix=".partial", dir=store))
     try:
         fill(work)
@@ -148,12 +148,8 @@ def write_bundle(
     return Bundle(target, sealed.manifest)
 
 
-def version_of(folder: Path) -> str:
-    """Reads the version of a bundle, without comparing its files."""
-    return str(_manifest(folder)["version"])
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """Reads the manifest of a bundle, without comparing its files; raises BundleError where it cannot be used."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     except FileNotFoundError:
@@ -183,9 +179,3 @@ def _described(path: Path) -> dict[str, Any]:
     if path.is_symlink():
         raise BundleError(f"{path} is a link; a bundle holds its files itself")
     return {"size": path.stat().st_size, "sha256": sha256(path)}
-
-
-def _remove_abandoned(store: Path) -> None:
-    for path in store.glob(".*.partial"):
-        if time.time() - path.stat().st_mtime > 3600 * HOURS_OF_A_WRITER:
-            shutil.rmtree(path, ignore_errors=True)

@@ -1,5 +1,4 @@
 """The items that a service knows: what answers say of them, the attributes that constraints ask for, and new items.
-
 Taught in notebook 18.
 """
 
@@ -19,7 +18,8 @@ import pandas as pd
 from rapidfuzz import fuzz, process
 
 from recfuse_lib.data.items import Items, natural_title
-from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER
+from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
+from recfuse_lib.data.times import LATEST
 
 SAME_WORD, SAME_TITLE, MOST_SPELT = 70, 75, 10
 """Least similarity, of 100, of a misspelt word to that of a title, and of a title to another; most words read so."""
@@ -209,3 +209,16 @@ def _day(seconds: float) -> str:
 
 def _plain(value: float) -> float | int:
     return int(value) if value.is_integer() else value
+
+
+def column_of(values: list[Any], role: str | None) -> pd.Series:
+    """Writes a column so that it is read again as what it is; a cell that does not fit the role is missing."""
+    if role == CATEGORIES:
+        values = [value if isinstance(value, list | None) else str(value).split(LABEL_SEPARATOR) for value in values]
+    column = pd.Series([str(value) if isinstance(value, list) else value for value in values], dtype=object)
+    if role not in (NUMBER, DATE):
+        return column
+    figures = pd.to_numeric(column, errors="coerce").astype("float64")
+    if role == NUMBER:
+        return figures
+    return pd.to_datetime((figures.where(figures.between(OLDEST, LATEST)) // 1).astype("Int64"), unit="s", utc=True)

@@ -1,5 +1,4 @@
 """Drift since a model was trained: four figures, and how large three of them become by chance alone.
-
 Taught in notebook 19.
 """
 
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import jensenshannon
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, LABEL_SEPARATOR
@@ -51,10 +51,7 @@ def popularity_shift(reference: np.ndarray, recent: np.ndarray) -> float:
 
     of Lin (1991), IEEE Transactions on Information Theory 37(1).
     """
-    p, q = (counts / counts.sum() for counts in (reference, recent))
-    middle = (p + q) / 2
-    halves = [np.sum(share[share > 0] * np.log2(share[share > 0] / middle[share > 0])) for share in (p, q)]
-    return float(sum(halves) / 2)
+    return float(jensenshannon(reference, recent, base=2) ** 2)
 
 
 def calibration_error(predicted: np.ndarray, observed: np.ndarray, bins: int = 10) -> float:

@@ -1,5 +1,4 @@
 """The event store: loses nothing that was acknowledged, and returns events as the course's `Dataset`.
-
 Taught in notebooks 18 and 19.
 """
 
@@ -17,16 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.data.times import LATEST
-from recfuse_lib.serving.catalogue import ItemExists
+from recfuse_lib.data.splits import POSITIVE
+from recfuse_lib.serving.catalogue import ItemExists, column_of
 from recfuse_lib.serving.messages import Event, Item, Shown
 
 WAIT_SECONDS = 5
-WRONG_CLOCK = 24 * 3600
-"""Seconds from now on from which an event cannot be meant: it would be the newest for ever."""
-
+WRONG_CLOCK = 24 * 3600  # seconds from now on from which an event cannot be meant: it would be the newest for ever
 ROWS_AT_ONCE = 5_000
 _SET_UP_LOCK = 0x52656346757365
 
@@ -43,7 +39,8 @@ _TEXTS = dict.fromkeys(("key", "user_id", "item_id", "kind"), sa.Text)
 # `exploration` is what clients said of an event before answers were kept; nothing writes it any more.
 _SINCE = {"answer_id": sa.Text, "exploration": sa.Boolean}
 _EVENTS = _table("events", "key", **_TEXTS, timestamp=sa.BigInteger, rating=sa.Double, **_SINCE)
-_SHOWN = dict.fromkeys(("answer_id", "user_id", "version", "item_ids", "propensities", "drawn"), sa.Text)
+_LISTS = ("item_ids", "propensities")
+_SHOWN = dict.fromkeys(("answer_id", "user_id", "version", *_LISTS, "drawn"), sa.Text)
 _ANSWERS = _table("answers", "answer_id", **_SHOWN, timestamp=sa.BigInteger)
 _ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
 _EDITS = _table("edits", "item_id", item_id=sa.Text, removed=sa.Boolean)
@@ -112,10 +109,9 @@ class EventStore:
         rows = [vars(event) for event in events]
         if any(row["timestamp"] > _latest() for row in rows):
             raise EventError("a timestamp is more than a day from now; send Unix seconds of a clock that is right")
-        if rows:
-            with self._transaction() as connection:
-                for start in range(0, len(rows), ROWS_AT_ONCE):
-                    self._write(connection, rows[start : start + ROWS_AT_ONCE])
+        with self._transaction() as connection:
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self._write(connection, rows[start : start + ROWS_AT_ONCE])
         return [row["key"] for row in rows]
 
     def _write(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
@@ -133,8 +129,7 @@ class EventStore:
 
     def add_answers(self, answers: Iterable[Shown]) -> None:
         """Writes what was shown; an answer that is there already stays as it is."""
-        lists = ("item_ids", "propensities")
-        rows = [vars(one) | {name: json.dumps(getattr(one, name)) for name in lists} for one in answers]
+        rows = [vars(one) | {name: json.dumps(getattr(one, name)) for name in _LISTS} for one in answers]
         if rows:
             with self._transaction() as connection:
                 connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"]), rows)
@@ -146,8 +141,7 @@ class EventStore:
         wanted = wanted.where(_ANSWERS.c.timestamp >= since, to_them).order_by(_ANSWERS.c.number)
         with self._transaction() as connection:
             rows = [dict(row) for row in connection.execute(wanted).mappings()]
-        lists = ("item_ids", "propensities")
-        return [Shown(**row | {name: tuple(json.loads(row[name])) for name in lists}) for row in rows]
+        return [Shown(**row | {name: tuple(json.loads(row[name])) for name in _LISTS}) for row in rows]
 
     def add_items(self, items: Iterable[Item]) -> None:
         """Adds items to the end of the catalogue; one that exists is replaced and keeps its position."""
@@ -168,10 +162,9 @@ class EventStore:
 
     def remove_item(self, item_id: str) -> bool:
         """Removes an item from what is recommended, but not what people did with it; False if there is none."""
-        if self._scalar(sa.select(_ITEMS.c.number).where(_ITEMS.c.item_id == item_id)) is None:
-            return False
-        self._replace((_EDITS, "item_id", [{"item_id": item_id, "removed": True}]))
-        return True
+        there = self._scalar(sa.select(_ITEMS.c.number).where(_ITEMS.c.item_id == item_id)) is not None
+        self._replace((_EDITS, "item_id", [{"item_id": item_id, "removed": True}] * there))
+        return there
 
     def edits(self) -> dict[str, bool]:
         """Returns the ids of the items that were changed or removed, and whether they are removed."""
@@ -235,7 +228,7 @@ class EventStore:
         items, roles = self.items(), json.loads(stated or "null")
         rows = [item.attributes for item in items]
         there = dict.fromkeys(name for row in rows for name in row if name != "item_id") if roles is None else roles
-        cells = {name: _cells([row.get(name) for row in rows], role) for name, role in there.items()}
+        cells = {name: column_of([row.get(name) for row in rows], role) for name, role in there.items()}
         catalogue = pd.DataFrame({"item_id": [item.item_id for item in items], **cells})
         return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
 
@@ -248,6 +241,18 @@ class EventStore:
         wanted = wanted.where(sa.or_(_EVENTS.c.exploration, drawn), _EVENTS.c.timestamp >= since)
         with self._transaction() as connection:
             return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "item_id"])
+
+    def outcomes(self, since: int) -> pd.DataFrame:
+        """Returns the answers to people with an id since a moment: columns `user_id`, `version`, and `liked`, whether
+        an event of at least `POSITIVE` stars names the answer.
+        """
+        named = sa.select(_EVENTS.c.answer_id, _EVENTS.c.user_id)
+        named = named.where(_EVENTS.c.answer_id.is_not(None), _EVENTS.c.rating >= POSITIVE)
+        liked = sa.tuple_(_ANSWERS.c.answer_id, _ANSWERS.c.user_id).in_(named)
+        wanted = sa.select(_ANSWERS.c.user_id, _ANSWERS.c.version, liked)
+        wanted = wanted.where(_ANSWERS.c.timestamp >= since, _ANSWERS.c.user_id.is_not(None))
+        with self._transaction() as connection:
+            return pd.DataFrame(connection.execute(wanted).all(), columns=["user_id", "version", "liked"])
 
     def undo(self, user_id: str, key: str) -> int:
         """Deletes one event of a person, and returns how many there were, 1 or 0."""
@@ -318,19 +323,6 @@ def _latest() -> int:
 def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
     known = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
     return [{"item_id": item_id, "attributes": attributes} for item_id, attributes in known.items()]
-
-
-def _cells(values: list[Any], role: str | None) -> pd.Series:
-    """Writes a column so that it is read again as what it is; a cell that does not fit the role is missing."""
-    if role == CATEGORIES:
-        values = [value if isinstance(value, list | None) else str(value).split(LABEL_SEPARATOR) for value in values]
-    cells = pd.Series([str(value) if isinstance(value, list) else value for value in values], dtype=object)
-    if role not in (NUMBER, DATE):
-        return cells
-    figures = pd.to_numeric(cells, errors="coerce").astype("float64")
-    if role == NUMBER:
-        return figures
-    return pd.to_datetime((figures.where(figures.between(OLDEST, LATEST)) // 1).astype("Int64"), unit="s", utc=True)
 
 
 def _make_durable(connection: Any, _record: Any) -> None:

@@ -1,5 +1,4 @@
 """Explains a ranking: what each dimension adds to the score that ordered it, and which past items did.
-
 Taught in notebook 18.
 """
 
@@ -8,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import scipy.sparse
 
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting
@@ -46,12 +44,9 @@ IN_WORDS = {
     "dismissed": "its likeness to what you turned down",
 }
 
-LEAST_NAMED = 0.25
-"""Least weight of what a sentence names against an item, in what lifts it most."""
-
+LEAST_NAMED = 0.25  # least weight of what a sentence names against an item, in what lifts it most
 RECENCY = Weighting(half_life=20.0)
-EVIDENCE, NEWEST = 2, 100
-"""Most past items that are named as reasons, of the newest that were liked."""
+EVIDENCE, NEWEST = 2, 100  # most past items that are named as reasons, of the newest that were liked
 
 
 def interests(names: Iterable[str]) -> list[str]:
@@ -84,7 +79,7 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     past = query.item[liked]
     for place, tower in enumerate(model.ranking.towers.values()):
         if isinstance(tower, ItemKNN):
-            alike = _among(tower.similarity, past, ranked.codes)
+            alike = tower.similarity[past][:, ranked.codes].toarray()
         elif isinstance(tower, ContentSimilarity):
             alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
         else:
@@ -94,19 +89,6 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     lift *= RECENCY.weights(query)[liked][:, None]
     best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
     return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
-
-
-def _among(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Some rows and distinct columns of a sparse matrix, dense; SciPy would take longer than the whole answer."""
-    place = np.full(matrix.shape[1], -1)
-    place[columns] = np.arange(len(columns))
-    ends = matrix.indptr[rows], matrix.indptr[rows + 1]
-    taken = np.concatenate([np.arange(*span) for span in zip(*ends, strict=True)] or [np.zeros(0, "int64")])
-    row, column = np.repeat(np.arange(len(rows)), ends[1] - ends[0]), place[matrix.indices[taken]]
-    kept = column >= 0
-    found = np.zeros((len(rows), len(columns)), matrix.dtype)
-    found[row[kept], column[kept]] = matrix.data[taken[kept]]
-    return found
 
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
@@ -119,10 +101,3 @@ def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
     close = f"Close to {' and '.join(titles)}; most" if titles else "Most"
     though = f", in spite of {IN_WORDS.get(worst, worst)}" if -least >= LEAST_NAMED * most else ""
     return f"{close} of all for {IN_WORDS.get(best, best)}{though}."
-
-
-def joined(first: Ranked, second: Ranked) -> Ranked:
-    """Puts one ranking after another."""
-    parts = {name: np.append(part, second.contributions[name]) for name, part in first.contributions.items()}
-    columns = np.append(first.codes, second.codes), np.append(first.score, second.score)
-    return Ranked(*columns, parts, np.hstack([first.z, second.z]))

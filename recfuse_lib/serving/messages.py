@@ -1,5 +1,4 @@
 """The messages over the wire and into the event store, with limits and examples; no other module lists their fields.
-
 Taught in notebook 18.
 """
 
@@ -8,13 +7,14 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import pandas as pd
 import pydantic.dataclasses
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER
+from recfuse_lib.serving.promotion import Decision
 
 T = TypeVar("T")
 STARS = {"dismissed": 1.0, "clicked": 3.0, "favourited": 4.0, "carted": 4.5, "liked": 5.0, "bought": 5.0}
@@ -92,10 +92,8 @@ class Shown:
     drawn: str | None = None
 
 
-NEW_ITEM = {
-    "item_id": "new-1",
-    "attributes": {"title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]},
-}
+KNOWN = {"title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]}
+NEW_ITEM = {"item_id": "new-1", "attributes": KNOWN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,8 +184,20 @@ class ItemsRequest(Body):
 class ItemRequest(Body):
     """What is known of an item from now on; what is left out is unknown."""
 
-    model_config = _examples({"attributes": NEW_ITEM["attributes"]})
+    model_config = _examples({"attributes": KNOWN})
     attributes: Attributes
+
+
+class DecisionRequest(Body):
+    """A "trial" answers a share of the people from a version, "promote" everybody; "roll-back" ends a trial or, where
+    there is none, brings back the version before.
+    """
+
+    model_config = _examples({"action": "trial", "version": "v2", "share": 0.5})
+    action: Literal["trial", "promote", "roll-back"]
+    version: Annotated[str, Field(max_length=100, description="In the store; a roll-back needs none")] = ""
+    share: Annotated[float, Field(gt=0, lt=1, description="Of the people, in a trial")] = 0.5
+    reason: Annotated[Text, Field(max_length=1_000)] = "asked for"
 
 
 class Described(BaseModel):
@@ -200,9 +210,7 @@ class Described(BaseModel):
 class Recommended(Described):
     score: float
     predicted_rating: Annotated[float | None, Field(description="In stars; null where the model predicts none")]
-    contributions: Annotated[
-        dict[str, float], Field(description="What each dimension adds; together they are the score")
-    ] = {}
+    contributions: Annotated[dict[str, float], Field(description="Of each dimension; their sum is the score")] = {}
     shares: Annotated[dict[str, float], Field(description="Of each dimension in what supports the item")] = {}
     evidence_items: Annotated[list[str], Field(description="Items of the history that lift it most")] = []
     reason: str = ""
@@ -246,21 +254,13 @@ class Export(Kept):
     trained_on: Annotated[list[dict[str, Any]], Field(description="What the model itself holds, oldest first")]
 
 
-class Deleted(BaseModel):
-    deleted: Annotated[int, Field(description="How many events")]
-
-
-class EventsAnswer(BaseModel):
-    acknowledged: Annotated[list[str], Field(description="Keys of what is on disk now")]
-
-
-class ItemsAnswer(BaseModel):
-    version: str
-    n_items: Annotated[int, Field(description="That can be recommended now")]
-
-
-class ItemAnswer(ItemsAnswer):
-    item_id: str
+KEYS, COUNT = Field(description="Keys of what is on disk now"), Field(description="That can be recommended now")
+EventsAnswer = create_model("EventsAnswer", acknowledged=Annotated[list[str], KEYS])
+Deleted = create_model("Deleted", deleted=Annotated[int, Field(description="How many events")])
+ItemsAnswer = create_model("ItemsAnswer", version=str, n_items=Annotated[int, COUNT])
+ItemAnswer = create_model("ItemAnswer", __base__=ItemsAnswer, item_id=str)
+State = create_model("State", status=str, version=(str | None, None))
+Problem = create_model("Problem", detail=str)
 
 
 class About(BaseModel):
@@ -280,10 +280,9 @@ class About(BaseModel):
     limits: list[str]
 
 
-class State(BaseModel):
-    status: str
-    version: str | None = None
-
-
-class Problem(BaseModel):
-    detail: str
+class Operation(BaseModel):
+    serves: Annotated[list[str], Field(description="In this process: the champion, and what is on trial")]
+    champion: str | None
+    versions: list[str]
+    trial: Annotated[Decision | None, Field(description="Under way; with the figures of both versions")]
+    decisions: Annotated[list[Decision], Field(description="Oldest first")]

@@ -1,7 +1,4 @@
-"""Limits, measures and logs every request, without personal text.
-
-Taught in notebook 18.
-"""
+"""Limits, measures and logs every request, without personal text. Taught in notebook 18."""
 
 from __future__ import annotations
 
@@ -13,24 +10,22 @@ import traceback
 import uuid
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from recfuse_lib.serving.settings import Settings
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-CLIENTS = 10_000
-"""Most clients that are remembered; the one inactive for longest is forgotten."""
-
+CLIENTS = 10_000  # most clients that are remembered; the one inactive for longest is forgotten
 UNLIMITED = ("/health", "/ready", "/metrics")
+POLICY = b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    ),
+    *((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")),
+    (b"content-security-policy", POLICY),
 )
+
+CLOSE = {"Connection": "close"}
 
 log = logging.getLogger("recfuse.service")
 
@@ -51,19 +46,12 @@ class Metrics:
         self.swaps = Counter("recfuse_bundle_loads", "Bundles that began to serve", ["outcome"], registry=registry)
         self.bundle = Gauge("recfuse_bundle", "1 for the bundle that serves", ["version"], registry=registry)
 
-    def serves(self, version: str) -> None:
-        """Records that this bundle serves from now on."""
+    def serves(self, *versions: str) -> None:
+        """Records that these bundles serve from now on, the last of them newly loaded."""
         self.bundle.clear()
-        self.bundle.labels(version).set(1)
+        for version in versions:
+            self.bundle.labels(version).set(1)
         self.swaps.labels("loaded").inc()
-
-    def text(self) -> bytes:
-        """Returns all metrics in the format of Prometheus."""
-        return generate_latest(self.registry)
-
-
-class TooLarge(HTTPException):
-    """A body that exceeds the limit."""
 
 
 class Rates:
@@ -99,7 +87,7 @@ class RequestMiddleware:
 
     def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
         self._app, self._metrics, self._largest = app, metrics, settings.max_body
-        self._too_large = TooLarge(413, f"the body is larger than {settings.max_body:,} bytes")
+        self._too_large = HTTPException(413, f"the body is larger than {settings.max_body:,} bytes", CLOSE)
         self._rates = Rates(settings.rate, settings.burst)
         self._logs = settings.log == "info"
 
@@ -135,18 +123,18 @@ class RequestMiddleware:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         try:
             if wait:
-                await _refuse(sending, 429, "too many requests; wait a little", (b"retry-after", b"%d" % (wait + 1)))
+                problem = {"detail": "too many requests; wait a little"}
+                await JSONResponse(problem, 429, {"Retry-After": str(int(wait + 1))})(scope, receive, sending)
             elif declared.isdigit() and int(declared) > self._largest:
-                raise self._too_large
+                await JSONResponse({"detail": self._too_large.detail}, 413, CLOSE)(scope, receive, sending)
             else:
                 await self._app(scope, receiving, sending)
-        except TooLarge as error:
-            await _refuse(sending, 413, error.detail, (b"connection", b"close"))
         except Exception as error:  # its text may hold what was sent, its lines of code do not
             where = traceback.format_tb(error.__traceback__)[-5:]
             log.error(json.dumps({"request": number, "event": "failed", "error": type(error).__name__, "at": where}))
             if not status:
-                await _refuse(sending, 500, "the service failed; its log says where", (b"connection", b"close"))
+                problem = {"detail": "the service failed; its log says where"}
+                await JSONResponse(problem, 500, CLOSE)(scope, receive, sending)
         finally:
             seconds = time.perf_counter() - begun
             # The route's template, never the path: a path may hold an id.
@@ -159,10 +147,3 @@ class RequestMiddleware:
                     "status": status, "ms": round(1000 * seconds, 2), "read": read, "sent": sent,
                 }  # fmt: skip
                 log.info(json.dumps(line))
-
-
-async def _refuse(send: Any, status: int, detail: str, header: tuple[bytes, bytes]) -> None:
-    body = json.dumps({"detail": detail}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), header]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -2,7 +2,6 @@
 
 A bundle store holds a folder for each version, `current` (the champion's version, replaced atomically, so that a reader
 finds the old or the new one) and `decisions.jsonl` (oldest first, each on disk before it takes effect).
-
 Taught in notebook 19.
 """
 
@@ -34,8 +33,8 @@ class PromotionError(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger), "roll-back" or "remove"; the champion
-    before it, and the figures that are its grounds.
+    """A line of `decisions.jsonl`: "promote", "refuse", "keep" (no challenger), "trial", "roll-back" or "remove"; the
+    champion before it, and the figures that are its grounds.
     """
 
     action: str
@@ -71,19 +70,23 @@ def serving(store: Path | str) -> Path | None:
 def served_before(store: Path | str) -> list[Path]:
     """Finds the bundles that were ever champion and are still there, newest first; none if decisions are damaged."""
     champions: list[str] = []
-    with contextlib.suppress(ValueError, TypeError, OSError):
+    with contextlib.suppress(PromotionError):
         champions = [one.version for one in decisions(store) if one.action in ("promote", "roll-back")]
     return [Path(store) / version for version in dict.fromkeys(champions[::-1]) if (Path(store) / version).is_dir()]
 
 
 def decisions(store: Path | str) -> list[Decision]:
-    """Returns all decisions, oldest first."""
+    """Returns all decisions, oldest first; raises PromotionError where they cannot be read."""
     try:
         content = (Path(store) / DECISIONS).read_bytes()
+        # What follows the last line break was being written when a process was killed: it never took effect.
+        return [Decision(**json.loads(line)) for line in content.split(b"\n")[:-1]]
     except FileNotFoundError:
         return []
-    # What follows the last line break was being written when a process was killed: it never took effect.
-    return [Decision(**json.loads(line)) for line in content.split(b"\n")[:-1]]
+    except (ValueError, TypeError, OSError) as error:
+        raise PromotionError(
+            f"{DECISIONS} cannot be read ({type(error).__name__}); repair it or move it away"
+        ) from error
 
 
 def promote(store: Path | str, version: str, reason: str, figures: Figures | None = None) -> Decision:
@@ -92,15 +95,35 @@ def promote(store: Path | str, version: str, reason: str, figures: Figures | Non
         return _switch(folder, "promote", version, reason, figures)
 
 
-def roll_back(store: Path | str, reason: str = "asked for") -> Decision:
-    """Restores the bundle that served before the champion; repeated, the one before that."""
+def begin_trial(store: Path | str, version: str, share: float = 0.5, reason: str = "asked for") -> Decision:
+    """Begins to answer a share of the people from a bundle beside the champion; it replaces a trial under way."""
+    with _locked(store) as folder:
+        _check(folder, version)
+        if (champion := current(folder)) in (None, version):
+            raise PromotionError(f"{champion or 'nothing'} serves; a trial needs a champion and another version")
+        return _record(folder, "trial", version, reason, {"share": share})
+
+
+def trial(store: Path | str) -> Decision | None:
+    """Finds the trial under way: its bundle is there, and nothing was promoted or rolled back since it began."""
+    changes = [one for one in decisions(store) if one.action in ("trial", "promote", "roll-back")]
+    there = bool(changes) and (Path(store) / changes[-1].version).is_dir()
+    return changes[-1] if there and changes[-1].action == "trial" else None
+
+
+def roll_back(store: Path | str, reason: str = "asked for", figures: Figures | None = None) -> Decision:
+    """Ends the trial under way; where there is none, restores the bundle that served before the champion. Repeated, the
+    one before that.
+    """
     with _locked(store) as folder:
         champion = current(folder)
+        if champion is not None and trial(folder):
+            return _switch(folder, "roll-back", champion, reason, figures)
         promotions = [one for one in decisions(folder) if one.action == "promote" and one.version == champion]
         before = promotions[-1].champion if promotions else None
         if before is None:
             raise PromotionError(f"nothing served before {champion}; there is nothing to roll back to")
-        return _switch(folder, "roll-back", before, reason, None)
+        return _switch(folder, "roll-back", before, reason, figures)
 
 
 def keep(store: Path | str, reason: str, figures: Figures | None = None) -> Decision:
@@ -129,7 +152,7 @@ def discard(
 
 def versions(store: Path | str) -> list[str]:
     """Lists the versions in a store, by name."""
-    return sorted(folder.name for folder in Path(store).iterdir() if folder.is_dir() and VERSION.fullmatch(folder.name))
+    return sorted(folder.name for folder in Path(store).glob("*") if folder.is_dir() and VERSION.fullmatch(folder.name))
 
 
 def _switch(store: Path, action: str, version: str, reason: str, figures: Figures | None) -> Decision:

@@ -1,7 +1,5 @@
 """Recommends from a bundle with NumPy, SciPy, faiss and ONNX Runtime, without Keras. An answer names its fallbacks:
-what it did without a person, a history or an encoder.
-
-Taught in notebook 18.
+what it did without a person, a history or an encoder. Taught in notebook 18.
 """
 
 from __future__ import annotations
@@ -32,17 +30,10 @@ LIMITS = (
     "Texts and wishes are read by an encoder, where there is one, which knows the languages that it was trained on.",
 )
 MOST_CATEGORIES = 200
-REMEMBERED = 100
-"""Ranked items that are kept with a history, for the next answer to the same person."""
-
-DISMISSED = "dismissed"
-"""The contribution that lowers what is like a dismissed item."""
-
-ALIKE = 1.0
-"""Standard deviations above the average likeness from which on an item is like a dismissed one."""
-
-LOWERED, LOWERED_LEADS = 1.0, 0.2
-"""What an item loses that is as good as the same as a dismissed one: of a score, and of one that a wish counts in."""
+REMEMBERED = 100  # ranked items that are kept with a history, for the next answer to the same person
+DISMISSED = "dismissed"  # the contribution that lowers what is like a dismissed item
+ALIKE = 1.0  # standard deviations above the average likeness from which on an item is like a dismissed one
+LOWERED, LOWERED_LEADS = 1.0, 0.2  # what an item like a dismissed one loses at most, and where a wish counts
 
 
 @dataclasses.dataclass(eq=False)
@@ -136,9 +127,8 @@ class Recommender:
             texts = dataclasses.replace(table, catalogue=table.catalogue.iloc[new]).texts()
             encodings["text"][new] = self.encode_text(texts)
         available = np.ones(items.n_items, bool) if items.available is None else items.available
-        more = dataclasses.replace(
-            table, encodings=encodings, available=np.append(available, np.zeros(len(rows), bool))
-        )
+        available = np.append(available, np.zeros(len(rows), bool))
+        more = dataclasses.replace(table, encodings=encodings, available=available)
         larger.model = self.model.extended(self.model.ranking.events, more)
         return larger
 
@@ -205,16 +195,10 @@ class Recommender:
         return ParsedQuery(wish, direction, allowed, notes)
 
     def recommend(
-        self,
-        history: History,
-        k: int = 10,
-        query: ParsedQuery | None = None,
-        wish_weight: float = 0.5,
-        constraints: Mapping[str, Any] | None = None,
-        exclude: Sequence[str] = (),
-        reasons: bool = True,
+        self, history: History, k: int = 10, query: ParsedQuery | None = None, wish_weight: float = 0.5,
+        constraints: Mapping[str, Any] | None = None, exclude: Sequence[str] = (), reasons: bool = True,
         exploration: np.random.Generator | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # fmt: skip
         """Finds the k best items that the person does not have yet; `exploration` draws the last one at random.
 
         Nothing is drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be
@@ -235,17 +219,18 @@ class Recommender:
         ranked = self._best(history, allowed, stated, k)
         allowed[ranked.codes[:-1]] = False
         drawable = np.flatnonzero(allowed) if 1 < k == len(ranked.codes) and stated is None else np.zeros(0, int)
-        drawn = exploration is not None and len(drawable) > 1
-        if drawn and exploration is not None:
+        parts = [ranked]
+        if exploration is not None and len(drawable) > 1:
             one = np.zeros(len(allowed), bool)
             one[exploration.choice(drawable)] = True
-            ranked = explanation.joined(ranked.top(k - 1), self._rank(history, one))
+            parts = [ranked.top(k - 1), self._rank(history, one)]
         if not len(ranked.codes):
             notes.append("no item is left that satisfies everything")
             return {"items": [], "fallbacks": fallbacks, "notes": notes, "drawn_from": 1}
         told = history.shown if stated is None else {}
-        items = [{**one, "exploration": False} for one in self._shown(history, ranked, reasons, told)]
-        if drawn:
+        shown = (one for part in parts for one in self._shown(history, part, reasons, told))
+        items = [{**one, "exploration": False} for one in shown]
+        if len(parts) > 1:
             items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
         return {"items": items, "fallbacks": fallbacks, "notes": notes, "drawn_from": max(len(drawable), 1)}
 

@@ -1,19 +1,13 @@
 """Retrains from events: a challenger replaces the champion only where it is better.
 
-    python -m recfuse_lib.serving.retraining adopt --store STORE --database URL --model model/
-    python -m recfuse_lib.serving.retraining retrain --store STORE --database URL
-    python -m recfuse_lib.serving.retraining roll-back --store STORE
-    python -m recfuse_lib.serving.retraining decisions --store STORE
-    python -m recfuse_lib.serving.retraining export --database URL --user ID
-    python -m recfuse_lib.serving.retraining erase --database URL --user ID
-
-Taught in notebook 19.
+python -m recfuse_lib.serving.retraining --help    # taught in notebook 19
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shutil
 import sys
@@ -35,15 +29,11 @@ from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import build, dataset_of
+from recfuse_lib.serving.trial import measure as measure_trial
 
-FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50
-"""New events that a round needs, and randomly shown holdout events that suffice to evaluate on them alone."""
-
-HOLDOUT_SHARE = 0.5
-"""Of the events that the champion has not seen, the newest are held out; the challenger learns from the others."""
-
-REFERENCE_LENGTH = 3
-"""Drift compares the new events with so many times as many before them."""
+FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50  # new events that a round needs, held-out ones by chance that suffice alone
+HOLDOUT_SHARE = 0.5  # of the events that the champion has not seen, the newest; the challenger learns from the others
+REFERENCE_LENGTH = 3  # drift compares the new events with so many times as many before them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +63,16 @@ class _Round:
         log, rule = self.dataset.interactions, self.rule
         past = log if until is None else log[log["timestamp"] < until].reset_index(drop=True)
         known = dataclasses.replace(self.dataset, interactions=past)
-        origin, encoder = {"erasures": self.erasures}, rule.text_encoder
-        return build(
-            known, self.store, version, gates_of=gates_of, seed=rule.seed, text_encoder=encoder, provenance=origin
-        )
+        how: dict[str, Any] = {"seed": rule.seed, "text_encoder": rule.text_encoder}
+        return build(known, self.store, version, gates_of=gates_of, provenance={"erasures": self.erasures}, **how)
 
     def decide(self, champion: Bundle, version: str, must: bool) -> Decision:
         """Builds and compares a challenger, unless there is nothing to learn or, unless it `must`, nothing drifted."""
-        new = self.dataset.interactions[self.dataset.interactions["timestamp"] > trained_until(champion)]
+        log = self.dataset.interactions
+        new = log[log["timestamp"] > trained_until(champion)]
         figures: dict[str, Any] = {"new events": len(new)}
+        if trial := promotion.trial(self.store):
+            figures["trial"] = measure_trial(trial, self.events)
         if len(new) < FEWEST_EVENTS:
             return promotion.keep(self.store, f"{len(new)} new events; {FEWEST_EVENTS} are needed", figures)
         found = measure(champion, self.dataset)
@@ -91,7 +82,9 @@ class _Round:
         cut = int(np.quantile(new["timestamp"], 1 - HOLDOUT_SHARE, method="nearest"))
         if not (new["timestamp"] < cut).any():
             return promotion.keep(self.store, "all new events are of one moment", figures)
-        if (liked := _liked(self.dataset, cut)).empty:
+        known = log["item_id"].isin(log["item_id"][log["timestamp"] < cut])
+        liked = log.loc[(log["timestamp"] >= cut) & self.dataset.positive & known, ["user_id", "item_id"]]
+        if liked.empty:
             return promotion.keep(self.store, "nobody liked a known item in the newer half of what is new", figures)
         self.build(version, champion if self.rule.gates == "kept" else None, cut)
         explored = self.events.explored(cut)
@@ -147,24 +140,18 @@ def adopt(store: Path | str, events: EventStore, model: Path | str) -> Decision:
     bundle = Bundle.load(model)
     events.import_dataset(dataset_of(bundle))
 
-    def fill(folder: Path) -> None:
-        for name in bundle.manifest["files"]:
-            shutil.copyfile(bundle.folder / name, folder / name)
-
+    files, manifest = shutil.ignore_patterns("manifest.json"), bundle.manifest
+    fill = functools.partial(shutil.copytree, bundle.folder, ignore=files, dirs_exist_ok=True)
     # Killed before the promotion, the same command continues.
     if not (Path(store) / bundle.version).exists():
-        write_bundle(store, bundle.version, fill, bundle.manifest["metrics"], bundle.manifest["provenance"])
+        write_bundle(store, bundle.version, fill, manifest["metrics"], manifest["provenance"])
     return promotion.promote(store, bundle.version, f"adopted from {bundle.folder.name}", bundle.manifest["metrics"])
 
 
 def challenge(
-    store: Path | str,
-    version: str,
-    dataset: Dataset,
-    cut: int,
-    figures: Mapping[str, Any] | None = None,
+    store: Path | str, version: str, dataset: Dataset, cut: int, figures: Mapping[str, Any] | None = None,
     explored: pd.DataFrame | None = None,
-) -> Decision:
+) -> Decision:  # fmt: skip
     """Compares a bundle with the champion (see `compare`); promotes it when it is better, otherwise removes it."""
     store = Path(store)
     if (champion := promotion.current(store)) is None:
@@ -193,13 +180,6 @@ def trained_until(bundle: Bundle) -> int:
     return min(int(bundle.manifest["provenance"]["trained_until"]), written)
 
 
-def _liked(dataset: Dataset, cut: int) -> pd.DataFrame:
-    events = dataset.interactions
-    known = events["item_id"].isin(events["item_id"][events["timestamp"] < cut])
-    liked = (events["timestamp"] >= cut) & dataset.positive & known
-    return events.loc[liked, ["user_id", "item_id"]]
-
-
 def _remove_older(store: Path, erasures: int) -> None:
     """Removes bundles with fewer erasures than the champion: they may know who was erased."""
     for version in promotion.versions(store):
@@ -211,32 +191,35 @@ def _remove_older(store: Path, erasures: int) -> None:
             promotion.discard(store, version, "it knows somebody who was erased", action="remove")
 
 
+COMMANDS = {
+    "adopt": ("what recfuse fit wrote becomes the first champion", "store database model"),
+    "retrain": ("one round, or one every so many hours", "store database when gates seed every"),
+    "export": ("what the store keeps of a person, as JSON", "database user"),
+    "erase": ("deletes a person's events; the next round drops them from the model", "database user"),
+    "roll-back": ("ends a trial, or the bundle before the champion serves again", "store reason"),
+    "decisions": ("every decision with its figures", "store"),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "store": {"type": Path, "required": True, "help": "folder of the bundles"},
+    "database": {"required": True, "help": "URL of the events, as sqlite:///events.db"},
+    "model": {"type": Path, "required": True, "help": "the folder that recfuse fit wrote"},
+    "user": {"required": True, "help": "the person's id"},
+    "when": {"choices": ("always", "drift"), "default": "always"},
+    "gates": {"choices": ("kept", "anew"), "default": "kept", "help": "whether gates are learned again"},
+    "seed": {"type": int, "default": 0},
+    "every": {"type": float, "metavar": "HOURS", "help": "repeat for ever"},
+    "reason": {"default": "asked for"},
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m recfuse_lib.serving.retraining", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    first = commands.add_parser("adopt", help="what recfuse fit wrote becomes the first champion")
-    first.add_argument("--model", type=Path, required=True, help="the folder that recfuse fit wrote")
-    train = commands.add_parser("retrain", help="one round, or one every so many hours")
-    person = [
-        commands.add_parser("export", help="what the store keeps of a person, as JSON"),
-        commands.add_parser(
-            "erase", help="deletes a person's events and counts them; the next round drops them from the model"
-        ),
-    ]
-    for command in (first, train, *person):
-        command.add_argument("--database", required=True, help="URL of the events, as sqlite:///events.db")
-    for command in person:
-        command.add_argument("--user", required=True, help="the person's id")
-    train.add_argument("--when", choices=("always", "drift"), default="always")
-    train.add_argument("--gates", choices=("kept", "anew"), default="kept", help="whether gates are learned again")
-    train.add_argument("--every", type=float, metavar="HOURS", help="repeat for ever")
-    train.add_argument("--seed", type=int, default=0)
-    back = commands.add_parser("roll-back", help="the bundle before the champion serves again")
-    back.add_argument("--reason", default="asked for")
-    shown = commands.add_parser("decisions", help="every decision with its figures")
-    for command in (first, train, back, shown):
-        command.add_argument("--store", type=Path, required=True, help="folder of the bundles")
+    for name, (purpose, options) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        for option in options.split():
+            command.add_argument(f"--{option}", **OPTIONS[option])
     parser.set_defaults(every=None)
     asked = parser.parse_args(arguments)
     while True:

@@ -1,7 +1,5 @@
-"""The state behind the routes: the bundle that serves, people's newest events, and items that were added. What may be
-slow (a database, a text encoder, a new bundle) runs in threads while requests continue.
-
-Taught in notebook 18.
+"""The state behind the routes: the bundles that serve, people's newest events, and items that were added. What may be
+slow (a database, a text encoder, a new bundle) runs in threads while requests continue. Taught in notebook 18.
 """
 
 from __future__ import annotations
@@ -23,32 +21,24 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from recfuse_lib.serving.bundle import Bundle, version_of
+from recfuse_lib.serving.bundle import Bundle, manifest_of
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
-from recfuse_lib.serving.promotion import served_before, serving
+from recfuse_lib.serving.promotion import Decision, served_before, serving, trial
 from recfuse_lib.serving.recommender import History, Recommender
 from recfuse_lib.serving.settings import Settings
+from recfuse_lib.serving.trial import on_trial
 from recfuse_lib.stated.gazetteer import Gazetteer
 
 PEOPLE_REMEMBERED = 2_000
-SECONDS_UNTIL_ASKED_AGAIN = 5.0
-"""After a failure, requests do not call the database for so long."""
-
-READ_SECONDS, WRITE_SECONDS = 3.0, 10.0
-"""Longest wait of a request for a person's events, and for its own to be written."""
-
-RETRY_SECONDS = 30.0
-"""A bundle that failed is tried again after so long, another one at once."""
-
+SECONDS_UNTIL_ASKED_AGAIN = 5.0  # after a failure, requests do not call the database for so long
+READ_SECONDS, WRITE_SECONDS = 3.0, 10.0  # longest wait of a request for a person's events, and to write its own
+RETRY_SECONDS = 30.0  # a bundle that failed is tried again after so long, another one at once
 THREADS = 4
-ANSWERS_KEPT = 20_000
-"""Answers that wait to be written together, the newest of them while the store is unavailable."""
-READERS, MOST_WISHES = 2, 16
-"""Wishes that are read at once, and most that are read or wait for it."""
-
+ANSWERS_KEPT = 20_000  # answers that wait to be written together, the newest of them while the store is unavailable
+READERS, MOST_WISHES = 2, 16  # wishes that are read at once, and most that are read or wait for it
 NO_EVENTS = "the event store is not available: the newest events do not count"
 
 log = logging.getLogger("recfuse.service")
@@ -63,7 +53,7 @@ class CircuitBreaker:
 
     def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:
         self._seconds, self._failed = seconds, failed
-        self._threads = concurrent.futures.ThreadPoolExecutor(THREADS)
+        self.threads = concurrent.futures.ThreadPoolExecutor(THREADS)
         self._ask_again_at = 0.0
 
     async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -72,7 +62,7 @@ class CircuitBreaker:
             raise StoreUnavailable("the event store did not answer a moment ago; send the same again later")
         if self._ask_again_at:
             self._ask_again_at = now + self._seconds  # this call finds out whether it is back, and no other
-        running = asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        running = asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
         try:
             # Python 3.11's `wait_for` swallows a cancellation that comes with the answer: the service would not end.
             async with asyncio.timeout(self._seconds):
@@ -87,31 +77,35 @@ class CircuitBreaker:
         self._ask_again_at = 0.0
         return answer
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
 
 class Service:
-    """The state of a running service; `recommender` is what serves now, None before the first bundle."""
+    """The state of a running service; `serving` is the champion, once it is loaded, and the other one of a `trial`."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.recommender: Recommender | None = None
+        self.serving: tuple[Recommender, ...] = ()
+        self.trial: Decision | None = None
         self.events = EventStore(settings.database)
         self._histories: collections.OrderedDict[str, tuple[Any, History]] = collections.OrderedDict()
         self._writes = 0
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self.wishes, self.readers = 0, concurrent.futures.ThreadPoolExecutor(READERS)
-        self._items_known = False
-        self._failed: tuple[Any, float] = None, 0.0
-        self._random = np.random.default_rng()
+        self._items_known = True
+        self._failed: dict[Any, float] = {}
+        self.random = np.random.default_rng()
         self._shown: dict[str, Shown] = {}
         self._changing = asyncio.Lock()
 
-    def exploration(self) -> np.random.Generator | None:
-        """Returns the random generator in the share of answers that explore, by the settings; otherwise None."""
-        return self._random if self._random.random() < self.settings.exploration else None
+    @property
+    def recommender(self) -> Recommender | None:
+        """The champion; None before the first bundle."""
+        return self.serving[0] if self.serving else None
+
+    def answering(self, user_id: str | None) -> Recommender:
+        """Returns the version that answers a person; who has no id is answered by the champion."""
+        on = self.trial is not None and user_id is not None and on_trial(self.trial, user_id)
+        return self.serving[on]
 
     async def run(self) -> None:
         """Loads the champion, then checks for a new one and writes what was shown, again and again until cancelled."""
@@ -127,48 +121,68 @@ class Service:
         asked: Any = None
         try:
             folder = asked = serving(self.settings.store)
-            asked = folder and version_of(folder)
+            asked = folder and manifest_of(folder)["version"]
             if folder and asked != (self.recommender and self.recommender.version) and not self._waits(asked):
                 await self._load(folder)
-            elif self.recommender is not None and not self._items_known:
+            elif not self._items_known:
                 async with self._changing:
-                    recommender, self._items_known = await self._with_known_items(self.recommender)
-                    await self._serve(recommender)
+                    self._items_known = True
+                    await self._serve(*[await self._with_known_items(one) for one in self.serving])
         except Exception as error:
-            if not self._waits(asked):
-                self._failed = asked, time.monotonic() + RETRY_SECONDS
-                self._cannot_serve(error)
+            if self._cannot_serve(error, asked):
                 for folder in served_before(self.settings.store):
                     if self.recommender is None and folder.name != asked:
                         try:
                             await self._load(folder)
                         except Exception as another:
-                            self._cannot_serve(another)
+                            self._cannot_serve(another, folder)
+        if self.serving:
+            await self._follow_trial()
 
-    async def _load(self, folder: Path) -> None:
+    async def _follow_trial(self) -> None:
+        """Answers a share of the people from the version on trial, once it is loaded and until the trial ends."""
+        asked = None
+        try:
+            found = trial(self.settings.store)
+            asked = found and f"{found.version} on trial"
+            if found is None or found.champion != self.serving[0].version:
+                found, self.serving = None, self.serving[:1]
+            elif self.trial is None or self.trial.version != found.version:
+                self.trial = None
+                if self._waits(asked):
+                    return
+                await self._load(self.settings.store / found.version, 1)
+            self.trial = found
+        except Exception as error:
+            self._cannot_serve(error, asked)
+
+    async def _load(self, folder: Path, place: int = 0) -> None:
         recommender = await asyncio.to_thread(lambda: Recommender(Bundle.load(folder)))
         nobody, query = recommender.history_of(None), recommender.parse_query("something quiet")
         await asyncio.to_thread(recommender.recommend, nobody, query=query)  # what cannot answer cannot serve
         async with self._changing:
-            recommender, self._items_known = await self._with_known_items(recommender)
-            await self._serve(recommender)
+            recommender = await self._with_known_items(recommender)
+            await self._serve(*self.serving[:place], recommender, *self.serving[place + 1 :])
         # What was loaded lives as long as it serves: the collector need not look through it at every round.
         gc.unfreeze()
         gc.freeze()
         with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries do not have it
             ctypes.CDLL(None).malloc_trim(0)  # loading needs much that serving does not
-        self.metrics.serves(recommender.version)
+        self.metrics.serves(*(one.version for one in self.serving))
         _say("bundle", logging.INFO, version=recommender.version)
 
     def _waits(self, asked: Any) -> bool:
-        return bool(self._failed[0] == asked and time.monotonic() < self._failed[1])
+        return time.monotonic() < self._failed.get(asked, 0.0)
 
-    def _cannot_serve(self, error: Exception) -> None:
-        self.metrics.swaps.labels("failed").inc()
-        _say("bundle cannot serve", reason=f"{type(error).__name__}: {error}")
+    def _cannot_serve(self, error: Exception, asked: Any) -> bool:
+        if is_new := not self._waits(asked):
+            self._failed[asked] = time.monotonic() + RETRY_SECONDS
+            self.metrics.swaps.labels("failed").inc()
+            _say("bundle cannot serve", reason=f"{type(error).__name__}: {error}")
+        return is_new
 
-    async def _with_known_items(self, recommender: Recommender) -> tuple[Recommender, bool]:
-        """Exchanges items between the event store and a recommender; False when the store is unavailable."""
+    async def _with_known_items(self, recommender: Recommender) -> Recommender:
+        """Exchanges items between the event store and a recommender, later where the store is unavailable."""
         items = recommender.catalogue.items
         try:
             kept, edits = await asyncio.to_thread(lambda: (self.events.items(), self.events.edits()))
@@ -179,7 +193,8 @@ class Service:
             await asyncio.to_thread(self.events.add_items, missing)
         except StoreUnavailable as error:
             self._unavailable(error)
-            return recommender, False
+            self._items_known = False
+            return recommender
         rows = []
         for item in kept:
             is_edit = edits.get(item.item_id) is False and recommender.catalogue.trained(item.item_id)
@@ -190,11 +205,12 @@ class Service:
                 except Exception as error:  # one bad item keeps no bundle from serving
                     _say("item left out", reason=str(error) if isinstance(error, ItemError) else type(error).__name__)
         recommender = await asyncio.to_thread(recommender.changed, rows) if rows else recommender
-        return recommender.without(item_id for item_id, removed in edits.items() if removed), True
+        return recommender.without(item_id for item_id, removed in edits.items() if removed)
 
-    async def history(self, user_id: str | None, given: Sequence[tuple[str, float]]) -> tuple[History, list[str]]:
+    async def history(
+        self, recommender: Recommender, user_id: str | None, given: Sequence[tuple[str, float]]
+    ) -> tuple[History, list[str]]:
         """Returns a person's known history, then what came with the request; and notes on what is missing."""
-        recommender = self._ready()
         # A history without times comes after everything that is known, in its own order.
         latest = [(item_id, rating, None) for item_id, rating in given]
         if user_id is None:
@@ -223,14 +239,9 @@ class Service:
         self.metrics.events.inc(len(keys))
         return keys
 
-    async def kept(self, user_id: str, limit: int | None = None, skip: int = 0) -> list[dict[str, Any]]:
-        """Reads a person's events, newest first."""
-        return [vars(event) for event in await self._read(self.events.kept, user_id, limit, skip)]
-
-    async def shown_to(self, user_id: str) -> list[dict[str, Any]]:
-        """Reads what was shown to a person, oldest first."""
-        await self.flush()
-        return [vars(answer) for answer in await self._read(self.events.answers, 0, user_id)]
+    async def read(self, function: Callable[..., Any], *arguments: Any) -> list[dict[str, Any]]:
+        """Reads events or answers."""
+        return [vars(one) for one in await self._read(function, *arguments)]
 
     async def change(self, people: set[str], function: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a function that changes people's events; the next answer to them takes that into account."""
@@ -273,46 +284,43 @@ class Service:
             ItemError, ItemExists: An item cannot be added, or its id is taken, here or in another service's store.
         """
         async with self._changing:
-            larger = await asyncio.to_thread(self._ready().extended, [item.row() for item in items])
+            rows = [item.row() for item in items]
+            larger = [await asyncio.to_thread(one.extended, rows) for one in self.serving]
             try:
                 await self._write(self.events.insert_items, items)
             except ItemExists:
                 self._items_known = False  # another service on this store may have added it
                 raise
-            await self._serve(larger)
+            await self._serve(*larger)
         self.metrics.items.inc(len(items))
-        return larger.catalogue.n_there
+        return self.serving[0].catalogue.n_there
 
     async def change_item(self, item: Item) -> int:
         """Replaces what is known of an item, or adds it, as `add_items` does."""
         async with self._changing:
-            other = await asyncio.to_thread(self._ready().changed, [item.row()])
+            others = [await asyncio.to_thread(one.changed, [item.row()]) for one in self.serving]
             await self._write(self.events.change_item, item)
-            await self._serve(other)
-        return other.catalogue.n_there
+            await self._serve(*others)
+        return self.serving[0].catalogue.n_there
 
-    async def _serve(self, recommender: Recommender) -> None:
-        """Answers from it, once it can read wishes: the first one would wait for that."""
-        await asyncio.to_thread(Gazetteer.of, recommender.catalogue.items)
-        self.recommender = recommender
+    async def _serve(self, *recommenders: Recommender) -> None:
+        """Answers from them, once they can read wishes: the first one would wait for that."""
+        for one in recommenders:
+            await asyncio.to_thread(Gazetteer.of, one.catalogue.items)
+        self.serving = recommenders
 
     async def remove_item(self, item_id: str) -> int | None:
         """Removes an item, and returns how many are left; None if there is no such item."""
         async with self._changing:
             if not await self._write(self.events.remove_item, item_id):
                 return None
-            self.recommender = self._ready().without([item_id])
-        return self.recommender.catalogue.n_there
+            self.serving = tuple(one.without([item_id]) for one in self.serving)
+        return self.serving[0].catalogue.n_there
 
     def close(self) -> None:
-        self._read.close()
-        self._write.close()
-        self.readers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._read.threads, self._write.threads, self.readers):
+            threads.shutdown(wait=False, cancel_futures=True)
         self.events.close()
-
-    def _ready(self) -> Recommender:
-        assert self.recommender is not None, "the routes ask first"
-        return self.recommender
 
     def _unavailable(self, error: Exception) -> None:
         self.metrics.unavailable.inc()

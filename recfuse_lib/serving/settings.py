@@ -1,7 +1,4 @@
-"""Settings of a service, from environment variables that begin with RECFUSE_.
-
-Taught in notebook 18.
-"""
+"""Settings of a service, from environment variables that begin with RECFUSE_. Taught in notebook 18."""
 
 from __future__ import annotations
 

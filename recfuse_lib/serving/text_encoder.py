@@ -1,7 +1,5 @@
 """The text encoder without Keras: an ONNX graph, written node by node from its weights. A converter would trace the
-Keras model and copy its weights many times, 7 GB for an encoder of 91 MB.
-
-Taught in notebook 18.
+Keras model and copy its weights many times, 7 GB for an encoder of 91 MB. Taught in notebook 18.
 """
 
 from __future__ import annotations
@@ -16,9 +14,7 @@ import numpy as np
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.serving.bundle import Bundle, BundleError
 
-LARGEST_DIFFERENCE = 1e-3
-"""Between the encodings of ONNX Runtime and Keras, relative to the largest number."""
-
+LARGEST_DIFFERENCE = 1e-3  # between the encodings of ONNX Runtime and Keras, relative to the largest number
 OPSET, IR_VERSION = 20, 10  # of ONNX: the first with GELU as one operator, and the format that goes with it
 
 
@@ -33,12 +29,12 @@ class TextEncoderSession:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Encodes texts as unit vectors, float32 (N, width); a text that is too long loses its end."""
-        return np.concatenate([self._one(text) for text in texts])
-
-    def _one(self, text: str) -> np.ndarray:
-        tokens = np.array([self._tokenizer.encode(text).ids], "int32")
-        inputs = {"token_ids": tokens, "attention": np.ones(tokens.shape, "float32")}
-        return np.asarray(self._session.run(["encoding"], inputs)[0])
+        encodings = []
+        for text in texts:
+            tokens = np.array([self._tokenizer.encode(text).ids], "int32")
+            inputs = {"token_ids": tokens, "attention": np.ones(tokens.shape, "float32")}
+            encodings += self._session.run(["encoding"], inputs)
+        return np.concatenate(encodings)
 
 
 def export_text_encoder(encoder: TextEncoder, folder: Path) -> None:
@@ -91,14 +87,10 @@ def _text_graph(encoder: TextEncoder) -> Any:
     total = graph.add("ReduceSum", graph.add("Mul", states, weights), graph.constant([1]), keepdims=0)
     mean = graph.add("Div", total, graph.add("ReduceSum", "attention", graph.constant([1])))
     graph.add("LpNormalization", mean, name="encoding", axis=-1, p=2)
-    inputs = [("token_ids", TensorProto.INT32), ("attention", TensorProto.FLOAT)]
-    described = helper.make_graph(
-        graph.nodes,
-        "text_encoder",
-        [helper.make_tensor_value_info(name, kind, ["batch", "length"]) for name, kind in inputs],
-        [helper.make_tensor_value_info("encoding", TensorProto.FLOAT, ["batch", encoder.dimensions])],
-        graph.weights,
-    )
+    kinds, tensor = {"token_ids": TensorProto.INT32, "attention": TensorProto.FLOAT}, helper.make_tensor_value_info
+    inputs = [tensor(name, kind, ["batch", "length"]) for name, kind in kinds.items()]
+    outputs = [tensor("encoding", TensorProto.FLOAT, ["batch", encoder.dimensions])]
+    described = helper.make_graph(graph.nodes, "text_encoder", inputs, outputs, graph.weights)
     return helper.make_model(described, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
@@ -121,22 +113,21 @@ def _attention(graph: Graph, layer: Any, states: str, padding: str) -> str:
 
 class Graph:
     def __init__(self) -> None:
+        from onnx import helper, numpy_helper
+
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
+        self._node, self._tensor = helper.make_node, numpy_helper.from_array
 
     def constant(self, value: Any) -> str:
-        from onnx import numpy_helper
-
         name = f"weight_{len(self.weights)}"
         array = np.array(value, "int64" if isinstance(value, list) else "float32")
-        self.weights.append(numpy_helper.from_array(array, name))
+        self.weights.append(self._tensor(array, name))
         return name
 
     def add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        from onnx import helper
-
         output = name or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        self.nodes.append(self._node(kind, list(inputs), [output], **attributes))
         return output
 
     def dense(self, states: str, layer: Any) -> str:

@@ -1,7 +1,4 @@
-"""Fits the system to a data set and writes it as a bundle.
-
-Taught in notebooks 18 and 19.
-"""
+"""Fits the system to a data set and writes it as a bundle. Taught in notebooks 18 and 19."""
 
 from __future__ import annotations
 
@@ -30,21 +27,13 @@ from recfuse_lib.serving.bundle import Bundle, write_bundle
 from recfuse_lib.serving.text_encoder import export_text_encoder
 
 MINILM = pretrained.MODELS["minilm"]
-WEIGHT_OF_STARS = 10.0
-"""λ where there are ratings to learn from."""
+WEIGHT_OF_STARS = 10.0  # λ where there are ratings to learn from
 
 
 def build(
-    dataset: Dataset,
-    store: Path | str,
-    version: str,
-    *,
-    gates_of: Bundle | None = None,
-    seed: int = 0,
-    text_encoder: TextEncoder | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-) -> Bundle:
+    dataset: Dataset, store: Path | str, version: str, *, gates_of: Bundle | None = None, seed: int = 0,
+    text_encoder: TextEncoder | None = None, provenance: Mapping[str, Any] | None = None,
+) -> Bundle:  # fmt: skip
     """Fits the system to a data set and writes it as a bundle.
 
     The bundle holds exactly the people of the data set, and all its items. With `gates_of` the gates of another bundle
@@ -65,9 +54,7 @@ def build(
     origin = {"seed": seed, "gates_of": gates_of and gates_of.version, **described(dataset), **(provenance or {})}
     if text_encoder is not None:
         origin["text_encoder"] = "another"
-    return write_bundle(
-        store, version, lambda folder: fill(folder, model, dataset, text_encoder), metrics or {}, origin
-    )
+    return write_bundle(store, version, lambda folder: fill(folder, model, dataset, text_encoder), {}, origin)
 
 
 def encoded(dataset: Dataset, text_encoder: TextEncoder | None = None) -> Items:
