@@ -1,6 +1,7 @@
 """Every peer tuned with the same budget, `warm` and `rolling`: 24 trials on validation, then the test once.
 
-Validation asks as far ahead as the test; where a protocol has several, a trial is judged by the mean over them.
+Where a protocol has several validations, a trial is judged by the mean over them; SASRec's, of which each takes as long
+as all of another peer's, by the last of them alone, where 1,000 questions tell it when to stop.
 
     python benchmarks/peers.py [warm] [rolling] [peer ...]
 
@@ -44,6 +45,8 @@ FREE_EPOCHS = 8
 """Of SASRec, before a trial may be stopped: it stands at popularity for some epochs before it takes off."""
 PATIENCE = 3
 """Epochs without a better validation after which a trial is stopped."""
+ASKED = 1_000
+"""Most questions that are asked of SASRec after every epoch."""
 
 
 def grid(**values: Any) -> list[Settings]:
@@ -104,7 +107,7 @@ def tune(name: str, split: Split) -> Tuned:
 def _trials(name: str, folds: Sequence[Fold]) -> Iterator[tuple[Settings, float]]:
     """Each setting with the mean over the folds of its NDCG@10."""
     if name == "SASRec":
-        yield from _sasrec_trials(folds)
+        yield from _sasrec_trials(folds[-1].drawn(ASKED, seed=0))
         return
     yield from zip(GRIDS[name], np.mean([_scores(name, fold) for fold in folds], axis=0).tolist(), strict=True)
 
@@ -125,42 +128,34 @@ def _scores(name: str, fold: Fold) -> list[float]:
     return found
 
 
-def _sasrec_trials(folds: Sequence[Fold]) -> Iterator[tuple[Settings, float]]:
-    """Each setting with the number of epochs whose mean over the folds was best.
+def _sasrec_trials(fold: Fold) -> Iterator[tuple[Settings, float]]:
+    """Each setting with the number of epochs that was best for it.
 
-    On each fold a trial ends after `FREE_EPOCHS` when it is worse than the median of the earlier trials up to that
-    epoch, or when validation has not risen for `PATIENCE` epochs; epochs that not every fold saw do not count.
+    After `FREE_EPOCHS` a trial ends when it is worse than the median of the earlier trials up to that epoch, or when
+    validation has not risen for `PATIENCE` epochs.
 
     References:
         Golovin et al. (2017), Google Vizier: A Service for Black-Box Optimization, KDD (the median stopping rule).
     """
-    earlier: list[list[list[float]]] = [[] for _ in folds]
-    for settings in GRIDS["SASRec"]:
-        curves = [_sasrec_curve(settings, fold, before) for fold, before in zip(folds, earlier, strict=True)]
-        seen = min(map(len, curves))
-        mean = np.mean([curve[:seen] for curve in curves], axis=0)
-        print(f"    {[*map(len, curves)]} epochs, {mean.max():.4f}: {settings}", flush=True)
-        yield {**settings, "epochs": int(mean.argmax()) + 1}, float(mean.max())
-
-
-def _sasrec_curve(settings: Settings, fold: Fold, earlier: list[list[float]]) -> list[float]:
-    """NDCG@10 after each epoch, which is added to those of earlier trials."""
     import keras
 
-    model = _model("SASRec")(**settings, epochs=MOST_EPOCHS)
-    curve: list[float] = []
+    earlier: list[list[float]] = []
+    for settings in GRIDS["SASRec"]:
+        model = _model("SASRec")(**settings, epochs=MOST_EPOCHS)
+        curve: list[float] = []
 
-    def watch(epoch: int, _: Any) -> None:
-        curve.append(evaluate(model, fold).summary()["ndcg@10"])
-        others = [max(one[: epoch + 1]) for one in earlier]
-        lags = len(others) >= 3 and max(curve) < np.median(others)
-        tired = epoch - int(np.argmax(curve)) >= PATIENCE
-        model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
+        def watch(epoch: int, _: Any, model: Any = model, curve: list[float] = curve) -> None:
+            curve.append(evaluate(model, fold).summary()["ndcg@10"])
+            others = [max(one[: epoch + 1]) for one in earlier]
+            lags = len(others) >= 3 and max(curve) < np.median(others)
+            tired = epoch - int(np.argmax(curve)) >= PATIENCE
+            model.model.stop_training = epoch >= FREE_EPOCHS and bool(lags or tired)
 
-    keras.utils.set_random_seed(0)
-    model.fit(fold.history, fold.items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
-    earlier.append(curve)
-    return curve
+        keras.utils.set_random_seed(0)
+        model.fit(fold.history, fold.items, [keras.callbacks.LambdaCallback(on_epoch_end=watch)])
+        earlier.append(curve)
+        print(f"    {len(curve)} epochs, {max(curve):.4f}: {settings}", flush=True)
+        yield {**settings, "epochs": int(np.argmax(curve)) + 1}, max(curve)
 
 
 def _model(name: str) -> Any:
@@ -183,7 +178,7 @@ def _key(name: str, split: Split) -> str:
     content.append(inspect.getsource(sys.modules[_model(name).__module__]))
     how: dict[str, Any] = {"peer": name, "protocol": split.protocol, "grid": str(GRIDS[name])}
     if name == "SASRec":
-        how["epochs"] = [MOST_EPOCHS, FREE_EPOCHS, PATIENCE]
+        how["epochs"] = [MOST_EPOCHS, FREE_EPOCHS, PATIENCE, ASKED]
     return store.content_key(content, how)
 
 
