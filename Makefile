@@ -6,7 +6,7 @@
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
 # make tables   make one row of every committed table again and compare it
 # make machine  how this machine compares with the reference machine of all budgets, in a minute
-# make leaderboard  tune every peer, train the fused model, print the leaderboard: a few hours
+# make figures  make every table, notebook and row of the leaderboard again: many hours; continues where it was stopped
 # make notebooks  re-execute the notebooks in place (NOTEBOOKS=notebooks/04_*.ipynb for some)
 # make clean    remove what make made
 
@@ -28,15 +28,15 @@ SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Steadier times, and two tests at once do not fight for the cores.
-test soak check course notebooks tables: export OMP_NUM_THREADS ?= 2
-test soak check course notebooks tables: export TF_NUM_INTRAOP_THREADS ?= 2
+test soak check course notebooks tables figures: export OMP_NUM_THREADS ?= 2
+test soak check course notebooks tables figures: export TF_NUM_INTRAOP_THREADS ?= 2
 test soak check: export RECFUSE_LEADERBOARD = $(CURDIR)/build/test/leaderboard
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Large arrays lie in large pages where Linux offers them: training takes a fifth less time. Others do not read it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test soak check serve course tables machine leaderboard notebooks lint types weights clean
+.PHONY: lab test soak check serve course tables machine figures notebooks lint types weights clean
 
 # The course's defaults and layout; the reader's own settings stay where they are and win.
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/course/jupyter$(if $(JUPYTER_CONFIG_PATH),:$(JUPYTER_CONFIG_PATH))
@@ -71,11 +71,8 @@ tables: $(READY) weights
 machine: $(READY)
 	$(BIN)/python benchmarks/machine.py
 
-leaderboard: $(READY) weights
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/fused_model.py
-	$(BIN)/python benchmarks/joint_model.py
-	$(BIN)/python -m recfuse_lib.teaching.leaderboard
+figures: $(READY) weights
+	$(BIN)/python benchmarks/figures.py
 
 notebooks: $(READY) weights
 	$(BIN)/python -m course --in-place $(NOTEBOOKS)

@@ -1,6 +1,6 @@
 """One row of each protocol's leaderboard, made again.
 
-The tables themselves are filled by `make leaderboard` and by the lessons; this script declares what they depend on and
+The tables themselves are filled by `make figures`; this script declares what they depend on and
 has the row that the weekly run compares (see `repeat.py`).
 """
 

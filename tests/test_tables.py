@@ -1,6 +1,7 @@
 """Committed tables belong to the code, the data and the settings that they were made with."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import figures  # noqa: E402
 import tables  # noqa: E402
 
 ENTRIES = json.loads(tables.MANIFEST.read_text("utf-8")) if tables.MANIFEST.exists() else {}
@@ -107,3 +109,33 @@ def test_a_row_has_one_name(example: Path) -> None:
     with pytest.raises(ValueError, match="two rows"):
         tables.write(EXAMPLE, pd.DataFrame({"model": ["EASE", "EASE"], "ndcg": [0.2, 0.3]}))
     assert "0.12500" in (example / "docs" / "example.csv").read_text()
+
+
+# ------------------------------------------------------------------------------------ all of them, by one command
+
+
+def test_one_command_makes_every_table_and_continues_after_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / "deep_tower" / "0 old.npz"
+    kept.parent.mkdir()
+    kept.touch()
+    monkeypatch.setattr(figures, "BUILD", tmp_path)
+    monkeypatch.setattr(figures, "PROGRESS", tmp_path / "figures")
+    ran: list[str] = []
+
+    def run(words: list[str], env: dict[str, str], **_: object) -> None:
+        ran.append(" ".join(words[1:]))
+        if len(ran) == 5:
+            raise subprocess.CalledProcessError(1, words)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(subprocess.CalledProcessError):
+        figures.main()
+    assert not kept.exists(), "a training of older code would pass for one of this tree"
+    figures.main()
+    assert ran[4] == ran[5] and len(ran) == len(figures.STEPS) + 1, "only what failed runs twice"
+    made = {word for words in ran for word in words.split() if word.endswith(".py")}
+    made_by = {word for entry in ENTRIES.values() for word in entry["command"].split() if word.endswith(".py")}
+    assert made_by <= made
+    assert not figures.PROGRESS.exists(), "the next run starts anew"
