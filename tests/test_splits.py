@@ -284,7 +284,7 @@ def test_the_matrix_and_the_steps_back_agree_with_a_loop(dataset: Dataset) -> No
             steps.append(len(events) - 1 - place)
     np.testing.assert_array_equal(queries.matrix(queries.rating).toarray(), expected)
     np.testing.assert_array_equal(queries.matrix().toarray(), expected > 0)
-    assert queries.steps_back().tolist() == steps
+    assert queries.steps_back.tolist() == steps
 
 
 def test_a_person_without_history_is_a_query_too() -> None:
@@ -342,7 +342,7 @@ def test_without_times_warm_holds_out_at_random_and_always_the_same() -> None:
     assert same(one, other)
     places = [list(range(6)).index((int(item) - user) % N_ITEMS) for user, (item,) in _targets(one)]
     assert len(set(places)) > 2, "the held-out things are not those with the largest codes"
-    assert not one.queries.steps_back().any()
+    assert not one.queries.steps_back.any()
 
 
 @pytest.mark.parametrize("moments", [1_700_000_000, np.repeat(1_700_000_000 + np.arange(10), 6)])

@@ -96,7 +96,9 @@ class Queries:
     def product(self, weights: np.ndarray, matrix: scipy.sparse.csr_array | np.ndarray) -> np.ndarray:
         """Returns the histories, weighted as in `matrix`, times the rows of a matrix (n_items, ·), dense (Q, ·)."""
         if len(self) != 1:
-            product = self.matrix(weights) @ matrix
+            own = self.matrix(weights)
+            own.eliminate_zeros()
+            product = own @ matrix
             return np.asarray(product.toarray() if scipy.sparse.issparse(product) else product)
         # One person is asked about at a time when serving; to make sparse matrices would take most of that time.
         some = np.flatnonzero(weights)
@@ -109,6 +111,7 @@ class Queries:
         summed = np.bincount(matrix.indices[taken], values, matrix.shape[1])
         return summed.astype(values.dtype)[None]
 
+    @functools.cached_property
     def steps_back(self) -> np.ndarray:
         """Counts the interactions of the same history after each one, (H,); 0 where no times are known."""
         if not self.timestamp.any():

@@ -42,7 +42,7 @@ class Weighting:
         weights = np.where(queries.rating >= POSITIVE, 1.0, self.low_rating)
         if not np.isfinite(self.half_life):
             return weights
-        recency = np.exp2(-queries.steps_back() / self.half_life)
+        recency = np.exp2(-queries.steps_back / self.half_life)
         return np.asarray(weights * (self.floor + (1 - self.floor) * recency))
 
     def without_recency(self) -> Weighting:

@@ -80,7 +80,7 @@ class Transitions(Recommender):
         return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
-        back = queries.steps_back()
+        back = queries.steps_back
         # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
         weight = np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
         return np.asarray(queries.product(weight, self.pairs), "float32")
@@ -122,7 +122,8 @@ class TemporalPopularity(Recommender):
 
     def _nearness(self, away: np.ndarray) -> np.ndarray:
         """e^(−|t| / τ) for t in days, 0 from 4 τ on; an own rating is taken out exactly as it was counted."""
-        return np.where(np.abs(away) < REACH * self.days, np.exp(-np.abs(away) / self.days), 0.0)
+        steps = np.abs(away / self.days).astype("float32")
+        return np.where(steps < REACH, np.exp(-steps), np.float32(0))
 
 
 class ContentSimilarity(InnerProduct):
@@ -234,7 +235,7 @@ class Era(Recommender):
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
-        weights = _liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back() / 8))
+        weights = _liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back / 8))
         return np.asarray(np.log1p(queries.product(weights, self.of_year) @ self.kernel)[:, self.place], "float32")
 
 

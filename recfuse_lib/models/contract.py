@@ -137,7 +137,7 @@ def resized(matrix: scipy.sparse.csr_array, n_items: int, rows: bool = True) -> 
 def strongest_of_rows(matrix: scipy.sparse.csr_array | np.ndarray, count: int) -> scipy.sparse.csr_array:
     """Keep the `count` entries of each row that are furthest from 0."""
     matrix = scipy.sparse.csr_array(matrix)
-    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    owner = np.repeat(np.arange(matrix.shape[0], dtype=matrix.indices.dtype), np.diff(matrix.indptr))
     order = np.lexsort((-np.abs(matrix.data), owner))
     kept = order[np.arange(len(order)) - matrix.indptr[owner[order]] < count]
     entries = matrix.data[kept], (owner[kept], matrix.indices[kept])

@@ -29,6 +29,12 @@ class FittedGate(NamedTuple):
         """Compute g, (B, S, D), from f_u, (B, ·), and f_i, (B, S, ·)."""
         return np.asarray(self.bias + (user @ self.of_user)[:, None] + item @ self.of_item)
 
+    def gated(self, scores: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Compute s without m of all items for one query, (I,), from z, (D, I), f_u, (·,), and f_i, (I, ·)."""
+        # gᵀz = (a + Uᵀf_u)ᵀz + f_iᵀ(Vz): one product reads z once, and no g is written out.
+        mixed = np.vstack([self.bias + user @ self.of_user, self.of_item]) @ scores
+        return np.asarray(mixed[0] + np.einsum("if,fi->i", item, mixed[1:]) + item @ self.level)
+
     def beyond(self, scores: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Compute m, (B, S), from z, (B, S, D), and the evidence; zeros where there is no network."""
         if not self.network:

@@ -129,21 +129,21 @@ class FusedModel(Recommender):
         if not isinstance(gate, FittedGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
             return np.asarray(_numpy(gate(z.transpose(1, 2, 0), user, item)), "float32")
-        by_user = gate.bias + user @ gate.of_user
-        by_item = np.ascontiguousarray((self.item_evidence @ gate.of_item).T)
         scores = np.empty(z.shape[1:], "float32")
         for row in range(len(queries)):
-            scores[row] = np.einsum("di,di->i", by_user[row][:, None] + by_item, z[:, row])
-        scores += self.item_evidence @ gate.level
-        for group in (np.flatnonzero(self.count), np.flatnonzero(self.count == 0)) if self.hidden else ():
+            scores[row] = gate.gated(z[:, row], user[row], self.item_evidence)
+        if not self.hidden:
+            return scores
+        known, rows, least, led = self.count > 0, np.arange(len(queries))[:, None], [], []
+        for group in (np.flatnonzero(known), np.flatnonzero(~known)):
             leading = group[_largest(scores[:, group], LEADING)]
-            rows = np.arange(len(queries))[:, None]
             inputs = z[:, rows, leading].transpose(1, 2, 0), user, self.item_evidence[leading]
             more = gate.beyond(*inputs)
-            led = scores[rows, leading] + more
-            if len(group) > LEADING:
-                scores[:, group] += more.min(axis=1, keepdims=True)
-            scores[rows, leading] = led
+            led.append((leading, scores[rows, leading] + more))
+            least.append(more.min(axis=1, keepdims=True, initial=np.inf))
+        scores += np.where(known, *least)
+        for leading, values in led:
+            scores[rows, leading] = values
         return scores
 
     def parts(self, queries: Queries) -> dict[str, np.ndarray]:
