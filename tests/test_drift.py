@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from recfuse_lib.data.items import Items
-from recfuse_lib.serving.drift import (
+from recfuse_lib.evaluation.drift import (
     LARGEST,
     calibration_error,
     categories,

@@ -106,7 +106,7 @@ ROOMS = {
     "pretrained": 440,
     "data": 3_820,
     "encoders": 1_165,
-    "evaluation": 260,
+    "evaluation": 365,
     "training": 410,
     "stated": 1_295,
     "models": 3_180,

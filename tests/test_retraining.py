@@ -16,7 +16,8 @@ from eager import eagerly
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Queries, in_order
-from recfuse_lib.serving import drift, promotion, retraining, training
+from recfuse_lib.evaluation import drift
+from recfuse_lib.serving import promotion, retraining, training
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventStore

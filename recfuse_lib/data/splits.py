@@ -24,9 +24,7 @@ from recfuse_lib.data.schema import Dataset
 POSITIVE = 4.0
 MIN_POSITIVES = 5
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
-ROLLING_CUTS = (0.4, 0.5, 0.6)
-"""Quantiles of time at which the validations of `rolling` begin; each reaches as far as the test."""
-
+ROLLING_CUTS = (0.4, 0.5, 0.6)  # quantiles of time at which validations begin; each reaches as far as the test
 COLD_SHARE = 0.1
 RATING_FOLDS = 5
 
@@ -154,9 +152,8 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A protocol applied to data: tune on `tuning`, refit on all that precedes the test, score `test` once.
-
-    `rolling` has `earlier` validations of the same kind, oldest first.
+    """A protocol applied to data: tune on `tuning`, refit on all that precedes the test, score `test` once. `rolling`
+    has `earlier` validations of the same kind, oldest first.
     """
 
     protocol: str
@@ -230,9 +227,7 @@ def warm(dataset: Dataset) -> Split:
 
 def last_one(dataset: Dataset) -> Split:
     """Splits by user: the last positive is the test, the one before it the validation; only for comparison with papers.
-
-    Raises:
-        DataError: Nobody has five positives, or there is nothing to learn from.
+    Raises as `warm` does.
     """
     events, positives = _positives_from_the_end(dataset, "last-one")
     validation, test = (positives.index[positives["from_end"] == step] for step in (1, 0))
@@ -282,9 +277,7 @@ def cold(dataset: Dataset, seed: int) -> Split:
     """Splits by item: a random tenth is unknown until the test, another tenth until the validation.
 
     Only held-out items are ranked; for the whole catalogue, replace `candidates`. The leaderboard uses seeds 0 to 9.
-
-    Raises:
-        DataError: Nobody likes a held-out item, or there is nothing to learn from.
+    Raises `DataError` where nobody likes a held-out item, or there is nothing to learn from.
     """
     events = _events(dataset, "cold")
     order = np.random.default_rng(seed).permutation(dataset.n_items)
@@ -306,9 +299,7 @@ def rolling(dataset: Dataset) -> Split:
 
     The test begins at the 80 % quantile of time, the validations at 40, 50 and 60 %; a fifth of the events follows each
     cut. Items that nobody had rated by then are neither candidates nor targets: a frozen catalogue cannot hold them.
-
-    Raises:
-        DataError: No times are known, or there is nobody to ask after a cut.
+    Raises `DataError` where no times are known, or there is nobody to ask after a cut.
     """
     events = _events(dataset, "rolling")
     if not dataset.has_times:
@@ -342,10 +333,8 @@ def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold
 
 
 def rating(dataset: Dataset, fold: int) -> RatingSplit:
-    """Splits all ratings into five random folds, 0 to 4; a tenth of what is not the test is validation.
-
-    Raises:
-        DataError: There are no ratings, or too few.
+    """Splits all ratings into five random folds, 0 to 4; a tenth of what is not the test is validation. Raises
+    `DataError` where there are no ratings, or too few.
     """
     if not dataset.has_stars:
         raise _unusable(dataset, "rating", "there are no ratings of different values")

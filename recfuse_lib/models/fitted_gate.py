@@ -31,7 +31,6 @@ class FittedGate(NamedTuple):
 
     def gated(self, scores: np.ndarray, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Compute s without m of all items for one query, (I,), from z, (D, I), f_u, (·,), and f_i, (I, ·)."""
-        # gᵀz = (a + Uᵀf_u)ᵀz + f_iᵀ(Vz): one product reads z once, and no g is written out.
         mixed = np.vstack([self.bias + user @ self.of_user, self.of_item]) @ scores
         return np.asarray(mixed[0] + np.einsum("if,fi->i", item, mixed[1:]) + item @ self.level)
 

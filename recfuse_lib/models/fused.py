@@ -29,8 +29,7 @@ from recfuse_lib.models.contract import Asked, Recommender, rows_of
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension, usable
 from recfuse_lib.models.fitted_gate import FittedGate
 
-LEADING = 400
-"""How many items get m: of those with ratings, and as many of those without."""
+LEADING = 400  # items that get m, of those with ratings, and as many of those without
 RATING_PARTS, COLD_ROUNDS = 4, 2
 BATCH = 64
 THREADS = 2
@@ -157,7 +156,6 @@ class FusedModel(Recommender):
 
     def predict(self, queries: Queries, asked: Asked, z: np.ndarray | None = None) -> np.ndarray:
         """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0.
-
         `z` are the standardised scores of what is asked, (N, dimensions), where they are known already.
         """
         if not self.task_weight:

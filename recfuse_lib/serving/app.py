@@ -16,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 
 import recfuse_lib
-from recfuse_lib.serving import messages, trial
+from recfuse_lib.serving import messages, tracing, trial
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.events import EventError, StoreUnavailable
 from recfuse_lib.serving.middleware import Metrics, RequestMiddleware
@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None, redoc_url=None, redirect_slashes=False,  # a redirect would name whatever host the client says
     )  # fmt: skip
     app.state.service = service
-    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics)
+    app.add_middleware(RequestMiddleware, settings=settings, metrics=metrics, traced=tracing.tracer())
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(StoreUnavailable, _unavailable)
     for kind in (ItemError, PromotionError):

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from recfuse_lib.serving.settings import Settings
+from recfuse_lib.serving.tracing import Traced
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 CLIENTS = 10_000  # most clients that are remembered; the one inactive for longest is forgotten
@@ -81,12 +82,12 @@ class Rates:
 
 
 class RequestMiddleware:
-    """ASGI middleware that limits rates and sizes, measures times, and logs one JSON line a request: the route's
-    template, status, time and sizes; never a path, query, id or body.
+    """ASGI middleware that limits rates and sizes, measures times, traces, and logs one JSON line a request: the
+    route's template, status, time and sizes; never a path, query, id or body.
     """
 
-    def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._metrics, self._largest = app, metrics, settings.max_body
+    def __init__(self, app: Any, settings: Settings, metrics: Metrics, traced: Traced | None) -> None:
+        self._app, self._metrics, self._largest, self._traced = app, metrics, settings.max_body, traced
         self._too_large = HTTPException(413, f"the body is larger than {settings.max_body:,} bytes", CLOSE)
         self._rates = Rates(settings.rate, settings.burst)
         self._logs = settings.log == "info"
@@ -141,6 +142,8 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
+            if self._traced:
+                self._traced(scope["method"], route, status, seconds, scope["headers"])
             if self._logs:
                 line = {
                     "time": round(time.time(), 3), "request": number, "method": scope["method"], "route": route,

@@ -23,7 +23,8 @@ import pandas as pd
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.encoders.text import TextEncoder
-from recfuse_lib.serving import drift, promotion
+from recfuse_lib.evaluation import drift
+from recfuse_lib.serving import promotion
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.comparison import AsServed, compare
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
