@@ -124,7 +124,8 @@ def searched(fits: list[Callable[..., Any]], space: dict[str, list[Any]], folds:
     """The settings that were tried on every fold, best mean NDCG@10 first; `fits` makes the model of each fold."""
     trials = [search(fit, space, fold, TRIALS) for fit, fold in zip(fits, folds, strict=True)]
     means = pd.concat(trials).groupby([*space], sort=False)["ndcg"].mean()
-    return means.sort_values(ascending=False, kind="stable").reset_index()
+    # As objects, so that a row keeps whole numbers whole.
+    return means.sort_values(ascending=False, kind="stable").reset_index().astype(object)
 
 
 def rolling_rows() -> pd.DataFrame:
