@@ -22,7 +22,7 @@ pytestmark = [
         CHROMIUM is None, reason="no Chromium on this machine; on Debian or Ubuntu: apt install chromium"
     ),
 ]
-SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+SIZES = {"wide": (1280, 900), "phone": (390, 844), "small": (360, 640)}
 SCRIPT = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 
 
@@ -86,8 +86,9 @@ def test_it_fits_and_shows_what_it_should(page, client: httpx.Client, size: str,
     page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
     opened(page, client)
     first = page.locator("#list > li").first.bounding_box()
-    assert first["y"] < SIZES[size][1], "the first recommendation is seen without scrolling"
-    page.evaluate("document.getElementById('what').open = true")
+    assert first["y"] + first["height"] < SIZES[size][1], "the whole first recommendation is seen without scrolling"
+    assert "New here?" in page.inner_text("#notes") and "unknown" not in page.inner_text("#notes")
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.fill("#person", "u03")
     page.fill("#wish", "something scary, before 2000")
     answered(page, lambda: page.click("button[type=submit]"))
@@ -129,7 +130,8 @@ def test_a_world_without_this_or_that_shows_what_it_has(
     with service(tmp_path / "store", f"sqlite:///{tmp_path}/events.db") as one:
         page = browser.new_page(viewport=dict(zip(("width", "height"), SIZES["phone"], strict=True)))
         opened(page, one)
-        assert page.locator("#list > li").first.bounding_box()["y"] < SIZES["phone"][1]
+        first = page.locator("#list > li").first.bounding_box()
+        assert first["y"] + first["height"] < SIZES["phone"][1]
         facts = " ".join(page.locator("#list .facts").all_inner_texts())
         assert ("stars expected" in facts) == (version == "titles")
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -182,21 +184,93 @@ def test_an_invented_person_by_keyboard_alone(page, client: httpx.Client) -> Non
     assert "what is popular" in page.inner_text("#notes")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    for _ in range(2):
-        page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "title"
-    page.keyboard.type("dusty story 2")
+    page.keyboard.type("dsuty sotry 2")
     page.keyboard.press("Enter")
     page.wait_for_selector("#found button")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     answered(page, lambda: page.keyboard.press("Enter"))
+    assert "New here?" not in page.inner_text("#notes")
     assert page.locator("#history button").count() == 1
     assert titles(page) != stranger and "no history" not in page.inner_text("#notes")
     page.locator("#wish").focus()
     page.keyboard.type("funny")
     answered(page, lambda: page.keyboard.press("Enter"))
     assert "funny" in page.inner_text("#status")
+    for kind in ("Like", "Dismiss"):
+        reached(page, lambda kind=kind: page.evaluate("document.activeElement.ariaLabel || ''").startswith(kind))
+        answered(page, lambda: page.keyboard.press("Space"))
+        expect(page.locator("#status")).to_have_text(re.compile(f"^{kind}"), timeout=60_000)
+
+
+def test_a_phone_by_keyboard_alone(page, client: httpx.Client) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    opened(page, client)
+    before = titles(page)
+    for folded, field, words in (("who", "person", "u06"), ("what", "wish", "scary, before 2000")):
+        reached(page, lambda folded=folded: page.evaluate(f"document.activeElement.parentElement.id == '{folded}'"))
+        page.keyboard.press("Enter")
+        reached(page, lambda field=field: page.evaluate(f"document.activeElement.id == '{field}'"))
+        page.keyboard.type(words)
+        answered(page, lambda: page.keyboard.press("Enter"))
+        expect(page.locator("#list h3").first).not_to_have_text(before[0], timeout=60_000)
+    assert "year < 2000" in page.inner_text("#status")
+
+
+def reached(page, there) -> None:
+    """Presses Tab until the focus is where it should be."""
+    for _ in range(60):
+        if there():
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("the keyboard does not reach it")
+
+
+@pytest.mark.parametrize("version", ["v1", "shop", "titles"])
+def test_every_example_works_and_nothing_else_is_offered(
+    browser, version: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (tmp_path / "store").symlink_to(small_bundle.shared(tmp_path_factory) / version)
+    with service(tmp_path / "store", f"sqlite:///{tmp_path}/events.db") as one:
+        page = browser.new_page()
+        opened(page, one)
+        everything = set(titles(page))
+        expect(page.locator("#examples button")).to_have_count({"v1": 4, "shop": 0, "titles": 1}[version])
+        examples = page.locator("#examples button").all_inner_texts()
+        for place, wish in enumerate(examples):
+            with page.expect_response("**/recommend") as answer:
+                page.locator("#examples button").nth(place).click()
+            said = answer.value.json()
+            assert said["notes"] == [] and len(said["items"]) == 10, wish
+            assert {item["title"] for item in said["items"]} != everything or wish.startswith("after"), wish
+            read = {"something like ": "like: ", "after ": "year > ", "under ": "price < "}
+            for words, shown in read.items():
+                if wish.startswith(words):
+                    assert said["understood"] == shown + wish.removeprefix(words)
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing(browser, client: httpx.Client, size: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    page = browser.new_page(viewport=dict(zip(("width", "height"), SIZES[size], strict=True)), color_scheme=scheme)
+    opened(page, client)
+    assert axe.run(page).violations_count == 0
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.fill("#wish", "not like Scary story 1, ein Film ohne Liebe")
+    page.fill("#title", "story")
+    page.click("#find")
+    page.wait_for_selector("#found button")
+    answered(page, lambda: page.locator("#found button").first.click())
+    assert "English" in page.inner_text("#notes")
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.close()
 
 
 def test_every_control_has_a_name(page) -> None:

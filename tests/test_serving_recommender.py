@@ -211,7 +211,7 @@ def test_the_sentence_adds_to_the_shares(recommender: Recommender) -> None:
     assert sentence({"labels": 0.2, "text": 1.0, "era": -0.7}, ["Emma"]) == (
         "Close to Emma; most of all for what it is about, in spite of its kind and its time."
     )
-    assert "in spite" not in sentence({"text": 1.0, "labels": -0.1}, ["Emma"])
+    assert "in spite" not in sentence({"text": 1.0, "labels": -0.1, "together": -0.9}, ["Emma"])
 
 
 def test_what_is_like_an_unwanted_title_falls_for_one_wish(recommender: Recommender) -> None:

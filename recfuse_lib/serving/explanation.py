@@ -95,7 +95,7 @@ def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
     """Says what a bar of shares does not: which `titles` an item is like, what lifts it most, what is against it."""
     by_name = [(INTERESTS.get(name, name), value) for name, value in contributions.items()]
     support = sorted((sum(value for one, value in by_name if one == name), name) for name, _ in by_name)
-    (least, worst), (most, best) = support[0], support[-1]
+    (least, worst), (most, best) = next(one for one in support if one[1] != "together"), support[-1]
     if most <= 0:
         return "Nothing lifts it above the average item; it is the best of what is left."
     close = f"Close to {' and '.join(titles)}; most" if titles else "Most"

@@ -31,6 +31,8 @@ async function call(path, body) {
 const say = (text) => { byId("status").textContent = text; };
 const percent = (share) => `${Math.round(100 * share)} %`;
 const SHORT = 60;   // characters of an attribute that a card has room for
+const NAME = /^\p{L}[\p{L}\d' -]{1,30}$/u;   // a label or title that a wish can say without quotes or brackets
+const MINUTES = [[/hour/i, 60], [/_ms|millis/i, 1 / 60000], [/second|_sec/i, 1 / 60], [/./, 1]];   // of a length, by its name
 
 function facts(item) {
   const named = Object.entries(item.attributes).map(([name, value]) => {
@@ -45,7 +47,7 @@ function facts(item) {
 function showChips(list, items, label, act) {
   list.replaceChildren(...items.map((item) => {
     const row = document.createElement("li");
-    const button = element("button", `${label} ${item.title}`, { type: "button" });
+    const button = element("button", `${label} ${item.title}`.trim(), { type: "button" });
     button.addEventListener("click", () => act(item));
     row.append(button);
     return row;
@@ -107,6 +109,36 @@ function offerLimits(numbers) {
   byId("limits-box").hidden = !rows.length;
 }
 
+// Each follows from what the catalogue has, so that some items meet it and others do not.
+function exampleWishes({ categories, numbers }, items) {
+  const wishes = [];
+  const liked = items.find((item) => NAME.test(item.title));
+  if (liked) wishes.push(`something like ${liked.title}`);
+  const [kind, other] = categories.filter((name) => NAME.test(name));
+  if (other) wishes.push(`${kind}, no ${other}`);
+  for (const [name, [least, most]] of Object.entries(numbers)) {
+    const middle = (least + most) / 2;
+    if (/year$/i.test(name) && least > 1799 && most < 2100 && most > least) {
+      wishes.push(`after ${Math.max(least, 10 * Math.floor((least + 3 * most) / 40))}`);
+    } else if (/runtime|running.?time|duration|length|minutes/i.test(name)) {
+      const unit = MINUTES.find(([word]) => word.test(name))[1];
+      if (least * unit < 120 && most * unit > 120) wishes.push("longer than two hours");
+      else if (most > least && middle * unit >= 2 && middle * unit < 1000) wishes.push(`under ${Math.ceil(middle * unit)} minutes`);
+    } else if (/price|cost|salary|wage/i.test(name) && Math.floor(middle) > least && (middle < 1800 || middle >= 2100)) {
+      wishes.push(`under ${Math.floor(middle)}`);
+    }
+  }
+  return wishes.filter((wish, place) => wishes.findIndex((one) => one.split(" ")[0] === wish.split(" ")[0]) === place);
+}
+
+function showExamples(wishes) {
+  byId("examples-help").hidden = !wishes.length;
+  showChips(byId("examples"), wishes.map((title) => ({ title })), "", ({ title }) => {
+    byId("wish").value = title;
+    recommend();
+  });
+}
+
 async function recommend() {
   const mine = ++asked;
   say("Looking …");
@@ -121,14 +153,20 @@ async function recommend() {
   try {
     const answer = await call("/recommend", body);
     if (mine === asked) show(answer);
+    return answer.items;
   } catch (error) { if (mine === asked) say(`That did not work: ${error.message}`); }
+  return [];
 }
 
 function show(answer) {
   byId("version").textContent = answer.version;
-  const understood = answer.understood ? ` Understood: ${answer.understood}.` : "";
+  const [read] = answer.understood.split("; note: ");   // the notes follow in a list
+  const understood = read ? ` Understood: ${read}.` : "";
   say(`${answer.items.length} recommendations.${understood}`);
-  byId("notes").replaceChildren(...[...answer.fallbacks, ...answer.notes].map((note) => element("li", note)));
+  const missing = answer.fallbacks.filter((one) => who() || !one.startsWith("unknown person"));
+  const isNew = !who() && !history.length && !byId("wish").value.trim();
+  const invitation = isNew ? ["New here? Name a title or a wish."] : [];
+  byId("notes").replaceChildren(...[...missing, ...answer.notes, ...invitation].map((note) => element("li", note)));
   byId("list").replaceChildren(...answer.items.map((item) => card(item, answer.answer_id)));
 }
 
@@ -187,14 +225,15 @@ async function start() {
     byId("category").append(...about.categories.map((name) => element("option", name, { value: name })));
     byId("key-box").hidden = !keyRequired;
     byId("wish").disabled = byId("weight").disabled = !about.reads_words;
-    byId("what").open = matchMedia("(min-width: 50rem)").matches;
+    byId("who").open = byId("what").open = matchMedia("(min-width: 50rem)").matches;
     offerLimits(about.numbers);
     byId("legend").replaceChildren(...dimensions.map((name) => {
       const entry = element("span", "");
       entry.append(element("i", "", { class: `share ${name}` }), name);
       return entry;
     }));
-    await recommend();
+    const items = await recommend();
+    showExamples(about.reads_words ? exampleWishes(about, items) : []);
   } catch (error) { say(`The service does not answer: ${error.message}`); }
 }
 
