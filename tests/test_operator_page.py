@@ -130,3 +130,11 @@ def test_a_wrong_key_shows_nothing(browser, client) -> None:  # noqa: F811
     expect(page.locator("#status")).to_contain_text("X-API-Key is missing or wrong")
     assert page.locator("#decide").is_hidden() and page.locator("#decisions tbody tr").count() == 0
     page.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_nothing(page, size: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES[size], strict=True)))
+    found = axe.run(page)
+    assert found.violations_count == 0, found.generate_report()
