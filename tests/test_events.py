@@ -155,6 +155,22 @@ def test_what_was_shown_by_chance_is_known(store):
     assert store.answers() == answers[1:2]
 
 
+def test_an_answer_is_liked_by_whom_it_was_given_to_and_by_nobody_else(store):
+    store.add_answers(
+        Shown(key, user, 9, "v1", ("a",), (1.0,)) for key, user in (("x", "ann"), ("y", "bob"), ("z", None))
+    )
+    store.add(
+        [
+            Event("1", "bob", "a", 10, "liked", answer_id="x"),
+            Event("2", "ann", "a", 10, "clicked", answer_id="x"),
+            Event("3", "bob", "a", 10, "liked", answer_id="y"),
+            Event("4", "cy", "a", 10, "liked", answer_id="z"),
+        ]
+    )
+    assert sorted(store.outcomes(since=0).itertuples(index=False, name=None)) == [("ann", "v1", 0), ("bob", "v1", 1)]
+    assert store.outcomes(since=10).empty
+
+
 def test_a_database_from_before_answers_were_kept_is_read_and_written_on(tmp_path):
     url = f"sqlite:///{tmp_path}/old.db"
     with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as old, old:
