@@ -312,7 +312,7 @@ def films() -> Dataset:
 def test_warm_on_movielens_is_frozen(films: Dataset) -> None:
     split = splits.warm(films)
     assert (len(split.test.queries), split.test.targets.nnz, len(split.test.history)) == (659, 10_048, 77_141)
-    assert (len(split.validation.queries), split.validation.targets.nnz) == (659, 4_889)
+    assert (len(split.validation.queries), split.validation.targets.nnz) == (659, 10_048)
     assert leaks(films, split.test) == []
 
 

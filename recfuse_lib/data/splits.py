@@ -23,7 +23,7 @@ from recfuse_lib.data.schema import Dataset
 
 POSITIVE = 4.0
 MIN_POSITIVES = 5
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+TEST_SHARE = 0.2  # a validation reaches as far as the test: what is chosen on it is chosen for the same question
 ROLLING_CUTS = (0.4, 0.5, 0.6)  # quantiles of time at which validations begin; each reaches as far as the test
 COLD_SHARE = 0.1
 RATING_FOLDS = 5
@@ -210,7 +210,7 @@ def _events(dataset: Dataset, protocol: str) -> pd.DataFrame:
 
 
 def warm(dataset: Dataset) -> Split:
-    """Splits by user: the last 20 % of each user's positives are the test, the 10 % before them the validation.
+    """Splits by user: the last 20 % of each user's positives are the test, the 20 % before them the validation.
 
     Users with fewer than five positives are history only. A history ends before the first target: no future leaks.
 
@@ -218,10 +218,9 @@ def warm(dataset: Dataset) -> Split:
         DataError: Nobody has five positives, or there is nothing to learn from.
     """
     events, positives = _positives_from_the_end(dataset, "warm")
-    n_test = np.maximum(1, np.floor(positives["count"] * TEST_SHARE + 1e-9))
-    n_validation = np.maximum(1, np.floor(positives["count"] * VALIDATION_SHARE + 1e-9))
-    is_test = positives["from_end"] < n_test
-    is_validation = ~is_test & (positives["from_end"] < n_test + n_validation)
+    asked = np.maximum(1, np.floor(positives["count"] * TEST_SHARE + 1e-9))
+    is_test = positives["from_end"] < asked
+    is_validation = ~is_test & (positives["from_end"] < 2 * asked)
     return _split_by_user("warm", dataset, events, positives.index[is_validation], positives.index[is_test])
 
 
