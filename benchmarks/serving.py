@@ -38,6 +38,8 @@ from recfuse_lib.serving.recommender import Recommender
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 16, 64)
 WISHES, PEOPLE = 60, 200
+LIKED, THINKING = 4, 0.1
+"""A visit: someone asks, likes one of what is shown, looks for so many seconds, asks again, so many times."""
 LONGEST = 120.0
 """Seconds for what is asked once."""
 
@@ -90,9 +92,40 @@ def load(service: psutil.Process, port: int, requests: Iterator[bytes], connecti
     return {**percentiles(seconds), **rates, "answers": len(seconds)}
 
 
-def request(body: dict[str, Any]) -> bytes:
+def visits(port: int, people: list[str]) -> Row:
+    """Lets people visit one after the other; what is timed are their answers, not their events or their thoughts."""
+    seconds: list[float] = []
+
+    async def all_visits() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def answer(sent: bytes) -> Any:
+            begun = time.perf_counter()
+            writer.write(sent)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            body = await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+            took = time.perf_counter() - begun
+            if not head.startswith(b"http/1.1 200"):
+                raise RuntimeError(body.decode())
+            return json.loads(body), took
+
+        for person in people:
+            for number in range(LIKED + 1):
+                found, took = await answer(request({"user_id": person, "k": 10}))
+                seconds.append(took)
+                liked = {"item_id": found["items"][0]["item_id"], "kind": "liked", "timestamp": int(time.time())}
+                event = {"key": f"{person}-{number}", "user_id": person, "answer_id": found["answer_id"], **liked}
+                await answer(request({"events": [event]}, "/events"))
+                await asyncio.sleep(THINKING)
+        writer.close()
+
+    asyncio.run(all_visits())
+    return {**percentiles(seconds), "answers": len(seconds)}
+
+
+def request(body: dict[str, Any], path: str = "/recommend") -> bytes:
     content = json.dumps(body).encode()
-    head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
     return f"{head}\r\n\r\n".encode() + content
 
 
@@ -155,6 +188,7 @@ def measure_service(model: Path, duration: float) -> dict[str, Any]:
             if connections == 1:
                 found["cold start"] = start
                 found["memory MB"] = round(service.memory_info().rss / 1e6)
+                found["visits, 1 connections"] = visits(port, bundle.users()[::5])
                 found["words alone, 1 connections"] = load(service, port, iter(wishes), 1, LONGEST)
             found["memory after all MB"] = round(service.memory_info().rss / 1e6)
     found |= measure_in_process(bundle)

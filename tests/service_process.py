@@ -16,9 +16,10 @@ SECONDS_TO_START = 90
 
 WITH_PATIENCE = """
 import sys
-from recfuse_lib.serving import __main__, service
-for name in ("READ_SECONDS", "WRITE_SECONDS", "SECONDS_UNTIL_ASKED_AGAIN"):
-    setattr(service, name, float(sys.argv[1]) * getattr(service, name))
+from recfuse_lib.serving import __main__, circuit_breaker, service
+places = ((service, "READ_SECONDS"), (service, "WRITE_SECONDS"), (circuit_breaker, "SECONDS_UNTIL_ASKED_AGAIN"))
+for module, name in places:
+    setattr(module, name, float(sys.argv[1]) * getattr(module, name))
 sys.exit(__main__.main())
 """
 

@@ -17,10 +17,10 @@ from service_process import service
 
 from recfuse_lib.serving import messages, promotion
 from recfuse_lib.serving.bundle import Bundle
+from recfuse_lib.serving.circuit_breaker import CircuitBreaker
 from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.middleware import CLIENTS, Rates
 from recfuse_lib.serving.recommender import Recommender
-from recfuse_lib.serving.service import CircuitBreaker
 from recfuse_lib.serving.settings import Settings, SettingsError
 
 KEY = "a-key-for-the-tests"
@@ -418,6 +418,43 @@ def test_a_call_of_the_store_that_is_cancelled_as_it_answers_is_cancelled(monkey
         return calling.cancelled()
 
     assert asyncio.run(cancelled())
+
+
+def test_an_answer_is_made_ahead_for_who_says_something(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastapi.testclient import TestClient
+
+    from recfuse_lib.serving.app import create_app
+
+    settings = Settings(store=world / "store", database=f"sqlite:///{tmp_path}/events.db", exploration=0.0)
+    ranked: list[str] = []
+    usual = Recommender._rank
+
+    def watched(self, history, *more):  # type: ignore[no-untyped-def]
+        ranked.append(str(history.query.user[0]))
+        return usual(self, history, *more)
+
+    with TestClient(create_app(settings)) as client:
+        service = client.app.state.service  # type: ignore[attr-defined]
+        monkeypatch.setattr(Recommender, "_rank", watched)
+        for number in range(5):
+            assert client.post("/events", json={"events": [event(f"k{number}", "u05", f"f{number}")]}).is_success
+        wait_for(lambda: ranked and not service._ahead)
+        assert len(ranked) <= 5
+        begun = len(ranked)
+        ahead = recommended(client, user_id="u05")
+        assert len(ranked) == begun, "nothing is ranked when it is asked for"
+        assert not {f"f{number}" for number in range(5)} & set(ids(ahead))
+        service._histories.clear()
+        again = recommended(client, user_id="u05")
+        assert len(ranked) > begun and again["items"] == ahead["items"]
+
+        monkeypatch.setattr(Recommender, "recommend", lambda *_: 1 / 0)
+        assert client.post("/events", json={"events": [event("k9", "u05", "f9")]}).is_success
+        wait_for(lambda: not service._ahead)
+        monkeypatch.undo()
+        assert "f9" not in ids(recommended(client, user_id="u05"))
 
 
 def test_before_the_first_bundle_it_is_alive_but_not_ready(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ import small_bundle
 from service_process import service
 
 from recfuse_lib.serving import promotion
+from recfuse_lib.serving.circuit_breaker import SECONDS_UNTIL_ASKED_AGAIN
 from recfuse_lib.serving.events import EventStore
-from recfuse_lib.serving.service import NO_EVENTS, READ_SECONDS, SECONDS_UNTIL_ASKED_AGAIN, WRITE_SECONDS
+from recfuse_lib.serving.service import NO_EVENTS, READ_SECONDS, WRITE_SECONDS
 
 pytestmark = pytest.mark.slow
 LENGTHS = {"a moment": (6, 0.3), "a minute": (60, 1.0)}

@@ -79,9 +79,7 @@ class Recommender(abc.ABC):
         """
         scores = np.array(self.score(queries), "float32")
         if not self.is_flag:
-            scores -= scores.mean(axis=1, keepdims=True)
-            scores /= np.sqrt(np.einsum("qi,qi->q", scores, scores) / scores.shape[1])[:, None] + 1e-6
-            clip(scores)
+            standardise(scores)
         return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
 
     def extended(self, history: pd.DataFrame, items: Items) -> Self:
@@ -109,6 +107,13 @@ class Recommender(abc.ABC):
             Stars, (N,).
         """
         raise NotImplementedError(f"{type(self).__name__} ranks and does not predict stars")
+
+
+def standardise(scores: np.ndarray) -> np.ndarray:
+    """Give each row, (·, I), mean 0 and standard deviation 1, and `clip` it, in place."""
+    scores -= scores.mean(axis=1, keepdims=True)
+    scores /= np.sqrt(np.einsum("qi,qi->q", scores, scores) / scores.shape[1])[:, None] + 1e-6
+    return clip(scores)
 
 
 def clip(scores: np.ndarray) -> np.ndarray:

@@ -127,7 +127,9 @@ class FusedModel(Recommender):
         user, gate = self.evidence(queries), self.gate
         if not isinstance(gate, FittedGate):
             item = np.repeat(self.item_evidence[None], len(queries), axis=0)
-            return np.asarray(_numpy(gate(z.transpose(1, 2, 0), user, item)), "float32")
+            from keras import ops
+
+            return np.asarray(ops.convert_to_numpy(gate(z.transpose(1, 2, 0), user, item)), "float32")
         scores = np.empty(z.shape[1:], "float32")
         for row in range(len(queries)):
             scores[row] = gate.gated(z[:, row], user[row], self.item_evidence)
@@ -176,7 +178,7 @@ class FusedModel(Recommender):
             if self.task_weight:
                 self.expected = ratings.ContentBiases().fit(events, items)
                 self.like_minded = ratings.ResidualUserKNN(self.expected).fit(events, items)
-        self.moments = np.sort(events["timestamp"].to_numpy())
+        self.moments = np.sort(events["timestamp"].to_numpy("float64"))
         return self._counted(events, items)
 
     def _counted(self, events: pd.DataFrame, items: Items) -> FusedModel:
@@ -211,9 +213,8 @@ class FusedModel(Recommender):
     def evidence(self, queries: Queries) -> np.ndarray:
         """Compute f_u: logarithms of the history's length and days, and of all events in the month before and after."""
         last, some = last_moment(queries), queries.lengths > 0
-        first = np.zeros(len(queries))
-        first[some] = queries.timestamp[queries.indptr[:-1][some]]
-        days = np.where(some, (np.nan_to_num(last) - first) / DAY, 0)
+        days = np.zeros(len(queries))
+        days[some] = (last[some] - queries.timestamp[queries.indptr[:-1][some]]) / DAY
         place = np.searchsorted(self.moments, [last - 30 * DAY, last, last + 30 * DAY])
         evidence = [queries.lengths, days, place[2] - place[1], place[1] - place[0]]
         scale, shift = np.array([2, 3, 4, 4]), np.array([2, 0.5, 1, 1])
@@ -293,12 +294,6 @@ def one_thread() -> Any:
 @functools.cache
 def _blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()  # to look for the libraries takes as long as an answer
-
-
-def _numpy(tensor: Any) -> np.ndarray:
-    from keras import ops
-
-    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:

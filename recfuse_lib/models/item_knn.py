@@ -33,9 +33,7 @@ class ItemKNN(Recommender):
     """
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 10.0, weighting: Weighting | None = None) -> None:
-        self.neighbours = neighbours
-        self.shrinkage = shrinkage
-        self.weighting = weighting or Weighting()
+        self.neighbours, self.shrinkage, self.weighting = neighbours, shrinkage, weighting or Weighting()
 
     def fit(self, history: pd.DataFrame, items: Items) -> ItemKNN:
         """Computes the similarities; raises `DataError` where they do not fit into memory."""

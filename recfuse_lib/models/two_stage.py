@@ -15,7 +15,7 @@ import pandas as pd
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models import index
-from recfuse_lib.models.contract import Asked, Recommender
+from recfuse_lib.models.contract import Asked, Recommender, standardise
 from recfuse_lib.models.fused import FusedModel, one_thread
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_towers import TwoTowers
@@ -114,6 +114,7 @@ class TwoStage(Recommender):
         self.new = model.count == 0
         self.index = index.build(self.retriever.vectors)
         self.whole = [place for place, tower in enumerate(model.towers.values()) if not isinstance(tower, InnerProduct)]
+        self.scaled = [row for row, place in enumerate(self.whole) if not list(model.towers.values())[place].is_flag]
         return self
 
     def extended(self, history: pd.DataFrame, items: Items) -> TwoStage:
@@ -147,7 +148,8 @@ class TwoStage(Recommender):
         gate = model.gate
         user = model.evidence(query)[0]
         by_user = gate.bias + user @ gate.of_user
-        z = np.stack([towers[place].standardised(query)[0] for place in self.whole])
+        z = np.stack([towers[place].score(query)[0] for place in self.whole])
+        z[self.scaled] = standardise(z[self.scaled])
         rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
         allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
         said = None if wish is None else self._said(wish)

@@ -5,6 +5,7 @@ Taught in notebook 18.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,18 +55,24 @@ def interests(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(INTERESTS.get(name, name) for name in names))
 
 
+def by_interest(contributions: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds up contributions, numbers or arrays, of the same dimension of interest."""
+    found: dict[str, Any] = {}
+    for name, value in contributions.items():
+        interest = INTERESTS.get(name, name)
+        found[interest] = found.get(interest, 0) + value
+    return found
+
+
 def shares(contributions: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
     """Computes, for each of C items, the share of each dimension of interest in what supports the item.
 
     `contributions` are those of a `Ranked`, by name, (C,). A dimension that lowers an item supports nothing.
     """
-    names = interests(contributions)
-    support = np.zeros((len(names), len(next(iter(contributions.values())))))
-    for name, values in contributions.items():
-        support[names.index(INTERESTS.get(name, name))] += values
-    support = np.maximum(support, 0)
+    found = by_interest(contributions)
+    support = np.maximum(np.stack(list(found.values())).astype("float64"), 0)
     share = support / np.maximum(support.sum(axis=0), 1e-9)
-    return [dict(zip(names, row, strict=True)) for row in share.round(4).T.tolist()]
+    return [dict(zip(found, row, strict=True)) for row in share.round(4).T.tolist()]
 
 
 def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]:
@@ -93,8 +100,7 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
     """Says what a bar of shares does not: which `titles` an item is like, what lifts it most, what is against it."""
-    by_name = [(INTERESTS.get(name, name), value) for name, value in contributions.items()]
-    support = sorted((sum(value for one, value in by_name if one == name), name) for name, _ in by_name)
+    support = sorted((value, name) for name, value in by_interest(contributions).items())
     (least, worst), (most, best) = next(one for one in support if one[1] != "together"), support[-1]
     if most <= 0:
         return "Nothing lifts it above the average item; it is the best of what is left."

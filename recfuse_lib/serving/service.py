@@ -23,6 +23,7 @@ import threadpoolctl
 
 from recfuse_lib.serving.bundle import Bundle, manifest_of
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
+from recfuse_lib.serving.circuit_breaker import CircuitBreaker
 from recfuse_lib.serving.events import EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
@@ -33,49 +34,14 @@ from recfuse_lib.serving.trial import on_trial
 from recfuse_lib.stated.gazetteer import Gazetteer
 
 PEOPLE_REMEMBERED = 2_000
-SECONDS_UNTIL_ASKED_AGAIN = 5.0  # after a failure, requests do not call the database for so long
 READ_SECONDS, WRITE_SECONDS = 3.0, 10.0  # longest wait of a request for a person's events, and to write its own
 RETRY_SECONDS = 30.0  # a bundle that failed is tried again after so long, another one at once
-THREADS = 4
 ANSWERS_KEPT = 20_000  # answers that wait to be written together, the newest of them while the store is unavailable
+SECONDS_OF_QUIET, MOST_AHEAD = 0.02, 8  # after a person's last event until an answer is made ahead, and most at once
 READERS, MOST_WISHES = 2, 16  # wishes that are read at once, and most that are read or wait for it
 NO_EVENTS = "the event store is not available: the newest events do not count"
 
 log = logging.getLogger("recfuse.service")
-
-
-class CircuitBreaker:
-    """Calls the event store without waiting in vain; `failed` is called with every failure.
-
-    A database that hangs blocks the threads that call it. So this has its own threads, a request waits at most
-    `seconds`, and after a failure calls are refused at once, except one every few seconds that tries the store again.
-    """
-
-    def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:
-        self._seconds, self._failed = seconds, failed
-        self.threads = concurrent.futures.ThreadPoolExecutor(THREADS)
-        self._ask_again_at = 0.0
-
-    async def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Returns the function's result, or raises StoreUnavailable; a call that timed out may still take effect."""
-        if (now := time.monotonic()) < self._ask_again_at:
-            raise StoreUnavailable("the event store did not answer a moment ago; send the same again later")
-        if self._ask_again_at:
-            self._ask_again_at = now + self._seconds  # this call finds out whether it is back, and no other
-        running = asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
-        try:
-            # Python 3.11's `wait_for` swallows a cancellation that comes with the answer: the service would not end.
-            async with asyncio.timeout(self._seconds):
-                answer = await running
-        except (StoreUnavailable, TimeoutError) as error:
-            self._ask_again_at = time.monotonic() + SECONDS_UNTIL_ASKED_AGAIN
-            self._failed(error)
-            raise StoreUnavailable(str(error) or f"no answer within {self._seconds:g} s") from error
-        except Exception:
-            self._ask_again_at = 0.0  # it answers, if only that it does not take this
-            raise
-        self._ask_again_at = 0.0
-        return answer
 
 
 class Service:
@@ -86,8 +52,9 @@ class Service:
         self.serving: tuple[Recommender, ...] = ()
         self.trial: Decision | None = None
         self.events = EventStore(settings.database)
-        self._histories: collections.OrderedDict[str, tuple[Any, History]] = collections.OrderedDict()
+        self._histories: collections.OrderedDict[str | None, tuple[Any, History]] = collections.OrderedDict()
         self._writes = 0
+        self._ahead: dict[str, asyncio.Task[None]] = {}
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self.wishes, self.readers = 0, concurrent.futures.ThreadPoolExecutor(READERS)
@@ -213,14 +180,12 @@ class Service:
         """Returns a person's known history, then what came with the request; and notes on what is missing."""
         # A history without times comes after everything that is known, in its own order.
         latest = [(item_id, rating, None) for item_id, rating in given]
-        if user_id is None:
-            return recommender.history_of(None, latest), []
         if not given and (kept := self._histories.get(user_id)) is not None and kept[0] is recommender.catalogue:
             self._histories.move_to_end(user_id)
             return kept[1], []
         notes, later, writes = [], [], self._writes
         try:
-            events = await self._read(self.events.history, user_id)
+            events = [] if user_id is None else await self._read(self.events.history, user_id)
             later = [(one.item_id, None if one.kind == "dismissed" else one.rating, one.timestamp) for one in events]
         except StoreUnavailable:
             notes = [NO_EVENTS]
@@ -237,7 +202,25 @@ class Service:
             await self.flush()  # what an event refers to is on disk before it
         keys: list[str] = await self.change({event.user_id for event in events}, self.events.add, events)
         self.metrics.events.inc(len(keys))
+        user_id, *others = {event.user_id for event in events}
+        if (waiting := self._ahead.pop(user_id, None)) is not None:
+            waiting.cancel()
+        if not others and len(self._ahead) < MOST_AHEAD:  # events of many people are no visit
+            self._ahead[user_id] = asyncio.create_task(self._answer_ahead(user_id))
         return keys
+
+    async def _answer_ahead(self, user_id: str) -> None:
+        """Finds what to recommend before it is asked for: who says something is likely to ask next."""
+        await asyncio.sleep(SECONDS_OF_QUIET)
+        try:
+            recommender = self.answering(user_id)
+            history, _ = await self.history(recommender, user_id, ())
+            await asyncio.to_thread(recommender.recommend, history)
+        except Exception as error:  # who asks is told, or gets an answer by then
+            _say("no answer ahead", reason=type(error).__name__)
+        finally:
+            if self._ahead.get(user_id) is asyncio.current_task():
+                del self._ahead[user_id]
 
     async def read(self, function: Callable[..., Any], *arguments: Any) -> list[dict[str, Any]]:
         """Reads events or answers."""
@@ -339,7 +322,8 @@ async def running(service: Service) -> AsyncIterator[None]:
         yield
     finally:
         limits.restore_original_limits()
-        watching.cancel()
+        for task in (watching, *service._ahead.values()):
+            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
         await service.flush()
