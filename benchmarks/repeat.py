@@ -31,6 +31,7 @@ SCRIPTS = (
     "few_stars",
     "describe_interests",
     "fuse_interests",
+    "fused_search",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

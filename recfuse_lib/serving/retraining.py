@@ -40,11 +40,11 @@ REFERENCE_LENGTH = 3  # drift compares the new events with so many times as many
 @dataclasses.dataclass(frozen=True)
 class RetrainingRule:
     """How a round trains: always, or only after an alarm of "drift"; with the champion's gates "kept", where all that
-    is closed-form is fitted again in seconds, or everything "anew". `text_encoder` is for `training.build`.
+    is closed-form is fitted again in seconds, or everything is "retrained". `text_encoder` is for `training.build`.
     """
 
     when: Literal["always", "drift"] = "always"
-    gates: Literal["kept", "anew"] = "kept"
+    gates: Literal["kept", "retrained"] = "kept"
     seed: int = 0
     text_encoder: TextEncoder | None = None
 
@@ -197,7 +197,7 @@ COMMANDS = {
     "retrain": ("one round, or one every so many hours", "store database when gates seed every"),
     "export": ("what the store keeps of a person, as JSON", "database user"),
     "erase": ("deletes a person's events; the next round drops them from the model", "database user"),
-    "roll-back": ("ends a trial, or the bundle before the champion serves again", "store reason"),
+    "roll-back": ("ends a trial, or the bundle before the champion serves again; needs no database", "store reason"),
     "decisions": ("every decision with its figures", "store"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -206,7 +206,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "model": {"type": Path, "required": True, "help": "the folder that recfuse fit wrote"},
     "user": {"required": True, "help": "the person's id"},
     "when": {"choices": ("always", "drift"), "default": "always"},
-    "gates": {"choices": ("kept", "anew"), "default": "kept", "help": "whether gates are learned again"},
+    "gates": {"choices": ("kept", "retrained"), "default": "kept", "help": "whether the gates are trained again"},
     "seed": {"type": int, "default": 0},
     "every": {"type": float, "metavar": "HOURS", "help": "repeat for ever"},
     "reason": {"default": "asked for"},
