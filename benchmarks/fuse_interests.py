@@ -81,7 +81,7 @@ COLD: dict[str, dict[str, Any]] = {
     "texts of other films": {},
 }
 VIEWS = ("what is usual", "+ like-minded", "+ taste", "+ taste and mood", "fused")
-PEER, TUNED_PEER = "EASE + recency", EASE(50.0, Weighting(0.3, 3.0, 0.2))
+PEER, TUNED_PEER = "EASE + recency", EASE(100.0, Weighting(0.3, 3.0, 0.2))
 """The strongest peer that `peers.py` tuned on the same validation fold."""
 EQUAL, EQUAL_FEW, NEAREST, CHANCE = "equal weights", "equal weights, best of each group", "nearest of eight", "chance"
 COMPARED = [

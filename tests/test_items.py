@@ -148,6 +148,34 @@ def test_one_of_concurrent_adds_wins_and_two_services_overwrite_nothing(start: C
     kept.close()
 
 
+def test_other_services_on_the_store_follow(start: Callable, tmp_path: Path) -> None:
+    new = {"attributes": {**KNOWN, "title": "Unheard-of story", "price": 77.0}}
+
+    def price(items: dict, item_id: str) -> float | None:
+        return items[item_id]["attributes"]["price"] if item_id in items else None
+
+    def follows(client: httpx.Client, holds: Callable[[dict], bool]) -> None:
+        for _ in range(300):
+            if holds(listed(client, k=100)):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the other service did not follow within 30 s")
+
+    with start(tmp_path) as one, start(tmp_path) as other:
+        for here, there in ((one, other), (other, one)):
+            assert send(here, "POST", "/items", {"item_id": "n", **new}).status_code in (201, 409)
+            assert send(here, "PUT", "/items/n", new).status_code == 200
+            follows(there, lambda items: "n" in items)
+            assert send(here, "PUT", "/items/n", {"attributes": {**new["attributes"], "price": 5.0}}).status_code == 200
+            follows(there, lambda items: price(items, "n") == 5.0)
+            assert send(here, "PUT", "/items/f2", new).status_code == 200
+            follows(there, lambda items: price(items, "f2") == 77.0)
+            assert send(here, "DELETE", "/items/f2").status_code == send(here, "DELETE", "/items/n").status_code == 200
+            follows(there, lambda items: not {"f2", "n"} & items.keys())
+            assert send(here, "PUT", "/items/f2", {"attributes": {**KNOWN, "price": 9.0}}).status_code == 200
+            follows(there, lambda items: price(items, "f2") == 9.0)
+
+
 def test_without_the_key_nothing_changes(start: Callable, tmp_path: Path) -> None:
     with start(tmp_path) as client:
         assert send(client, "DELETE", "/items/f1", key="").status_code == 401

@@ -109,7 +109,7 @@ ROOMS = {
     "evaluation": 365,
     "training": 410,
     "stated": 1_295,
-    "models": 3_180,
+    "models": 3_175,
     "teaching": 430,
     "serving": 3_500,
     "command": 820,

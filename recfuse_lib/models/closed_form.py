@@ -43,7 +43,7 @@ class Transitions(Recommender):
         Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
     """
 
-    def __init__(self, window: int = 20, tau: float = 6.0, shrinkage: float = 5.0) -> None:
+    def __init__(self, window: int = 20, tau: float = 3.0, shrinkage: float = 5.0) -> None:
         self.window, self.tau, self.shrinkage = window, tau, shrinkage
 
     def fit(self, history: pd.DataFrame, items: Items) -> Transitions:

@@ -14,14 +14,15 @@ import pandas as pd
 
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, NUMBER
+from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.models import closed_form
-from recfuse_lib.models.closed_form import RECENT
 from recfuse_lib.models.content import LABELS, label_columns
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.item_knn import ItemKNN
 
 TIMES, CONTENT, YEARS = "times", "content", "years"
+LATELY = Weighting(low_rating=0.3, half_life=20.0, floor=0.2)
 
 
 class Dimension(NamedTuple):
@@ -36,10 +37,10 @@ class Dimension(NamedTuple):
 
 DIMENSIONS: Mapping[str, Dimension] = {
     "linear": Dimension(EASE(100.0)),
-    "linear, recent": Dimension(EASE(50.0, RECENT), (TIMES,)),
-    "neighbours": Dimension(ItemKNN(100, 10.0, RECENT)),
+    "linear, recent": Dimension(EASE(50.0, LATELY), (TIMES,)),
+    "neighbours": Dimension(ItemKNN(100, 10.0, LATELY)),
     "sequence": Dimension(closed_form.Transitions(), (TIMES,)),
-    "month": Dimension(closed_form.TemporalPopularity(30.0), (TIMES,)),
+    "month": Dimension(closed_form.TemporalPopularity(10.0), (TIMES,)),
     "year": Dimension(closed_form.TemporalPopularity(300.0), (TIMES,)),
     **{name: Dimension(closed_form.ContentSimilarity(name), (name,)) for name in ("text", "image", "sound", "clip")},
     "labels": Dimension(closed_form.ContentSimilarity(LABELS), (LABELS,)),

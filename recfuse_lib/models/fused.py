@@ -58,7 +58,7 @@ class FusedModel(Recommender):
     def __init__(
         self,
         dimensions: Mapping[str, Dimension] = DIMENSIONS,
-        hidden: int = 32,
+        hidden: int = 64,
         gate: Callable[[int, int], Any] | None = None,
         task_weight: float = 10.0,
         seed: int = 0,
@@ -146,15 +146,6 @@ class FusedModel(Recommender):
         for leading, values in led:
             scores[rows, leading] = values
         return scores
-
-    def parts(self, queries: Queries) -> dict[str, np.ndarray]:
-        """Compute what each dimension adds, g_d z_d, (Q, n_items) each; the rest of s is popularity's level and m."""
-        item = np.repeat(self.item_evidence[None], len(queries), axis=0)
-        gates = self.gate.gates(self.evidence(queries), item)
-        return {
-            name: gates[..., d] * of_d
-            for d, (name, of_d) in enumerate(zip(self.names, self.scores_of_dimensions(queries), strict=True))
-        }
 
     def predict(self, queries: Queries, asked: Asked, z: np.ndarray | None = None) -> np.ndarray:
         """Predict stars, 0.5–5, (N,); raises `ValueError` if the model learned with `task_weight` 0.

@@ -16,7 +16,7 @@ from recfuse_lib.models.fitted_gate import FittedGate, away
 from recfuse_lib.training.pipelines import untuned
 
 L2 = 1e-3
-EPOCHS, BATCH, LEARNING_RATE = 14, 64, 0.02
+EPOCHS, BATCH, LEARNING_RATE = 10, 64, 0.01
 
 
 @keras.saving.register_keras_serializable(package="recfuse")
@@ -34,7 +34,7 @@ class EvidenceGate(keras.layers.Layer):
     """
 
     def __init__(
-        self, dimensions: int, hidden: int = 32, user_evidence: int = 4, item_evidence: int = 3, **kwargs: Any
+        self, dimensions: int, hidden: int = 64, user_evidence: int = 4, item_evidence: int = 3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.dimensions, self.hidden = dimensions, hidden

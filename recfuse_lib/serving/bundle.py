@@ -113,12 +113,9 @@ def seal(folder: Path, version: str, metrics: Mapping[str, Any], provenance: Map
 
 
 def write_bundle(
-    store: Path | str,
-    version: str,
-    fill: Callable[[Path], Any],
-    metrics: Mapping[str, Any],
+    store: Path | str, version: str, fill: Callable[[Path], Any], metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
-) -> Bundle:
+) -> Bundle:  # fmt: skip
     """Writes a bundle into a hidden folder, flushes it to disk, then renames the folder to `store / version`. `fill`
     writes the files into the folder that it is given. Metrics and provenance are JSON.
 

@@ -17,8 +17,8 @@ SECONDS_UNTIL_ASKED_AGAIN = 5.0  # after a failure, requests do not call the dat
 class CircuitBreaker:
     """Calls the event store without waiting in vain; `failed` is called with every failure.
 
-    A database that hangs blocks the threads that call it. So this has its own threads, a request waits at most
-    `seconds`, and after a failure calls are refused at once, except one every few seconds that tries the store again.
+    A database that hangs blocks the threads that call it. So these are its own, a request waits at most `seconds`, and
+    after a failure calls are refused at once, except one every few seconds that tries the store again.
     """
 
     def __init__(self, seconds: float, failed: Callable[[Exception], None]) -> None:

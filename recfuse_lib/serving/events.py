@@ -44,7 +44,8 @@ _SHOWN = dict.fromkeys(("answer_id", "user_id", "version", *_LISTS, "drawn"), sa
 _ANSWERS = _table("answers", "answer_id", **_SHOWN, timestamp=sa.BigInteger)
 _ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
 _EDITS = _table("edits", "item_id", item_id=sa.Text, removed=sa.Boolean)
-_ROLES, _ERASURES = _table("roles", roles=sa.Text), _table("erasures", timestamp=sa.BigInteger)
+_ROLES = _table("roles", roles=sa.Text)
+_ERASURES, _CHANGES = (_table(name, timestamp=sa.BigInteger) for name in ("erasures", "changes"))
 sa.Index("events_of_user", _EVENTS.c.user_id, _EVENTS.c.timestamp)
 
 
@@ -154,6 +155,7 @@ class EventStore:
                 connection.execute(sa.insert(_ITEMS), _rows(items))
             except sa.exc.IntegrityError:
                 raise ItemExists("an item of this id was added before, or removed; PUT replaces it") from None
+            connection.execute(sa.insert(_CHANGES), {"timestamp": int(time.time())})
 
     def change_item(self, item: Item) -> None:
         """Writes what is known of an item from now on, whatever a bundle says; one that was removed is there again."""
@@ -170,6 +172,10 @@ class EventStore:
         """Returns the ids of the items that were changed or removed, and whether they are removed."""
         with self._transaction() as connection:
             return {row.item_id: row.removed for row in connection.execute(sa.select(_EDITS))}
+
+    def changes(self) -> int:
+        """Counts how often items were added, changed or removed while somebody served, whichever service did it."""
+        return int(self._scalar(sa.select(sa.func.count()).select_from(_CHANGES)))
 
     def set_roles(self, roles: Mapping[str, str]) -> None:
         """Says what the items' attributes are; `dataset` then has these and no others. Until then it infers them."""
@@ -283,6 +289,8 @@ class EventStore:
                 new = {one.name: statement.excluded[one.name] for one in table.c if one.name not in (key, "number")}
                 if rows:
                     connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
+                if rows and table is _EDITS:
+                    connection.execute(sa.insert(_CHANGES), {"timestamp": int(time.time())})
 
     def _scalar(self, wanted: Any) -> Any:
         with self._transaction() as connection:

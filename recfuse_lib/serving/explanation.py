@@ -4,7 +4,7 @@ Taught in notebook 18.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,11 +48,6 @@ IN_WORDS = {
 LEAST_NAMED = 0.25  # least weight of what a sentence names against an item, in what lifts it most
 RECENCY = Weighting(half_life=20.0)
 EVIDENCE, NEWEST = 2, 100  # most past items that are named as reasons, of the newest that were liked
-
-
-def interests(names: Iterable[str]) -> list[str]:
-    """Names the dimensions of interest of some contributions, each once."""
-    return list(dict.fromkeys(INTERESTS.get(name, name) for name in names))
 
 
 def by_interest(contributions: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Recommender:
             "name": self.bundle.manifest["provenance"]["name"],
             "n_items": catalogue.n_there,
             "n_users": len(self.people),
-            "dimensions": explanation.interests([*ranking.names, LEVEL, TOGETHER, STATED]),
+            "dimensions": list(explanation.by_interest(dict.fromkeys([*ranking.names, LEVEL, TOGETHER, STATED], 0))),
             "categories": catalogue.categories[:MOST_CATEGORIES],
             "numbers": catalogue.ranges(),
             "reads_words": self.encode_text is not None,

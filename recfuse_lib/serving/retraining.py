@@ -140,7 +140,6 @@ def adopt(store: Path | str, events: EventStore, model: Path | str) -> Decision:
         raise PromotionError(f"{champion} is the champion of {store} already; name an empty folder")
     bundle = Bundle.load(model)
     events.import_dataset(dataset_of(bundle))
-
     files, manifest = shutil.ignore_patterns("manifest.json"), bundle.manifest
     fill = functools.partial(shutil.copytree, bundle.folder, ignore=files, dirs_exist_ok=True)
     # Killed before the promotion, the same command continues.

@@ -58,7 +58,7 @@ class Service:
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self.wishes, self.readers = 0, concurrent.futures.ThreadPoolExecutor(READERS)
-        self._items_known = True
+        self._items_known, self._changes = True, 0
         self._failed: dict[Any, float] = {}
         self.random = np.random.default_rng()
         self._shown: dict[str, Shown] = {}
@@ -91,7 +91,7 @@ class Service:
             asked = folder and manifest_of(folder)["version"]
             if folder and asked != (self.recommender and self.recommender.version) and not self._waits(asked):
                 await self._load(folder)
-            elif not self._items_known:
+            elif await self._items_changed():
                 async with self._changing:
                     self._items_known = True
                     await self._serve(*[await self._with_known_items(one) for one in self.serving])
@@ -105,6 +105,12 @@ class Service:
                             self._cannot_serve(another, folder)
         if self.serving:
             await self._follow_trial()
+
+    async def _items_changed(self) -> bool:
+        """Says whether the store's items may be others than those that serve: another service may have changed them."""
+        with contextlib.suppress(StoreUnavailable):
+            return not self._items_known or await self._read(self.events.changes) != self._changes
+        return False
 
     async def _follow_trial(self) -> None:
         """Answers a share of the people from the version on trial, once it is loaded and until the trial ends."""
@@ -150,24 +156,30 @@ class Service:
 
     async def _with_known_items(self, recommender: Recommender) -> Recommender:
         """Exchanges items between the event store and a recommender, later where the store is unavailable."""
-        items = recommender.catalogue.items
+        catalogue, items, store = recommender.catalogue, recommender.catalogue.items, self.events
+
+        def served(code: int) -> dict[str, Any] | None:
+            row: Any = items.catalogue.iloc[code].to_dict()
+            return None if catalogue.removed[code] else Item.of(row, items.roles).row()
+
         try:
-            kept, edits = await asyncio.to_thread(lambda: (self.events.items(), self.events.edits()))
+            found = await asyncio.to_thread(lambda: (store.changes(), store.items(), store.edits()))
+            self._changes, kept, edits = found
             there = {item.item_id for item in kept}
-            unknown = [code for code, item_id in enumerate(recommender.catalogue.ids) if item_id not in there]
+            unknown = [code for code, item_id in enumerate(catalogue.ids) if item_id not in there]
             rows: list[Any] = items.catalogue.iloc[unknown].to_dict("records")
             missing = [Item.of(row, items.roles) for row in rows]
-            await asyncio.to_thread(self.events.add_items, missing)
+            await asyncio.to_thread(store.add_items, missing)
         except StoreUnavailable as error:
             self._unavailable(error)
             self._items_known = False
             return recommender
         rows = []
         for item in kept:
-            is_edit = edits.get(item.item_id) is False and recommender.catalogue.trained(item.item_id)
-            if is_edit or item.item_id not in recommender.catalogue.codes:
+            code = catalogue.codes.get(item.item_id)
+            if code is None or (edits.get(item.item_id) is False and served(code) != item.row()):
                 try:
-                    recommender.catalogue.check([item.row()])
+                    catalogue.check([item.row()])
                     rows.append(item.row())
                 except Exception as error:  # one bad item keeps no bundle from serving
                     _say("item left out", reason=str(error) if isinstance(error, ItemError) else type(error).__name__)
@@ -274,6 +286,7 @@ class Service:
             except ItemExists:
                 self._items_known = False  # another service on this store may have added it
                 raise
+            self._changes += 1
             await self._serve(*larger)
         self.metrics.items.inc(len(items))
         return self.serving[0].catalogue.n_there
@@ -283,6 +296,7 @@ class Service:
         async with self._changing:
             others = [await asyncio.to_thread(one.changed, [item.row()]) for one in self.serving]
             await self._write(self.events.change_item, item)
+            self._changes += 1
             await self._serve(*others)
         return self.serving[0].catalogue.n_there
 
@@ -297,6 +311,7 @@ class Service:
         async with self._changing:
             if not await self._write(self.events.remove_item, item_id):
                 return None
+            self._changes += 1
             self.serving = tuple(one.without([item_id]) for one in self.serving)
         return self.serving[0].catalogue.n_there
 

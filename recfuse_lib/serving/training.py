@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 import recfuse_lib
 from recfuse_lib import pretrained
@@ -36,9 +35,8 @@ def build(
 ) -> Bundle:  # fmt: skip
     """Fits the system to a data set and writes it as a bundle.
 
-    The bundle holds exactly the people of the data set, and all its items. With `gates_of` the gates of another bundle
-    stay as they are, and all that is closed-form is fitted anew, in seconds; gates of other dimensions than the data
-    set has now are learned anew.
+    The bundle holds exactly the people of the data set, and all its items. With `gates_of` another bundle's gates stay,
+    unless the data set has other dimensions now, and only what is closed-form is fitted again, in seconds.
 
     Raises:
         BundleError: The version exists, or the disk is full.
@@ -82,13 +80,8 @@ def dataset_of(bundle: Bundle) -> Dataset:
     """Returns what a bundle was fitted on, with ids as text and stars on one scale."""
     events, users, items = bundle.model().ranking.events, np.array(bundle.users()), bundle.items
     catalogue = items.catalogue.astype({"item_id": "str"})
-    log = pd.DataFrame(
-        {
-            "user_id": users[events["user"]],
-            "item_id": catalogue["item_id"].to_numpy()[events["item"]],
-            **{column: events[column].to_numpy() for column in ("rating", "timestamp")},
-        }
-    )
+    known = {"user_id": users[events["user"]], "item_id": catalogue["item_id"].to_numpy()[events["item"]]}
+    log = events[["rating", "timestamp"]].assign(**known)
     name = bundle.manifest["provenance"]["name"]
     return Dataset.of(name, log, catalogue, roles=dict(items.roles), positive="rating>=4")
 
