@@ -3,8 +3,8 @@
     python benchmarks/fused_model.py [warm] [rolling] [cold] [rating] [size]
 
 Peers come from `benchmarks/peers.py`, 24 trials each; so does the fused model's setting, from
-`benchmarks/fused_search.py`. `size` learns from half, all and ten copies of the log, and says how time grows. Rows go to the leaderboard of
-this machine.
+`benchmarks/fused_search.py`. `size` learns from half, all and ten copies of the log, and says how time grows. Rows go
+to the leaderboard of this machine.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.serving import retraining, training
 from recfuse_lib.serving.bundle import Bundle
+from recfuse_lib.serving.catalogue import ItemExists
 from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
 from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item, Shown
 
@@ -501,3 +502,16 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path):
     store._engine.dispose()
     assert len(store.add(many)) == len(many) and len(store.history(many[0].user_id)) == 1
     store.close()
+
+
+def test_what_changes_items_is_counted_and_nothing_else_is(store):
+    assert store.changes() == 0, "what a bundle brings is no change"
+    store.insert_items([Item("d", {"title": "Film d"}), Item("e", {"title": "Film e"})])
+    with pytest.raises(ItemExists):
+        store.insert_items([Item("f", {}), Item("d", {})])
+    assert store.changes() == 1
+    store.change_item(Item("a", {"title": "Film α"}))
+    assert store.remove_item("b") and not store.remove_item("none") and store.changes() == 3
+    store.add([Event("1", "ann", "a", 10, rating=4.5)])
+    store.set_roles({"title": "title"})
+    assert store.changes() == 3
