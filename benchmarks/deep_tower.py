@@ -70,7 +70,7 @@ ASKED = {"asked: shuffled": 2**40, "asked: shuffled within days": 86_400}
 """Questions to the model "sampled" whose events change places within so many seconds."""
 TESTED = {"dimension": 48, "history_length": 64, "negatives": 0}
 TESTED_TRAINING = {"epochs": 6, "learning_rate": 0.01}
-CLOSED_FORM = {"EASE": Weighting(), "EASE + recency": Weighting(0.3, 10, 0.0)}
+CLOSED_FORM = {"EASE": Weighting(), "EASE + recency": Weighting(0.3, 3, 0.2)}
 MINUS = {
     "full softmax": ["sampled, without logQ", "in-batch", "one negative", "sampled"],
     "sampled": ["without the causal mask", "without order", *ASKED, "without ratings", "without times"],
