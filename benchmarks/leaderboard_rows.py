@@ -61,9 +61,8 @@ def _ease(protocol: str) -> pd.DataFrame:
     if protocol != "last-one":
         name, best = "EASE (24 trials)", peers.tune("EASE", peers.PROTOCOLS[protocol](dataset))
         return pd.DataFrame([{"model": name, "ndcg@10": best.test.summary()["ndcg@10"]}])
-    settings = peers.tune("EASE", splits.warm(dataset)).settings
     fold = splits.last_one(dataset).test
-    scored = evaluate(EASE(**settings).fit(fold.history, fold.items), fold)
+    scored = evaluate(EASE(100.0).fit(fold.history, fold.items), fold)  # as lesson 10, whose row it is, sets it
     return pd.DataFrame([{"model": "EASE", "ndcg@10": scored.summary()["ndcg@10"]}])
 
 
