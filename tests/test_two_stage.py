@@ -88,9 +88,12 @@ def test_standardised_scores_of_some_are_those_among_all(
     queries = Queries(people, np.zeros(n_queries + 1, "int64"), none, none, none, n_items)
     candidates = random.integers(0, n_items, (n_queries, 7))
     among_all = Recommender.standardised(model, queries)
-    np.testing.assert_allclose(model.standardised(queries), among_all, atol=1e-4)
+    # Where scores hardly differ, large products cancel, in the variance twice; float32 keeps so much less of the rest.
+    spread, lengths = model.score(queries).std(axis=1), np.linalg.norm(model.interests, axis=1)
+    rounded = 1e-4 + 5e-7 * (lengths * np.linalg.norm(vectors, axis=1).max() / spread).max() ** 2
+    np.testing.assert_allclose(model.standardised(queries), among_all, atol=rounded)
     found = model.standardised(queries, candidates)
-    np.testing.assert_allclose(found, np.take_along_axis(among_all, candidates, 1), atol=1e-4)
+    np.testing.assert_allclose(found, np.take_along_axis(among_all, candidates, 1), atol=rounded)
 
 
 @given(SEEDS, st.sampled_from(WORLDS))
