@@ -32,6 +32,9 @@ SCRIPTS = (
     "describe_interests",
     "fuse_interests",
     "fused_search",
+    "tuning",
+    "ensembles",
+    "augmentation",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
