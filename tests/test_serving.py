@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import small_bundle
 from service_process import service
@@ -455,6 +456,31 @@ def test_an_answer_is_made_ahead_for_who_says_something(
         wait_for(lambda: not service._ahead)
         monkeypatch.undo()
         assert "f9" not in ids(recommended(client, user_id="u05"))
+
+
+def test_a_history_that_was_read_before_a_write_is_not_remembered(world: Path, tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from recfuse_lib.serving.app import create_app
+
+    async def raced(service) -> np.ndarray:  # type: ignore[no-untyped-def]
+        usual = service._read
+
+        async def overtaken(function, *arguments):  # type: ignore[no-untyped-def]
+            found = await usual(function, *arguments)
+            service._read = usual
+            await service.add_events([messages.Event("late", "u06", "f7", 10**9, "liked")])
+            return found
+
+        service._read = overtaken
+        await service.history(service.recommender, "u06", ())
+        history, _ = await service.history(service.recommender, "u06", ())
+        return history.codes
+
+    settings = Settings(store=world / "store", database=f"sqlite:///{tmp_path}/events.db")
+    with TestClient(create_app(settings)) as client:
+        codes = client.portal.call(raced, client.app.state.service)  # type: ignore[union-attr,attr-defined]
+        assert Recommender(Bundle.load(world / "store" / "v1")).catalogue.codes["f7"] in codes
 
 
 def test_before_the_first_bundle_it_is_alive_but_not_ready(tmp_path: Path) -> None:
