@@ -146,7 +146,7 @@ def test_a_world_without_this_or_that_shows_what_it_has(
 
 def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> None:
     page.fill("#person", "u06")
-    answered(page, lambda: page.locator("#person").dispatch_event("change"))
+    answered(page, lambda: page.locator("#person").press("Tab"))
     before = titles(page)
     answered(page, lambda: page.get_by_role("button", name=f"Like {before[0]}", exact=True).click())
     expect(page.locator("#status")).to_have_text(re.compile("^Liked"), timeout=60_000)
@@ -157,6 +157,20 @@ def test_a_like_and_a_dismissal_change_the_list(page, client: httpx.Client) -> N
     )
     answered(page, lambda: page.get_by_role("button", name=f"Dismiss {after[0]}", exact=True).click())
     assert after[0] not in titles(page)
+
+
+def test_a_click_that_leaves_a_changed_field_counts(page) -> None:
+    """Pressing leaves the field, which asks again: the list under the pointer stays until it is released."""
+    liked = titles(page)[0]
+    page.fill("#person", "u07")
+    page.get_by_role("button", name=f"Like {liked}", exact=True).hover()
+    with page.expect_response("**/recommend"):
+        page.mouse.down()
+    page.wait_for_timeout(200)
+    assert titles(page)[0] == liked
+    page.mouse.up()
+    expect(page.locator("#status")).to_have_text(f"Liked {liked}. The list is new.", timeout=60_000)
+    assert liked not in titles(page)
 
 
 def test_a_card_says_what_was_drawn_by_chance_and_sends_it_back(browser, client: httpx.Client, tmp_path: Path) -> None:

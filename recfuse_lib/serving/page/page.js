@@ -7,6 +7,14 @@ let invented = "";  // the id under which an invented person's feedback is kept
 let keyRequired = false;
 let dimensions = [];
 let asked = 0;      // an answer that a later question has overtaken is not shown
+let released = Promise.resolve();
+
+// A list that is drawn again between press and release would swallow the click.
+addEventListener("pointerdown", () => {
+  released = new Promise((done) => {
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(done), { once: true });
+  });
+});
 
 function element(tag, text, attributes = {}) {
   const made = document.createElement(tag);
@@ -152,6 +160,7 @@ async function recommend() {
   body.constraints = limits();
   try {
     const answer = await call("/recommend", body);
+    await released;
     if (mine === asked) show(answer);
     return answer.items;
   } catch (error) { if (mine === asked) say(`That did not work: ${error.message}`); }
