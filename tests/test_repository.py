@@ -115,18 +115,22 @@ ROOMS = {
     "command": 820,
 }
 """The rooms of the library from the ground up, and the lines that each may have. They may shrink."""
-COURSE = 3_000
-"""Lines of what is content or tool, in `course/`."""
+TOOLS, EXERCISES = 1_070, 150
+"""Lines of the tools in `course/`; and lines of checks a lesson, on average, in `course/exercises/`."""
 
 
 def test_rooms_keep_their_budget() -> None:
     lines = {
         room: _lines(path for path in (ROOT / "recfuse_lib").rglob("*.py") if _room(path) == room) for room in ROOMS
     }
-    course = _lines((ROOT / "course").rglob("*.py"))
+    checks = _lines((ROOT / "course" / "exercises").rglob("*.py"))
+    tools = _lines((ROOT / "course").rglob("*.py")) - checks
+    lessons = len(list((ROOT / "notebooks").glob("*.ipynb")))
     print(*(f"{room} {count:,} of {ROOMS[room]:,} lines" for room, count in lines.items()), sep="\n")
-    print(f"the library {sum(lines.values()):,} lines, course {course:,} of {COURSE:,}")
-    assert all(count <= ROOMS[room] for room, count in lines.items()) and course <= COURSE, (lines, course)
+    print(f"the library {sum(lines.values()):,} lines, the course's tools {tools:,} of {TOOLS:,}")
+    print(f"checks of exercises {checks:,} of {EXERCISES * lessons:,}")
+    assert all(count <= ROOMS[room] for room, count in lines.items()), lines
+    assert tools <= TOOLS and checks <= EXERCISES * lessons
 
 
 def _lines(paths: Iterable[Path]) -> int:
