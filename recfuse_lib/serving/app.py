@@ -102,6 +102,9 @@ def _keyed(more: Mapping[int | str, Any] = {}) -> dict[str, Any]:
     return {"responses": {**NO_KEY, **more}, "dependencies": [Depends(_key)]}
 
 
+Answered = Annotated[
+    list[messages.Id], Query(max_length=messages.MOST_ITEMS, description="Ids of items; unknown ones say nothing")
+]
 people = APIRouter(prefix="/people", **_keyed(NOT_FOUND))
 
 
@@ -170,6 +173,17 @@ async def search(
 ) -> Response:
     """Returns the items whose title contains all of these words, most often chosen first."""
     found = await asyncio.to_thread(recommender.search, title, k)
+    return JSONResponse({"version": recommender.version, "items": found})
+
+
+@routes.get("/questions", response_model=messages.Answer[messages.Question])
+async def questions(
+    recommender: Ready, k: messages.K = 1, liked: Answered = [], disliked: Answered = [], skipped: Answered = []
+) -> Response:
+    """Returns what to ask somebody about next: items of which their answer is expected to improve their list most."""
+    if len({*liked, *disliked, *skipped}) < len(liked) + len(disliked) + len(skipped):
+        raise HTTPException(422, "an item is named twice; one item has one answer")
+    found = await asyncio.to_thread(recommender.questions, (liked, disliked, skipped), k)
     return JSONResponse({"version": recommender.version, "items": found})
 
 

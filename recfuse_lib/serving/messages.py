@@ -238,6 +238,11 @@ class Similar(Described):
     similarity: float
 
 
+class Question(Described):
+    known: Annotated[float, Field(description="How likely somebody with these answers is to know it")]
+    reason: str
+
+
 class Answer(BaseModel, Generic[T]):
     version: str
     items: list[T]

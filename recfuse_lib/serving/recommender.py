@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from recfuse_lib.models.two_stage import ENOUGH, LEVEL, STATED, TOGETHER, Ranked
 from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
+from recfuse_lib.serving.questions import Questions
 from recfuse_lib.serving.text_encoder import TextEncoderSession
 from recfuse_lib.stated.queries import Wish, parse
 
@@ -29,6 +31,7 @@ LIMITS = (
     "Its figures are those of the people of this data set; others may be served better or worse.",
     "Texts and wishes are read by an encoder, where there is one, which knows the languages that it was trained on.",
 )
+WHY_ASKED = "About {} in 10 who answer like you know it; what you say of it should improve your list most."
 MOST_CATEGORIES = 200
 REMEMBERED = 100  # ranked items that are kept with a history, for the next answer to the same person
 DISMISSED = "dismissed"  # the contribution that lowers what is like a dismissed item
@@ -283,6 +286,24 @@ class Recommender:
         """Finds the items whose title contains all of the words, most often chosen first."""
         found = sorted(self.catalogue.search(words), key=lambda code: -self.model.ranking.count[code])
         return [self.catalogue.shown[code] for code in found[:k]]
+
+    def questions(self, answers: Sequence[Sequence[str]], k: int = 1) -> list[dict[str, Any]]:
+        """Finds what to ask somebody about next, given the ids that they like, do not like, and do not know."""
+        codes = self.catalogue.codes
+        answered = {codes[one]: answer for answer, ids in enumerate(answers) for one in ids if one in codes}
+        asked = self._questions.ask(answered, ~self.catalogue.removed[: self.catalogue.n_trained], k)
+        return [
+            {
+                **self.catalogue.shown[code],
+                "known": round(known, 3),
+                "reason": WHY_ASKED.format(max(1, round(10 * known))),
+            }
+            for code, known in asked
+        ]
+
+    @functools.cached_property
+    def _questions(self) -> Questions:
+        return Questions(self._past)
 
     def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
         share = weight if len(history.codes) else 1.0
