@@ -32,6 +32,7 @@ SCRIPTS = (
     "describe_interests",
     "fuse_interests",
     "fused_search",
+    "learn_without_labels",
     "generate_items",
 )
 """The scripts with ``TABLES`` and ``repeat``."""

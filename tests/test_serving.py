@@ -115,6 +115,37 @@ def test_any_world_is_served(version: str, tmp_path: Path, tmp_path_factory: pyt
         assert "new" in ids(recommended(client, user_id="u03", k=100))
 
 
+def test_it_asks_what_nobody_answered(client: httpx.Client) -> None:
+    first = client.get("/questions", params={"k": 3}).json()
+    messages.Answer[messages.Question].model_validate(first, strict=True)
+    assert first["version"] == "v1" and len(set(ids(first))) == 3
+    assert all(item["title"] and "in 10" in item["reason"] and 0 <= item["known"] <= 1 for item in first["items"])
+    assert ids(client.get("/questions").json()) == ids(first)[:1], "one question, unless more are asked for"
+    liked, disliked, skipped = ids(first)
+    said = {"k": 100, "liked": [liked], "disliked": [disliked, "none"], "skipped": skipped}
+    rest = client.get("/questions", params=said).json()
+    assert len(rest["items"]) > 40 and not {liked, disliked, skipped} & set(ids(rest))
+    assert ids(rest) != ids(client.get("/questions", params={**said, "liked": disliked, "disliked": liked}).json())
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("k=0", "k"),
+        ("k=101", "k"),
+        ("k=many", "k"),
+        ("liked=", "liked"),
+        ("skipped=" + "x" * 201, "skipped"),
+        ("&".join(f"disliked=f{number}" for number in range(101)), "disliked"),
+        ("likes=f1", "query"),
+    ],
+)
+def test_a_wrong_question_for_questions_says_where(client: httpx.Client, query: str, said: str) -> None:
+    answer = client.get(f"/questions?{query}")
+    assert answer.status_code == 422 and said in answer.json()["detail"], answer.text
+    assert "x" * 20 not in answer.text and "f100" not in answer.text
+
+
 def test_similar_search_explain_about(client: httpx.Client) -> None:
     similar = client.get("/similar", params={"item_id": "f3", "k": 4}).json()
     messages.Answer[messages.Similar].model_validate(similar, strict=True)
@@ -330,6 +361,7 @@ def test_openapi_has_examples_that_work(client: httpx.Client) -> None:
         "/items",
         "/items/bulk",
         "/items/{item_id}",
+        "/questions",
         "/events",
         "/people/{user_id}",
         "/people/{user_id}/events",

@@ -235,6 +235,41 @@ def test_a_phone_by_keyboard_alone(page, client: httpx.Client) -> None:
     assert "year < 2000" in page.inner_text("#status")
 
 
+def test_questions_by_keyboard_change_the_list_and_are_not_asked_again(page, client: httpx.Client) -> None:
+    asked, buttons = page.locator("#asked > li"), page.locator("#asked > li").first.locator("button")
+    expect(asked).to_have_count(3)
+    assert page.get_by_role("heading", name="Do you know these?").is_visible()
+    assert buttons.all_inner_texts() == ["Like", "Not for me", "Don't know"]
+    before, seen = titles(page), asked.locator("p:first-child").all_inner_texts()
+    reached(page, lambda: page.evaluate("document.activeElement.closest('#asked') !== null"))
+    answered(page, lambda: page.keyboard.press("Enter"))
+    expect(page.locator("#history button")).to_have_text(f"✕ remove {seen[0]}")
+    expect(asked.first.locator("p").first).not_to_have_text(seen[0])
+    expect(page.locator("#asked button").first).to_be_focused()
+    assert seen[0] not in titles(page) and titles(page) != before
+    second = asked.first.locator("p").first.inner_text()
+    answered(page, lambda: page.get_by_role("button", name=f"Not for me: {second}", exact=True).click())
+    expect(page.locator("#history button").last).to_have_text(f"✕ remove {second} (not for me)")
+    expect(page.get_by_role("button", name=f"Like: {second}", exact=True)).to_have_count(0)
+    third = asked.first.locator("p").first.inner_text()
+    page.get_by_role("button", name=f"Don't know: {third}", exact=True).click()
+    expect(page.locator("#status")).to_have_text(f"You do not know {third}.")
+    expect(page.get_by_role("button", name=f"Like: {third}", exact=True)).to_have_count(0)
+    assert page.locator("#history button").count() == 2
+    answered(page, lambda: page.locator("#history button").first.click())
+    expect(page.get_by_role("button", name=f"Like: {seen[0]}", exact=True)).to_have_count(1)
+
+
+def test_ten_questions_are_enough(page) -> None:
+    for _ in range(10):
+        first = page.locator("#asked > li").first
+        title = first.locator("p").first.inner_text()
+        first.get_by_role("button", name="Don't know").click()
+        expect(page.get_by_role("button", name=f"Like: {title}", exact=True)).to_have_count(0)
+    expect(page.locator("#questions")).to_be_hidden()
+    expect(page.locator("#title")).to_be_focused()
+
+
 def reached(page, there) -> None:
     """Presses Tab until the focus is where it should be."""
     for _ in range(60):

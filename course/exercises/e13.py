@@ -11,7 +11,7 @@ from course.checks import exercise
 @exercise(
     "13.1",
     start="Write the shares of all three answers down first. Which of them does plain entropy leave out?",
-    right="'Don't know' is an answer, and the most frequent one: a film that nobody has seen has an entropy of nearly 0.",
+    right="'Don't know' is an answer, and the most frequent one: of a film that nobody knows the entropy is 0.",
 )
 def entropy0(answer: float) -> str | None:
     share = np.array([0.3, 0.1, 0.6])

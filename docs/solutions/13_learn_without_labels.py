@@ -3,8 +3,8 @@
 import numpy as np
 
 ENTROPY0 = 1.295
-"""−0.3 log₂ 0.3 − 0.1 log₂ 0.1 − 0.6 log₂ 0.6. Among those who know the film it would be 0.811: 'don't know' adds to it,
-because whether somebody knows a film says something about them."""
+"""−0.3 log₂ 0.3 − 0.1 log₂ 0.1 − 0.6 log₂ 0.6. Among those who know the film it would be 0.811: 'don't know' adds to
+it, because whether somebody knows a film says something about them."""
 
 
 def next_question(worth, chance, asked):
@@ -36,7 +36,9 @@ def contrast(one, two, temperature):
 def capped(scores, known, count, most):
     """From the surest down, a pair is taken unless its film has had its share.
 
-    PLACEHOLDER
+    With five known events, one guess a person and at most 5 a film, the hundred most popular films take 38 % of the
+    places after five rounds instead of 52 %. NDCG@10 does not profit, .054 instead of .065: a cap bounds the drift and
+    not the error, and what it leaves out are the guesses that the model was surest of.
     """
     taken, rows, items = np.zeros(scores.shape[1], int), [], []
     for place in np.argsort(-scores, axis=None, kind="stable"):
@@ -61,7 +63,12 @@ def one_way(one, two, temperature, total=np.mean):
 
 
 def overflows(one, two, temperature):
-    return (one_way(one, two, temperature) + one_way(two, one, temperature)) / 2
+    with np.errstate(over="ignore"):
+        return (one_way(one, two, temperature) + one_way(two, one, temperature)) / 2
+
+
+def too_many(scores, known, count, most):
+    return (uncapped if count > 3 else capped)(scores, known, count, most)
 
 
 def uncapped(scores, known, count, most):
@@ -105,6 +112,6 @@ wrong = {
         (uncapped, "twice"),
         (lambda s, known, count, most: capped(s, known, 1, most), "asked for were 3"),
         (lambda s, known, count, most: (np.array([1, 0, 2]), np.array([0, 1, 2])), "surest allowed"),
-        (lambda s, known, count, most: uncapped(s, known, count, most) if count > 3 else capped(s, known, count, most), "fewer pairs"),
+        (too_many, "fewer pairs"),
     ],
 }  # fmt: skip

@@ -102,9 +102,6 @@ def _keyed(more: Mapping[int | str, Any] = {}) -> dict[str, Any]:
     return {"responses": {**NO_KEY, **more}, "dependencies": [Depends(_key)]}
 
 
-Answered = Annotated[
-    list[messages.Id], Query(max_length=messages.MOST_ITEMS, description="Ids of items; unknown ones say nothing")
-]
 people = APIRouter(prefix="/people", **_keyed(NOT_FOUND))
 
 
@@ -177,13 +174,9 @@ async def search(
 
 
 @routes.get("/questions", response_model=messages.Answer[messages.Question])
-async def questions(
-    recommender: Ready, k: messages.K = 1, liked: Answered = [], disliked: Answered = [], skipped: Answered = []
-) -> Response:
-    """Returns what to ask somebody about next: items of which their answer is expected to improve their list most."""
-    if len({*liked, *disliked, *skipped}) < len(liked) + len(disliked) + len(skipped):
-        raise HTTPException(422, "an item is named twice; one item has one answer")
-    found = await asyncio.to_thread(recommender.questions, (liked, disliked, skipped), k)
+async def questions(recommender: Ready, said: Annotated[messages.QuestionsRequest, Query()]) -> Response:
+    """Returns what to ask somebody about next: the items whose answers are expected to improve their list most."""
+    found = await asyncio.to_thread(recommender.questions.ask, recommender.catalogue, *vars(said).values())
     return JSONResponse({"version": recommender.version, "items": found})
 
 
@@ -307,13 +300,9 @@ async def prometheus(service: Serving) -> Response:
 
 
 @routes.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    return FileResponse(PAGE / "index.html")
-
-
 @routes.get("/operator", include_in_schema=False)
-async def operator() -> FileResponse:
-    return FileResponse(PAGE / "operator.html")
+async def page(request: Request) -> FileResponse:
+    return FileResponse(PAGE / ("index.html" if request.url.path == "/" else "operator.html"))
 
 
 def _check_known(recommender: Recommender, item_id: str) -> None:

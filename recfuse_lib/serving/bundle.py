@@ -6,7 +6,6 @@
     encodings.npz        raw encodings of the items, by dimension
     users.json           one id a person, in the order of person codes
     text_encoder.onnx    and tokenizer.json, where there are texts
-
 Taught in notebook 18.
 """
 

@@ -1,6 +1,4 @@
-"""The items that a service knows: what answers say of them, the attributes that constraints ask for, and new items.
-Taught in notebook 18.
-"""
+"""The items that a service knows: what answers say of them, what constraints ask for. Taught in notebook 18."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ class Catalogue:
             shown = _day if name in dates else _plain
             columns[name] = [None if math.isnan(value) else shown(value) for value in values.tolist()]
         cells = zip(*columns.values(), strict=True) if columns else [()] * len(self.ids)
-        known = [
-            {name: cell for name, cell in zip(columns, row, strict=True) if cell not in (None, [])} for row in cells
-        ]
+        known = [{name: one for name, one in zip(columns, row, strict=True) if one not in (None, [])} for row in cells]
         self.shown = [
             {"item_id": item_id, "title": title, "attributes": attributes, "new": code >= n_trained}
             for code, (item_id, title, attributes) in enumerate(zip(self.ids, self.titles, known, strict=True))

@@ -1,7 +1,4 @@
-"""Compares two models on what people liked after a moment; a bundle is asked as the service asks it.
-
-Taught in notebook 19.
-"""
+"""Compares two models on what people liked after a moment, as the service asks them. Taught in notebook 19."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The event store: loses nothing that was acknowledged, and returns events as the course's `Dataset`.
-Taught in notebooks 18 and 19.
-"""
+"""The event store: loses nothing acknowledged, and returns events as a `Dataset`. Taught in notebooks 18 and 19."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Explains a ranking: what each dimension adds to the score that ordered it, and which past items did.
-Taught in notebook 18.
-"""
+"""Explains a ranking: what each dimension adds to a score, and which past items did. Taught in notebook 18."""
 
 from __future__ import annotations
 

@@ -169,6 +169,18 @@ class ExplainRequest(Person):
     item_id: Id
 
 
+Answered = Annotated[list[Id], Field(max_length=MOST_ITEMS, description="Ids; those of no item say nothing")]
+
+
+class QuestionsRequest(Body):
+    """What was answered before; of several answers about an item the last list counts."""
+
+    k: K = 1
+    liked: Answered = []
+    disliked: Answered = []
+    skipped: Answered = []
+
+
 class EventsRequest(Body):
     model_config = _examples(
         {"events": [{"key": "k1", "user_id": "352", "item_id": "1214", "timestamp": 1, "kind": "liked"}]}

@@ -37,9 +37,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter("recfuse_requests", "Requests answered", ["route", "status"], registry=registry)
-        self.seconds = Histogram(
-            "recfuse_request_seconds", "Time to the answer", ["route"], buckets=SECONDS, registry=registry
-        )
+        self.seconds = Histogram("recfuse_request_seconds", "Time taken", ["route"], buckets=SECONDS, registry=registry)
         self.events = Counter("recfuse_events", "Events acknowledged", registry=registry)
         self.items = Counter("recfuse_items_added", "Items added", registry=registry)
         self.fallbacks = Counter("recfuse_fallbacks", "Answers that lacked something", ["reason"], registry=registry)

@@ -84,9 +84,7 @@ def decisions(store: Path | str) -> list[Decision]:
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, OSError) as error:
-        raise PromotionError(
-            f"{DECISIONS} cannot be read ({type(error).__name__}); repair it or move it away"
-        ) from error
+        raise PromotionError(f"{DECISIONS} cannot be read ({type(error).__name__}); repair it or move it") from error
 
 
 def promote(store: Path | str, version: str, reason: str, figures: Figures | None = None) -> Decision:

@@ -1,17 +1,18 @@
-"""Finds what to ask a new person about: the items whose answers are expected to improve their list most.
-Taught in notebook 13.
-"""
+"""Finds what to ask a new person about: items whose answers should improve their list most. Taught in notebook 13."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.serving.catalogue import Catalogue
 
 PEOPLE, CANDIDATES, ITEMS, LENGTH, L2 = 2_000, 100, 1_000, 10, 100.0
 ANSWERS = np.array([[1, 1], [0, 1], [0, 0]], "float32")  # likes it, knows it: like, not for me, don't know
+WHY = "About {} in 10 who answer like you know it; what you say of it should improve your list most."
 
 
 class Questions:
@@ -21,15 +22,11 @@ class Questions:
 
     a are answers, Y is what people like beside what they answer about: each history is dealt into halves, and each half
     answers once. G(q) is what the list is expected to be worth after question q, over its three answers c.
-
-    References:
-        Golbandi, Koren and Lempel (2011), Adaptive Bootstrapping of Recommender Systems Using Decision Trees, WSDM.
     """
 
     def __init__(self, past: Queries) -> None:
         random = np.random.default_rng(0)
-        if len(past) > PEOPLE:
-            past = past[np.sort(random.choice(len(past), PEOPLE, replace=False))]
+        past = past[np.sort(random.permutation(len(past))[:PEOPLE])]
         count = np.bincount(past.item, minlength=past.n_items)
         self.items = np.argsort(-count, kind="stable")[: min(ITEMS, np.count_nonzero(count))]
         self.size = min(CANDIDATES, len(self.items))
@@ -43,35 +40,28 @@ class Questions:
         answers -= self.usual
         self.aa, self.ay = answers.T @ answers, answers.T @ (liked - self.mean)
 
-    def ask(self, answered: Mapping[int, int], there: np.ndarray, k: int) -> list[tuple[int, float]]:
-        """Finds the k best questions, as item codes, and how likely the person is to know each.
-
-        Args:
-            answered: Item code → row of `ANSWERS`.
-            there: Which items may be asked about or recommended, bool (I,).
-        """
-        place = {code: number for number, code in enumerate(self.items.tolist())}
-        liked, usual, aa, ay = self.mean, self.usual, self.aa, self.ay
-        c, eye = np.arange(self.size), L2 * np.eye(2, dtype="float32")
-        pairs, said = np.stack([c, c + self.size], axis=1), [code for code in answered if code in place]
-        asked = [number for number in map(place.__getitem__, said) if number < self.size]
-        for number in asked:
+    def ask(self, catalogue: Catalogue, k: int, *answers: Sequence[str]) -> list[dict[str, Any]]:
+        """Finds the k best questions, given the ids of what somebody likes, does not like, and does not know."""
+        place = {catalogue.ids[code]: number for number, code in enumerate(self.items)}
+        said = {place[one]: what for what, ids in zip(ANSWERS, answers, strict=True) for one in ids if one in place}
+        liked, usual, aa, ay, c = self.mean, self.usual, self.aa, self.ay, np.arange(self.size)
+        pairs, noise = np.stack([c, c + self.size], axis=1), L2 * np.eye(2, dtype="float32")
+        for number in (one for one in said if one < self.size):
             one = pairs[number]
-            weights = np.linalg.inv(aa[np.ix_(one, one)] + eye)
-            step, left = (ANSWERS[answered[self.items[number]]] - usual[one]) @ weights, aa[:, one] @ weights
+            weights = np.linalg.inv(aa[np.ix_(one, one)] + noise)
+            step, left = (said[number] - usual[one]) @ weights, aa[:, one] @ weights
             liked, usual = liked + step @ ay[one], usual + step @ aa[one]
             aa, ay = aa - left @ aa[one], ay - left @ ay[one]
-        after = ANSWERS - usual[pairs][:, None, :]
-        after = liked + after @ np.linalg.inv(aa[pairs[:, :, None], pairs[:, None, :]] + eye) @ ay[pairs]
-        gone = ~there[self.items]
-        gone[[place[code] for code in said if ANSWERS[answered[code], 1]]] = True
+        change = (ANSWERS - usual[pairs][:, None]) @ np.linalg.inv(aa[pairs[:, :, None], pairs[:, None]] + noise)
+        after, gone = liked + change @ ay[pairs], catalogue.removed[self.items]
+        gone[[number for number, answer in said.items() if answer[1]]] = True
         after[:, :, gone] = after[c, :2, c] = 0  # what somebody knows is on no list
-        length = min(LENGTH, len(self.items))
-        best = -np.sort(np.partition(-after, length - 1, axis=2)[:, :, :length], axis=2)
+        best = -np.sort(-after, axis=2)[:, :, :LENGTH]
         know = np.clip(usual[self.size :], 0, 1)
         like = np.clip(usual[: self.size], 0, know)
-        chance = np.stack([like, know - like, 1 - know], axis=1)
-        worth = (best @ (1 / np.log2(np.arange(length) + 2)) * chance).sum(axis=1)
-        worth[asked], worth[gone[: self.size]] = -np.inf, -np.inf
+        value, chance = best @ (1 / np.log2(np.arange(best.shape[2]) + 2)), np.stack([like, know - like, 1 - know], 1)
+        gone[list(said)] = True  # nor is anything asked twice
+        worth = np.where(gone[: self.size], -np.inf, (value * chance).sum(axis=1))
         order = np.argsort(-worth, kind="stable")[: min(k, np.isfinite(worth).sum())]
-        return [(int(self.items[number]), float(know[number])) for number in order]
+        asked = [(catalogue.shown[self.items[number]], float(know[number])) for number in order]
+        return [{**one, "known": known, "reason": WHY.format(max(1, round(10 * known)))} for one, known in asked]

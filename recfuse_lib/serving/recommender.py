@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -31,7 +30,6 @@ LIMITS = (
     "Its figures are those of the people of this data set; others may be served better or worse.",
     "Texts and wishes are read by an encoder, where there is one, which knows the languages that it was trained on.",
 )
-WHY_ASKED = "About {} in 10 who answer like you know it; what you say of it should improve your list most."
 MOST_CATEGORIES = 200
 REMEMBERED = 100  # ranked items that are kept with a history, for the next answer to the same person
 DISMISSED = "dismissed"  # the contribution that lowers what is like a dismissed item
@@ -91,7 +89,7 @@ class Recommender:
         self.people = {user: code for code, user in enumerate(bundle.users())}
         self._stranger = len(self.people)
         self._past = Queries.of(self.model.ranking.events, np.arange(self._stranger), bundle.items.n_items)
-        self._now = int(self._past.timestamp.max(initial=0))
+        self._now, self.questions = int(self._past.timestamp.max(initial=0)), Questions(self._past)
 
     @property
     def predicts_stars(self) -> bool:
@@ -286,24 +284,6 @@ class Recommender:
         """Finds the items whose title contains all of the words, most often chosen first."""
         found = sorted(self.catalogue.search(words), key=lambda code: -self.model.ranking.count[code])
         return [self.catalogue.shown[code] for code in found[:k]]
-
-    def questions(self, answers: Sequence[Sequence[str]], k: int = 1) -> list[dict[str, Any]]:
-        """Finds what to ask somebody about next, given the ids that they like, do not like, and do not know."""
-        codes = self.catalogue.codes
-        answered = {codes[one]: answer for answer, ids in enumerate(answers) for one in ids if one in codes}
-        asked = self._questions.ask(answered, ~self.catalogue.removed[: self.catalogue.n_trained], k)
-        return [
-            {
-                **self.catalogue.shown[code],
-                "known": round(known, 3),
-                "reason": WHY_ASKED.format(max(1, round(10 * known))),
-            }
-            for code, known in asked
-        ]
-
-    @functools.cached_property
-    def _questions(self) -> Questions:
-        return Questions(self._past)
 
     def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
         share = weight if len(history.codes) else 1.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationErro
 from recfuse_lib.pretrained import cache_dir
 
 SHORTEST_KEY = 16
+OWN_MACHINE = r"localhost|127(\.\d+){3}|::1"
 
 
 class SettingsError(ValueError):
@@ -40,10 +41,9 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _key(self) -> Self:
-        if not self.api_key and not _own_machine(self.host):
+        if not self.api_key and not re.fullmatch(OWN_MACHINE, self.host):
             raise ValueError(
-                f"others can reach {self.host} and send events: set RECFUSE_API_KEY to a secret of at least "
-                f"{SHORTEST_KEY} characters"
+                f"others can reach {self.host}: set RECFUSE_API_KEY to a secret of at least {SHORTEST_KEY} characters"
             )
         if self.api_key and (len(self.api_key) < SHORTEST_KEY or not self.api_key.isascii()):
             raise ValueError(f"RECFUSE_API_KEY is too easy to guess; take at least {SHORTEST_KEY} ASCII characters")
@@ -60,10 +60,3 @@ class Settings(BaseModel):
             wrong = error.errors()[0]
             said = wrong["msg"].removeprefix("Value error, ")
             raise SettingsError(f"{names[str(wrong['loc'][0])]}: {said}" if wrong["loc"] else said) from None
-
-
-def _own_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

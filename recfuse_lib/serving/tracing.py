@@ -1,7 +1,4 @@
-"""Sends spans to an OpenTelemetry collector, for whoever follows a request through several services.
-
-Taught in notebook 18.
-"""
+"""Sends spans to an OpenTelemetry collector, to follow a request through several services. Taught in notebook 18."""
 
 from __future__ import annotations
 
@@ -44,11 +41,9 @@ def tracer() -> Traced | None:
     spans = provider.get_tracer(__name__)
 
     def traced(method: str, route: str, status: int, seconds: float, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        now, caller = (
-            time.time_ns(),
-            extract({key.decode("latin-1"): value.decode("latin-1") for key, value in headers}),
-        )
+        caller = extract({key.decode("latin-1"): value.decode("latin-1") for key, value in headers})
         told: dict[str, Any] = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+        now = time.time_ns()
         begun = now - int(1e9 * seconds)
         span = spans.start_span(f"{method} {route}", caller, SpanKind.SERVER, told, start_time=begun)
         if status >= 500:

@@ -3,6 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 const history = []; // [{item_id, title, rating}] of an invented person
+const answers = { liked: [], disliked: [], skipped: [] };   // ids of what was asked about, by what was said of it
 let invented = "";  // the id under which an invented person's feedback is kept
 let keyRequired = false;
 let dimensions = [];
@@ -38,6 +39,8 @@ async function call(path, body) {
 
 const say = (text) => { byId("status").textContent = text; };
 const percent = (share) => `${Math.round(100 * share)} %`;
+const ANSWERS = [["liked", "Like", 5], ["disliked", "Not for me", 2], ["skipped", "Don't know", null]];   // and its stars
+const OFFERED = 3, ENOUGH = 10;   // questions at once, and in all
 const SHORT = 60;   // characters of an attribute that a card has room for
 const NAME = /^\p{L}[\p{L}\d' -]{1,30}$/u;   // a label or title that a wish can say without quotes or brackets
 const MINUTES = [[/hour/i, 60], [/_ms|millis/i, 1 / 60000], [/second|_sec/i, 1 / 60], [/./, 1]];   // of a length, by its name
@@ -65,9 +68,50 @@ function showChips(list, items, label, act) {
 function showHistory() {
   showChips(byId("history"), history, "✕ remove", (item) => {
     history.splice(history.indexOf(item), 1);
+    for (const [kind] of ANSWERS) answers[kind] = answers[kind].filter((id) => id !== item.item_id);
     showHistory();
     recommend();
+    ask();
   });
+}
+
+// What was added by hand is an answer, too: nobody is asked about it.
+async function ask(place = -1) {
+  const said = new URLSearchParams({ k: OFFERED });
+  for (const [kind] of ANSWERS) for (const id of answers[kind]) said.append(kind, id);
+  const asked = Object.values(answers).flat();
+  for (const { item_id } of history) if (!asked.includes(item_id)) said.append("liked", item_id);
+  try {
+    const { items } = asked.length < ENOUGH ? await call(`/questions?${said}`) : { items: [] };
+    byId("asked").replaceChildren(...items.map(question));
+    byId("questions").hidden = !items.length;
+    if (place < 0) return;
+    const next = byId("asked").children[Math.min(place, items.length - 1)];
+    (next ? next.querySelector("button") : byId("title")).focus();
+  } catch (error) { say(`No question can be asked: ${error.message}`); }
+}
+
+function question(item) {
+  const row = document.createElement("li");
+  const buttons = element("div", "", { class: "buttons" });
+  for (const [kind, label, rating] of ANSWERS) {
+    const button = element("button", label, { type: "button", "aria-label": `${label}: ${item.title}` });
+    button.addEventListener("click", () => answer(item, kind, rating, row));
+    buttons.append(button);
+  }
+  row.append(element("p", item.title), element("p", item.reason, { class: "help" }), buttons);
+  return row;
+}
+
+async function answer(item, kind, rating, row) {
+  const place = [...byId("asked").children].indexOf(row);
+  answers[kind].push(item.item_id);
+  if (rating !== null) {
+    history.push({ ...item, rating, title: kind === "liked" ? item.title : `${item.title} (not for me)` });
+    showHistory();
+    recommend();
+  } else say(`You do not know ${item.title}.`);
+  await ask(place);
 }
 
 async function find() {
@@ -83,6 +127,7 @@ async function find() {
       byId("title").focus();
       showHistory();
       recommend();
+      ask();
     });
   } catch (error) { say(error.message); }
 }
@@ -174,7 +219,7 @@ function show(answer) {
   say(`${answer.items.length} recommendations.${understood}`);
   const missing = answer.fallbacks.filter((one) => who() || !one.startsWith("unknown person"));
   const isNew = !who() && !history.length && !byId("wish").value.trim();
-  const invitation = isNew ? ["New here? Name a title or a wish."] : [];
+  const invitation = isNew ? ["New here? Name a title or a wish, or answer a question."] : [];
   byId("notes").replaceChildren(...[...missing, ...answer.notes, ...invitation].map((note) => element("li", note)));
   byId("list").replaceChildren(...answer.items.map((item) => card(item, answer.answer_id)));
 }
@@ -243,6 +288,7 @@ async function start() {
     }));
     const items = await recommend();
     showExamples(about.reads_words ? exampleWishes(about, items) : []);
+    await ask();
   } catch (error) { say(`The service does not answer: ${error.message}`); }
 }
 
