@@ -34,6 +34,9 @@ SCRIPTS = (
     "fused_search",
     "learn_without_labels",
     "generate_items",
+    "tuning",
+    "ensembles",
+    "augmentation",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

@@ -9,7 +9,7 @@ from course.checks import exercise
 
 @exercise(
     "22.1",
-    start="How many spellings have two levels? Draw them as a table of first and second code.",
+    start="How many spellings do two levels allow? Draw them as a table of first and second code.",
     right="16⁴: each level multiplies the number by 16, and the tables of vectors grow by 16 rows only.",
 )
 def spellings(answer: int) -> str | None:
@@ -120,10 +120,10 @@ def agreement(answer: Callable[[np.ndarray, np.ndarray], float]) -> str | None:
         return "A film is no pair with itself: leave those out."
     if np.isclose(found, 0.5):
         renamed = float(answer(a, b + 1))
-        swapped = float(answer(a, np.zeros(6, int)))
+        in_one_group = float(answer(a, np.zeros(6, int)))
         if not np.isclose(renamed, 0.5):
             return "Codes are names: other numbers for the same groups must give the same share."
-        return None if np.isclose(swapped, 1) else "If all films share one code in b, every pair does."
+        return None if np.isclose(in_one_group, 1) else "If all films share one code in b, every pair does."
     if np.isclose(found, 2 / 15):
         return "That is the share of all pairs; only pairs that share their code in a count."
     if np.isclose(found, float((a == b).mean())):
