@@ -32,6 +32,7 @@ SCRIPTS = (
     "describe_interests",
     "fuse_interests",
     "fused_search",
+    "compress",
     "learn_without_labels",
     "generate_items",
     "tuning",
