@@ -1,15 +1,17 @@
 """What lesson 13 shows a part of: questions to new people, pre-training on histories, and a model's own guesses.
 
     python benchmarks/learn_without_labels.py               # all tables, about twelve processor minutes
-    python benchmarks/learn_without_labels.py questions     # one of questions, market, contrastive, guesses
+    python benchmarks/learn_without_labels.py questions     # one of questions, served, market, contrastive, guesses
 
 `questions` hides a third of the people three times. λ and the way of asking are chosen on validation people, the others
-are tested once; which half of a person's ratings answers is drawn three times. `market` asks simulated shoppers and
-compares with what they truly like. `contrastive` chooses an augmentation on the validation of `warm` and tests it once.
+are tested once; which half of a person's ratings answers is drawn three times. `served` gives the answers of the first
+draw to the fused model as the service does, as a history of just now. `market` asks simulated shoppers and compares
+with what they truly like. `contrastive` chooses an augmentation on the validation of `warm` and tests it once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import time
@@ -28,6 +30,7 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.significance import bootstrap, paired_bootstrap
 from recfuse_lib.models.ease import EASE
+from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.popularity import Popularity
 from recfuse_lib.models.sequential import SequentialModel, SequentialNetwork
 
@@ -39,6 +42,7 @@ LAMBDAS = (30.0, 100.0, 300.0)
 FIXED = ("chance", "chance, well known", "popularity", "entropy", "entropy0", "popularity × entropy")
 WAYS = (*FIXED, "tree", "expected gain")
 CONTROL = "chance, well known"
+SERVED_WAYS = (CONTROL, "popularity", "tree", "expected gain")
 SCALE, NEW_SHOPPERS, BEST_SHARE = 0.3, 400, 0.05
 COUNTS = (1, 3, 5)
 AUGMENTATIONS = {"crop": lesson.crop, "mask": lesson.mask, "reorder": lesson.reorder, "any of the three": lesson.any_of}
@@ -58,6 +62,13 @@ CODE = (
 DEEP = (
     *(f"recfuse_lib/models/{name}.py" for name in ("sequential", "transformer", "item_tower")),
     *("recfuse_lib/data/sequences.py", "recfuse_lib/encoders/item_encodings.py"),
+)
+FUSED = (
+    *(f"recfuse_lib/encoders/{name}.py" for name in ("attributes", "centring", "item_encodings")),
+    *(
+        f"recfuse_lib/models/{name}.py"
+        for name in ("closed_form", "content", "dimensions", "fused", "gates", "holdouts")
+    ),
 )
 INTERVAL = {"ndcg": 0.001, "low": 0.002, "high": 0.002}
 ASKED = {"seeds": list(SEEDS), "ways": list(WAYS), "lambdas": list(LAMBDAS), "hidden": 3, "validation": 150}
@@ -85,6 +96,15 @@ MARKET = tables.Table(
     ("answers", "way", "after"),
     INTERVAL,
 )
+SERVED = tables.Table(
+    "lessons/13_served.csv",
+    f"{COMMAND} served",
+    {"seed": 0, "hidden": 3, "rating of what is not liked": 2.0},
+    ("movielens",),
+    (*CODE, *FUSED),
+    ("third", "way", "after"),
+    {"ndcg": 0.01},
+)
 CONTRASTIVE = tables.Table(
     "lessons/13_contrastive.csv",
     f"{COMMAND} contrastive",
@@ -103,7 +123,7 @@ GUESSES = tables.Table(
     ("events", "guesses", "round"),
     {"ndcg": 0.001, "coverage": 0.005, "from the top 100": 0.01},
 )
-TABLES = [QUESTIONS, VALIDATION, RECOMMENDERS, MARKET, CONTRASTIVE, GUESSES]
+TABLES = [QUESTIONS, VALIDATION, RECOMMENDERS, SERVED, MARKET, CONTRASTIVE, GUESSES]
 
 People = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Bool (n, I) each: what people can answer about, what of it they like, and what they like beside it."""
@@ -264,14 +284,10 @@ def cheating(model: Any, fixed: Any, known: People, way: str, test: np.ndarray, 
 def recommended(known: People, model: Any, asked: Any, people: People, leaves: Any, rest: np.ndarray) -> dict[str, Any]:
     """NDCG@10 after ten questions when other recommenders read the same answers."""
     knows, likes, later = people
-    films, row = model.pool[asked], np.arange(len(asked))[:, None]
-    answered, liked = knows[row, films], likes[row, films]
-    person, place = np.nonzero(answered)
-    said = {"user": person, "item": films[person, place], "rating": np.where(liked[person, place], 5.0, 2.0)}
-    history = pd.DataFrame({**said, "timestamp": place})
+    films = model.pool[asked]
     events = movielens.load().events()
     events = events[events["user"].isin(rest)]
-    queries = Queries.of(history, np.arange(len(knows)), knows.shape[1])
+    queries = history_of(films, knows, likes)
     items = movielens.load().items
     ease = EASE(100.0).fit(events, items).score(queries)
     popular = Popularity().fit(events, items).counts
@@ -283,6 +299,56 @@ def recommended(known: People, model: Any, asked: Any, people: People, leaves: A
     if leaves is not None:
         scores["means of the leaves"] = np.stack([leaf["mean"] for leaf in leaves])
     return {name: lesson.ndcg_after(one, films, knows, later) for name, one in scores.items()}
+
+
+def history_of(films: np.ndarray, knows: np.ndarray, likes: np.ndarray, now: int = 0) -> Queries:
+    """What people said of films, (n, K), as histories from `now` on: five stars for a like, two for what they know."""
+    person, place = np.nonzero(knows[np.arange(len(films))[:, None], films])
+    film = films[person, place]
+    said = {"user": person, "item": film, "rating": np.where(likes[person, film], 5.0, 2.0), "timestamp": now + place}
+    queries = Queries.of(pd.DataFrame(said), np.arange(len(films)), knows.shape[1])
+    # Strangers: their codes are those of nobody whom a model has learned from.
+    return dataclasses.replace(queries, user=queries.user + len(ratings()[0]))
+
+
+def served(number: int, ways: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """NDCG@10 of the fused model for each hidden person of a division, by way and number of questions."""
+    dataset, third = movielens.load(), thirds()[number]
+    events = splits.in_order(dataset.events())
+    events = events[events["user"].isin(third["rest"])].reset_index(drop=True)
+    keras.utils.set_random_seed(0)
+    fused = FusedModel(seed=0).fit(events, dataset.encoded(text=encode_texts(dataset.texts())).items)
+    known, (people, who) = learning(third["rest"], 0), asking(third["test"], 0)
+    model, fixed = prepared(known, 100.0, 0)
+    found, now = {}, int(events["timestamp"].max())
+    for way in ways:
+        asked, _ = questions_of(way, model, fixed, known, *people[:2])
+        by_count = {}
+        for count in lesson.AFTER:
+            films = model.pool[asked[:, :count]]
+            scores = np.asarray(fused.score(history_of(films, *people[:2], now)), "float32")
+            by_count[count] = lesson.ndcg_after(scores, films, people[0], people[2])
+        found[way] = pd.DataFrame(by_count, index=who)
+        print(f"served, third {number}, {way}: {found[way].mean().round(4).to_dict()}", flush=True)
+    return found
+
+
+def served_rows(found: dict[str, pd.DataFrame], third: str) -> pd.DataFrame:
+    rows = []
+    for way, people in found.items():
+        for count in lesson.AFTER:
+            row = {
+                "third": third,
+                "way": way,
+                "after": count,
+                "people": len(people),
+                **interval(people[count].to_numpy()),
+            }
+            for other, name in ((CONTROL, "lead"), ("popularity", "over popularity")):
+                if other in found and way != other:
+                    row |= lead(people[count].to_numpy(), found[other][count].to_numpy(), name)
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def by_person(parts: list[np.ndarray]) -> pd.DataFrame:
@@ -475,6 +541,8 @@ def repeat(table: tables.Table) -> pd.DataFrame:
         l2 = pd.read_csv(tables.DOCUMENTS / VALIDATION.path).groupby("third")["l2"].first().tolist()
         found, others = tested(l2, ("popularity",))
         return question_rows(found) if table is QUESTIONS else recommender_rows(others)
+    if table is SERVED:
+        return served_rows(served(0, ("popularity",)), "0")
     if table is MARKET:
         return market_rows(SEEDS, ("popularity",))
     if table is GUESSES:
@@ -491,7 +559,7 @@ def recommender_rows(others: dict[Any, pd.DataFrame]) -> pd.DataFrame:
 
 def main(asked: list[str]) -> None:
     """Makes the tables that are asked for, all without a name."""
-    parts = ("questions", "market", "contrastive", "guesses")
+    parts = ("questions", "served", "market", "contrastive", "guesses")
     if unknown := set(asked) - set(parts):
         raise SystemExit(f"{unknown.pop()} is no table of this script; see its first lines")
     for part in asked or parts:
@@ -503,6 +571,11 @@ def main(asked: list[str]) -> None:
             found, others = tested(l2, WAYS)
             tables.write(QUESTIONS, question_rows(found))
             tables.write(RECOMMENDERS, recommender_rows(others))
+        elif part == "served":
+            each = [served(number, SERVED_WAYS) for number in range(lesson.HIDDEN)]
+            everybody = {way: pd.concat([one[way] for one in each]) for way in SERVED_WAYS}
+            parts_of = [served_rows(one, str(number)) for number, one in enumerate(each)]
+            tables.write(SERVED, pd.concat([*parts_of, served_rows(everybody, "all")]))
         elif part == "market":
             tables.write(MARKET, market_rows(SEEDS, WAYS))
         elif part == "contrastive":

@@ -37,8 +37,8 @@ def capped(scores, known, count, most):
     """From the surest down, a pair is taken unless its film has had its share.
 
     With five known events, one guess a person and at most 5 a film, the hundred most popular films take 38 % of the
-    places after five rounds instead of 52 %. NDCG@10 does not profit, .054 instead of .065: a cap bounds the drift and
-    not the error, and what it leaves out are the guesses that the model was surest of.
+    positions after five rounds instead of 52 %. NDCG@10 does not profit, .054 instead of .065: a cap bounds the drift
+    and not the error, and what it leaves out are the guesses that the model was surest of.
     """
     taken, rows, items = np.zeros(scores.shape[1], int), [], []
     for place in np.argsort(-scores, axis=None, kind="stable"):

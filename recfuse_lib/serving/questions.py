@@ -12,7 +12,7 @@ from recfuse_lib.serving.catalogue import Catalogue
 
 PEOPLE, CANDIDATES, ITEMS, LENGTH, L2 = 2_000, 100, 1_000, 10, 100.0
 ANSWERS = np.array([[1, 1], [0, 1], [0, 0]], "float32")  # likes it, knows it: like, not for me, don't know
-WHY = "About {} in 10 who answer like you know it; what you say of it should improve your list most."
+WHY = "Tells much; {} in 10 like you know it."
 
 
 class Questions:
@@ -42,8 +42,8 @@ class Questions:
 
     def ask(self, catalogue: Catalogue, k: int, *answers: Sequence[str]) -> list[dict[str, Any]]:
         """Finds the k best questions, given the ids of what somebody likes, does not like, and does not know."""
-        place = {catalogue.ids[code]: number for number, code in enumerate(self.items)}
-        said = {place[one]: what for what, ids in zip(ANSWERS, answers, strict=True) for one in ids if one in place}
+        codes = {catalogue.ids[code]: number for number, code in enumerate(self.items)}
+        said = {codes[one]: what for what, ids in zip(ANSWERS, answers, strict=True) for one in ids if one in codes}
         liked, usual, aa, ay, c = self.mean, self.usual, self.aa, self.ay, np.arange(self.size)
         pairs, noise = np.stack([c, c + self.size], axis=1), L2 * np.eye(2, dtype="float32")
         for number in (one for one in said if one < self.size):
