@@ -90,6 +90,19 @@ def test_it_learns_what_a_group_likes(questions: Questions) -> None:
     assert asked(questions, [], [], even) != found, "an answer counts, not only that there was a question"
 
 
+def test_it_says_how_many_know_an_item() -> None:
+    """Each half holds half of what people know; the share that is told is of all that they know."""
+    past = people()
+    share = np.bincount(past.item, minlength=N_ITEMS) / N_PEOPLE
+    items = Questions(past).ask(catalogue(), 100, [], [], [])
+    told = {one["item_id"]: one["known"] for one in items}
+    real = {name: share[code] for code, name in enumerate(catalogue().ids) if name in told}
+    assert max(abs(told[name] - real[name]) for name in told) < 0.25
+    assert np.mean([told[name] - real[name] for name in told]) == pytest.approx(0, abs=0.02)
+    for one in items:
+        assert f"{max(1, round(10 * one['known']))} in 10" in one["reason"]
+
+
 def test_ids_of_no_item_and_of_rare_items_say_nothing(questions: Questions) -> None:
     assert asked(questions, ["nothing"], ["no such"], []) == asked(questions)
 

@@ -46,8 +46,7 @@ class Questions:
         said = {codes[one]: what for what, ids in zip(ANSWERS, answers, strict=True) for one in ids if one in codes}
         liked, usual, aa, ay, c = self.mean, self.usual, self.aa, self.ay, np.arange(self.size)
         pairs, noise = np.stack([c, c + self.size], axis=1), L2 * np.eye(2, dtype="float32")
-        for number in (one for one in said if one < self.size):
-            one = pairs[number]
+        for number, one in ((one, pairs[one]) for one in said if one < self.size):
             weights = np.linalg.inv(aa[np.ix_(one, one)] + noise)
             step, left = (said[number] - usual[one]) @ weights, aa[:, one] @ weights
             liked, usual = liked + step @ ay[one], usual + step @ aa[one]
@@ -63,5 +62,6 @@ class Questions:
         gone[list(said)] = True  # nor is anything asked twice
         worth = np.where(gone[: self.size], -np.inf, (value * chance).sum(axis=1))
         order = np.argsort(-worth, kind="stable")[: min(k, np.isfinite(worth).sum())]
-        asked = [(catalogue.shown[self.items[number]], float(know[number])) for number in order]
+        # Half of what people know was dealt to the half that answered.
+        asked = [(catalogue.shown[self.items[number]], min(2 * float(know[number]), 1.0)) for number in order]
         return [{**one, "known": known, "reason": WHY.format(max(1, round(10 * known)))} for one, known in asked]
