@@ -26,27 +26,30 @@ def size_of_codes(answer: float) -> str | None:
 
 @exercise(
     "12.2",
-    start="Write down the whole numbers that four bits can say, and drop one so that there are as many on both sides.",
-    right="Sixteen times fewer levels than int8: look at the error, and at NDCG, before you ship it.",
+    start="Write down the whole numbers that four bits can say. Which byte holds −7 and 7 when each has 8 added?",
+    right="Seventeen times fewer levels than int8: look at the error, and at NDCG, before you ship it.",
 )
 def four_bits(answer: Callable[[np.ndarray], Any]) -> str | None:
     matrix = np.random.default_rng(0).normal(size=(40, 6)) * [0.1, 1, 5, 1, 1, 20]
-    whole, scale = answer(matrix)
-    whole, scale = np.asarray(whole), np.asarray(scale)
-    if whole.shape != matrix.shape:
-        return f"There is one whole number for each weight; yours have shape {whole.shape}."
-    if np.abs(whole).max() > 7:
-        return f"Your largest number is {np.abs(whole).max():g}; with four bits it is 7."
-    if not np.array_equal(whole, np.round(whole)):
-        return "These are no whole numbers yet; round them."
+    packed, scale = (np.asarray(part) for part in answer(matrix))
+    if packed.shape != (20, 6) or packed.dtype != np.uint8:
+        return f"Two rows share a row of bytes: uint8 of shape (20, 6) here; yours is {packed.dtype}, {packed.shape}."
     if scale.size == 1:
         return "One scale serves the whole matrix; section 2 shows what that does to narrow columns."
-    if scale.shape[-1] != 6 or scale.size != 6:
+    if scale.size != 6 or scale.shape[-1] != 6:
         return "There is one scale for each column: reduce over the rows, axis 0."
-    if not np.allclose(np.abs(whole).max(axis=0), 7):
-        return "In each column the largest weight should become 7 or −7; the others follow from the scale."
-    error = np.abs(whole * scale - matrix) / scale
-    return None if error.max() <= 0.5 + 1e-6 else "No weight is off by more than half a step; round to the nearest."
+    whole = np.stack([packed & 15, packed >> 4], axis=1).reshape(40, 6).astype(int) - 8
+    if not np.array_equal(np.abs(whole).max(axis=0), np.full(6, 7)):
+        return "Unpacked, the largest weight of each column should be 7 or −7. Was 8 added before packing?"
+    if (np.abs(whole * scale - matrix) <= scale / 2 + 1e-9).all():
+        return None
+    swapped = whole.reshape(20, 2, 6)[:, ::-1].reshape(40, 6)
+    if (np.abs(swapped * scale - matrix) <= scale / 2 + 1e-9).all():
+        return "The even rows belong in the low four bits, the odd ones in the high."
+    halves = np.concatenate([whole[0::2], whole[1::2]])
+    if (np.abs(halves * scale - matrix) <= scale / 2 + 1e-9).all():
+        return "You packed the first half of the rows with the second; neighbours share a byte."
+    return "Unpacked, some weight is off by more than half a step; round to the nearest whole number."
 
 
 @exercise(

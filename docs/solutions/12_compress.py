@@ -6,41 +6,57 @@ import numpy as np
 SIZE = 48 + 48 * 256 * 8 * 4 / 1e6
 
 
+def in_steps(matrix, most=7, axis=0, rounded=np.round):
+    scale = np.abs(matrix).max(axis=axis, keepdims=True) / most
+    return rounded(matrix / scale * (1 + 1e-12)), scale
+
+
+def packed(whole, low=slice(0, None, 2), high=slice(1, None, 2), added=8):
+    bits = (whole + added).astype("uint8")
+    return bits[low] | bits[high] << 4
+
+
 def four_bits(matrix):
-    # On MiniLM the vectors then keep a cosine of about 0.85 with those of before: too coarse without more care, such
-    # as a scale for every 32 weights of a column, which is how files of large language models do it.
-    scale = np.abs(matrix).max(axis=0, keepdims=True) / 7
-    return np.round(matrix / scale).astype("int8"), scale
+    # On MiniLM's layers the vectors keep a cosine of about 0.91 with those of before, where int8 keeps 0.99: too coarse
+    # without more care, such as a scale for every 32 weights of a column, as files of large language models have it.
+    whole, scale = in_steps(matrix)
+    return packed(whole), scale
 
 
 def four_bits_with_one_scale(matrix):
-    scale = np.abs(matrix).max() / 7
-    return np.round(matrix / scale), scale
-
-
-def eight_bits(matrix):
-    scale = np.abs(matrix).max(axis=0, keepdims=True) / 127
-    return np.round(matrix / scale), scale
-
-
-def four_bits_cut_off(matrix):
-    scale = np.abs(matrix).max(axis=0, keepdims=True) / 7
-    return np.trunc(matrix / scale * (1 + 1e-9)), scale
+    whole, scale = in_steps(matrix, axis=None)
+    return packed(whole), scale
 
 
 def four_bits_of_rows(matrix):
-    scale = np.abs(matrix).max(axis=1, keepdims=True) / 7
-    return np.round(matrix / scale), scale
+    whole, scale = in_steps(matrix, axis=1)
+    return packed(whole), scale
 
 
-def four_bits_not_whole(matrix):
-    scale = np.abs(matrix).max(axis=0, keepdims=True) / 7
-    return matrix / scale, scale
+def four_bits_cut_off(matrix):
+    whole, scale = in_steps(matrix, rounded=np.trunc)
+    return packed(whole), scale
 
 
-def four_bits_too_coarse(matrix):
-    scale = np.abs(matrix).max(axis=0, keepdims=True) / 5
-    return np.round(matrix / scale), scale
+def four_bits_without_the_eight(matrix):
+    whole, scale = in_steps(matrix)
+    return packed(whole, added=7), scale
+
+
+def four_bits_swapped(matrix):
+    whole, scale = in_steps(matrix)
+    return packed(whole, low=slice(1, None, 2), high=slice(0, None, 2)), scale
+
+
+def four_bits_of_halves(matrix):
+    whole, scale = in_steps(matrix)
+    half = len(matrix) // 2
+    return packed(whole, low=slice(0, half), high=slice(half, None)), scale
+
+
+def four_bits_not_packed(matrix):
+    whole, scale = in_steps(matrix)
+    return whole.astype("int8"), scale
 
 
 def on_the_frontier(ms, ndcg):
@@ -93,13 +109,13 @@ wrong = {
         (1536, "Codes and centres"),
     ],
     "12.2": [
+        (four_bits_not_packed, "share a row of bytes"),
         (four_bits_with_one_scale, "One scale serves"),
-        (eight_bits, "with four bits it is 7"),
-        (four_bits_cut_off, "half a step"),
         (four_bits_of_rows, "one scale for each column"),
-        (four_bits_not_whole, "round them"),
-        (four_bits_too_coarse, "become 7"),
-        (lambda matrix: (four_bits(matrix)[0][0], four_bits(matrix)[1]), "one whole number for each weight"),
+        (four_bits_without_the_eight, "8 added"),
+        (four_bits_swapped, "in the low four bits"),
+        (four_bits_of_halves, "neighbours share"),
+        (four_bits_cut_off, "half a step"),
     ],
     "12.3": [
         (frontier_of_both, "equally fast"),
