@@ -34,6 +34,7 @@ SCRIPTS = (
     "fused_search",
     "compress",
     "learn_without_labels",
+    "cause_and_effect",
     "generate_items",
     "tuning",
     "ensembles",
