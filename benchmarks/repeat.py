@@ -39,6 +39,7 @@ SCRIPTS = (
     "tuning",
     "ensembles",
     "augmentation",
+    "learn_by_acting",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
