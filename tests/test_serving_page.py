@@ -260,6 +260,16 @@ def test_questions_by_keyboard_change_the_list_and_are_not_asked_again(page, cli
     expect(page.get_by_role("button", name=f"Like: {seen[0]}", exact=True)).to_have_count(1)
 
 
+def test_whom_the_service_knows_by_name_is_asked_nothing(page) -> None:
+    expect(page.locator("#asked > li")).to_have_count(3)
+    page.fill("#person", "u06")
+    answered(page, lambda: page.locator("#person").press("Tab"))
+    expect(page.locator("#questions")).to_be_hidden()
+    page.fill("#person", "")
+    page.locator("#person").press("Tab")
+    expect(page.locator("#asked > li")).to_have_count(3)
+
+
 def test_ten_questions_are_enough(page) -> None:
     for _ in range(10):
         first = page.locator("#asked > li").first

@@ -75,14 +75,14 @@ function showHistory() {
   });
 }
 
-// What was added by hand is an answer, too: nobody is asked about it.
+// What was added by hand is an answer, too: nobody is asked about it. Whom the service knows by name is asked nothing.
 async function ask(place = -1) {
   const said = new URLSearchParams({ k: OFFERED });
   for (const [kind] of ANSWERS) for (const id of answers[kind]) said.append(kind, id);
   const asked = Object.values(answers).flat();
   for (const { item_id } of history) if (!asked.includes(item_id)) said.append("liked", item_id);
   try {
-    const { items } = asked.length < ENOUGH ? await call(`/questions?${said}`) : { items: [] };
+    const { items } = asked.length < ENOUGH && !byId("person").value.trim() ? await call(`/questions?${said}`) : { items: [] };
     byId("asked").replaceChildren(...items.map(question));
     byId("questions").hidden = !items.length;
     if (place < 0) return;
@@ -298,5 +298,5 @@ byId("title").addEventListener("keydown", (event) => { if (event.key === "Enter"
 byId("weight").addEventListener("input", () => { byId("weight-shown").textContent = `${byId("weight").value} %`; });
 byId("weight").addEventListener("change", recommend);
 byId("category").addEventListener("change", recommend);
-byId("person").addEventListener("change", recommend);
+byId("person").addEventListener("change", () => { recommend(); ask(); });
 start();
