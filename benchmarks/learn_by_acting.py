@@ -4,7 +4,7 @@
     python benchmarks/learn_by_acting.py regret     # one of regret, choices, weeks, topk, critiques
 
 Each seed is a market of its own with 600 products and 800 shoppers. The strength and the λ of a strategy are chosen on
-the markets of `VALIDATION`, those of `SEEDS` are run once. Nothing else is tuned.
+the markets of `VALIDATION`, those of `SEEDS` decide nothing. Nothing else is tuned.
 """
 
 import itertools
