@@ -25,7 +25,7 @@ def regret(answer: float) -> str | None:
 
 @exercise(
     "15.2",
-    start="Three visits on paper: which of them speaks for more than itself, and by how much?",
+    start="Three visits on paper: which of them counts for more than one visit, and by how much?",
     right="A log of thousands in which a few visits carry all the weight knows no more than those few.",
 )
 def snips(answer: Callable[[Any, Any, Any], Any]) -> str | None:

@@ -25,12 +25,12 @@ def beta(clicks, shows, generator):
     return generator.beta(1 + clicks, 1 + shows - clicks).argmax()
 
 
-def last_place(share, drawn_from, was_drawn):
+def last_place(share, drawn_from, only_by_chance):
     """Chance draws each of `drawn_from` products in `share` of the lists; in the others the model decides.
 
     Its own choice may be drawn as well, which adds share / drawn_from.
     """
-    return share / drawn_from + (0 if was_drawn else 1 - share)
+    return share / drawn_from + (0 if only_by_chance else 1 - share)
 
 
 solutions = {"15.1": REGRET, "15.2": snips, "15.3": beta, "15.4": last_place}
@@ -51,10 +51,10 @@ wrong = {
         (lambda clicks, shows, generator: generator.beta([31, 3, 3], [31, 5, 39]).argmax(), "begin at 1"),
     ],
     "15.4": [
-        (lambda share, drawn_from, was_drawn: share, "50 products share it"),
-        (lambda share, drawn_from, was_drawn: 1 / drawn_from, "share of the lists"),
-        (lambda share, drawn_from, was_drawn: 0.5, "expected"),
-        (lambda share, drawn_from, was_drawn: share / drawn_from if was_drawn else 1 - share, "as well"),
-        (lambda share, drawn_from, was_drawn: share / drawn_from if was_drawn else 1.0, "always decide"),
+        (lambda share, drawn_from, only_by_chance: share, "50 products share it"),
+        (lambda share, drawn_from, only_by_chance: 1 / drawn_from, "share of the lists"),
+        (lambda share, drawn_from, only_by_chance: 0.5, "expected"),
+        (lambda share, drawn_from, only_by_chance: share / drawn_from if only_by_chance else 1 - share, "as well"),
+        (lambda share, drawn_from, only_by_chance: share / drawn_from if only_by_chance else 1.0, "always decide"),
     ],
 }  # fmt: skip
