@@ -49,3 +49,12 @@ def test_equal_members_are_wholly_alike() -> None:
     z = (z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True)
     assert LESSON.likeness(z, z) == pytest.approx(1) and LESSON.likeness(z, -z) == pytest.approx(-1)
     np.testing.assert_allclose(LESSON.blend([z, z]), z)
+
+
+def test_ranks_do_not_see_how_long_a_tail_is_nor_what_the_person_has_seen() -> None:
+    scores = np.array([[9.0, 3.0, 2.0, 1.0]])
+    seen = np.array([[True, False, False, False]])
+    ranks = LESSON.reciprocal_ranks(scores, seen)
+    np.testing.assert_allclose(ranks[0, 1:], 1 / (60 + np.array([1, 2, 3])), rtol=1e-6)
+    assert ranks[0, 0] == ranks.min(), "what was seen takes no rank before the others"
+    np.testing.assert_array_equal(ranks, LESSON.reciprocal_ranks(scores**5, seen))
