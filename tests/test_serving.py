@@ -74,6 +74,7 @@ def test_it_recommends_to_everybody(client: httpx.Client) -> None:
     assert all("Horror" in one["genres"] and one["price"] <= 20 for one in shown)
     assert recommended(client, constraints={"at_least": {"weight": 3}})["notes"][0] == "no item has 'weight'"
     assert recommended(client)["fallbacks"], "who says nothing gets something, and is told why"
+    assert ids(recommended(client, k=5.0)) == ids(recommended(client, k=5)), "in JSON, 5.0 is an integer"
     short = recommended(client, user_id="u03", reasons=False)["items"][0]
     assert "shares" not in short
 
@@ -247,6 +248,8 @@ BAD = [
     {"history": [{"item_id": "f1"}] * 10_001}, {"history": "f1"}, {"exclude": [1]}, {"unknown": 1},
     {"constraints": {"at_least": {"year": "x"}}}, {"constraints": {"at_most": {"": 1}}}, {"constraints": {"at_most": 7}},
     {"constraints": {"categories": "Horror"}}, {"constraints": {"colour": "red"}}, [], 7, None,
+    {"wish_weight": False}, {"wish_weight": "0.5"}, {"reasons": 1}, {"k": "5"},
+    {"history": [{"item_id": "f1", "rating": True}]}, {"constraints": {"at_least": {"year": True}}},
 ]  # fmt: skip
 
 
@@ -323,6 +326,9 @@ def test_long_empty_and_unknown_histories(client: httpx.Client) -> None:
         ("/items", {"item_id": "i", "attributes": {"title": "X", "year": "late"}}),
         ("/items", {"item_id": "i", "attributes": {"title": 7}}), ("/items", {"item_id": "i", "attributes": ["X"]}),
         ("/items", {"item_id": "i", "attributes": {"title": "X", "genres": ["a|b"]}}),
+        ("/items", {"item_id": "i", "attributes": {"title": "X", "year": True}}),
+        ("/events", {"events": [event("k", kind="rated", rating=True)]}),
+        ("/events", {"events": [event("k", timestamp="10")]}), ("/events", {"events": [event("k", timestamp=True)]}),
     ],
 )  # fmt: skip
 def test_bad_events_and_items_are_refused_whole(client: httpx.Client, path: str, body: dict) -> None:

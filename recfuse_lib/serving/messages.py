@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import pandas as pd
 import pydantic.dataclasses
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from recfuse_lib.data.roles import CATEGORIES, DATE, LABEL_SEPARATOR, NUMBER
 from recfuse_lib.serving.promotion import Decision
@@ -29,16 +29,20 @@ NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Id = Annotated[str, Field(min_length=1, max_length=LONGEST_ID, pattern=NOT_BLANK, examples=["862"])]
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
-Number = (
-    Annotated[int, Field(ge=-(10**18), le=10**18)] | Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
-)
+# Strict: `true` and "5" are no numbers, whatever they could be read as. In JSON, 5.0 is an integer.
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[
+    int, Field(strict=True), BeforeValidator(lambda it: int(it) if isinstance(it, float) and it.is_integer() else it)
+]
+Number = Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)] | Annotated[Real, Field(ge=-1e18, le=1e18)]
 Labels = Annotated[list[Annotated[str, Field(max_length=100, pattern=r"^[^\x00|]+$")]], Field(max_length=20)]
 Attributes = Annotated[
     dict[Name, Text | Number | Labels | None],
     Field(max_length=100, description="Texts, numbers (dates in Unix seconds) or lists of labels"),
 ]
-Stars = Annotated[float, Field(ge=0.5, le=5, allow_inf_nan=False)]
-K = Annotated[int, Field(ge=1, le=MOST_ITEMS, description="How many items")]
+Stars = Annotated[Real, Field(ge=0.5, le=5)]
+UP_TO_MOST = Field(ge=1, le=MOST_ITEMS, description="How many items")
+K = Annotated[int, UP_TO_MOST]
 Events = Annotated[int, Field(ge=1, le=MOST_EVENTS, description="How many events")]
 Skipped = Annotated[int, Field(ge=0, le=10**9, description="How many newer ones to leave out")]
 Limits = Annotated[dict[Name, Number], Field(max_length=20)]
@@ -60,7 +64,7 @@ class Event:
     key: Id
     user_id: Id
     item_id: Id
-    timestamp: Annotated[int, Field(ge=0, le=2**40, description="Unix seconds")]
+    timestamp: Annotated[Whole, Field(ge=0, le=2**40, description="Unix seconds")]
     kind: Annotated[str, Field(json_schema_extra={"enum": [*KINDS]}, max_length=20)] = "rated"
     rating: Annotated[Stars | None, Field(description="For kind “rated”; the others have theirs")] = None
     answer_id: Annotated[Id | None, Field(description="Of the answer that showed the item")] = None
@@ -141,7 +145,7 @@ class Person(Body):
     user_id: Id | None = None
     history: Annotated[list[Past], Field(max_length=LONGEST_HISTORY, description="Oldest first")] = []
     wish: Annotated[str, Field(max_length=LONGEST_WISH, description="In words, such as “funny, before 1980”")] = ""
-    wish_weight: Annotated[float, Field(ge=0, le=1, description="0: history alone, 1: wish alone")] = 0.5
+    wish_weight: Annotated[Real, Field(ge=0, le=1, description="0: history alone, 1: wish alone")] = 0.5
 
 
 class Constraints(Body):
@@ -158,10 +162,10 @@ class RecommendRequest(Person):
         {"history": [{"item_id": "1214", "rating": 5}, {"item_id": "541"}], "wish": "slow and strange"},
         {"wish": "for children", "constraints": {"categories": ["Musical"], "at_most": {"year": 1970}}},
     )
-    k: K = 10
+    k: Annotated[Whole, UP_TO_MOST] = 10
     constraints: Constraints = Constraints()
     exclude: Annotated[list[Id], Field(max_length=LONGEST_HISTORY)] = []
-    reasons: Annotated[bool, Field(description="Whether items come with shares and a sentence")] = True
+    reasons: Annotated[bool, Field(strict=True, description="Whether items come with shares and a sentence")] = True
 
 
 class ExplainRequest(Person):
@@ -208,7 +212,7 @@ class DecisionRequest(Body):
     model_config = _examples({"action": "trial", "version": "v2", "share": 0.5})
     action: Literal["trial", "promote", "roll-back"]
     version: Annotated[str, Field(max_length=100, description="In the store; a roll-back needs none")] = ""
-    share: Annotated[float, Field(gt=0, lt=1, description="Of the people, in a trial")] = 0.5
+    share: Annotated[Real, Field(gt=0, lt=1, description="Of the people, in a trial")] = 0.5
     reason: Annotated[Text, Field(max_length=1_000)] = "asked for"
 
 
