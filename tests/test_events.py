@@ -20,7 +20,8 @@ from recfuse_lib.data.schema import Dataset
 from recfuse_lib.serving import retraining, training
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import ItemExists
-from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
+from recfuse_lib.serving.database import StoreUnavailable
+from recfuse_lib.serving.events import EventError, EventStore
 from recfuse_lib.serving.messages import NEW_ITEM, STARS, Event, Item, Shown
 
 

@@ -106,6 +106,49 @@ def test_a_trial_by_keyboard_alone(page, client, tmp_path: Path) -> None:
     assert page.title() == "RecFuse: versions in service"
 
 
+def test_the_review_queue_by_keyboard_alone(page, client, tmp_path: Path) -> None:
+    asked = {"user_id": "u03", "k": 2}
+    first, second = (one["item_id"] for one in client.post("/recommend", json=asked).json()["items"])
+    for item, action in ((first, "report"), (second, "hold")):
+        body = {"action": action, "reason": f"harmful with probability {0.97 if action == 'hold' else 0.41}"}
+        assert client.post(f"/review/{item}", json=body).status_code == 201
+    page.reload()
+    rows = page.locator("#review li")
+    expect(rows).to_have_count(2)
+    assert "Reported: lists still have it. harmful with probability 0.41" in rows.nth(0).inner_text()
+    assert "Held: no list has it. harmful with probability 0.97" in rows.nth(1).inner_text()
+    title = rows.nth(1).locator("h3").inner_text()
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, "nothing sticks out sideways"
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()
+    page.set_viewport_size(dict(zip(("width", "height"), SIZES["wide"], strict=True)))
+    page.locator("#back").focus()
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.tagName") != "BUTTON":
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Approve ")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("Decided: reject")
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("button", name=f"Approve {title}")).to_be_focused()
+    folder = Path(os.environ.get("RECFUSE_SCREENSHOTS", tmp_path))
+    page.locator("section[aria-labelledby=review-title]").screenshot(path=folder / "operator-review.png")
+    client.put(f"/items/{first}", json={"attributes": {"title": SCRIPT, "year": 1999}})
+    assert first not in [one["item_id"] for one in client.post("/recommend", json=asked | {"k": 60}).json()["items"]]
+    page.keyboard.press("Enter")
+    expect(page.locator("#review-none")).to_be_visible()
+    expect(page.locator("#review-title"), "the focus is not lost with the last row").to_be_focused()
+    assert [row.split("\t")[1] for row in page.locator("#reviewed tbody tr").all_inner_texts()] == ["approve", "reject"]
+    there = [one["item_id"] for one in client.post("/recommend", json=asked | {"k": 60}).json()["items"]]
+    assert second in there and first not in there and SCRIPT in page.inner_text("#reviewed")
+    assert page.title() == "RecFuse: versions in service"
+
+
 def test_every_control_has_a_name_and_the_key_stays_in_the_tab(page) -> None:
     unnamed = page.evaluate(
         "[...document.querySelectorAll('input, select, button')].filter(e => e.offsetParent && !e.labels?.length"

@@ -18,10 +18,12 @@ from prometheus_client import generate_latest
 import recfuse_lib
 from recfuse_lib.serving import messages, tracing, trial
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
-from recfuse_lib.serving.events import EventError, StoreUnavailable
+from recfuse_lib.serving.database import StoreUnavailable
+from recfuse_lib.serving.events import EventError
 from recfuse_lib.serving.middleware import Metrics, RequestMiddleware
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.recommender import History, ParsedQuery, Recommender
+from recfuse_lib.serving.review import queue, step
 from recfuse_lib.serving.service import MOST_WISHES, Service, running
 from recfuse_lib.serving.settings import Settings
 
@@ -271,6 +273,21 @@ async def decide(body: messages.DecisionRequest, service: Serving) -> Response:
     await service.flush()
     what = service.settings.store, service.events, *vars(body).values()
     return JSONResponse(vars(await asyncio.to_thread(trial.decide, *what)), 201)
+
+
+@routes.get("/review", response_model=messages.ReviewQueue, **_keyed())
+async def review_queue(service: Serving, recommender: Ready) -> Response:
+    """Returns the items that wait for a person's decision, and the newest decisions."""
+    return JSONResponse(queue(await service.read(service.events.reviews), recommender.catalogue))
+
+
+@routes.post("/review/{item_id:path}", response_model=messages.Review, status_code=201, **_keyed(NOT_FOUND))
+async def review(item_id: messages.Id, body: messages.ReviewRequest, service: Serving, _: Ready) -> Response:
+    """Puts an item into the queue, or decides on it; from the next answer on, lists have it or not."""
+    if not await service.change(set(), service.events.review, one := step(item_id, body)):
+        raise HTTPException(404, "no such item in the store")
+    await service.follow_items()
+    return JSONResponse(vars(one), 201)
 
 
 @routes.get("/about", response_model=messages.About)

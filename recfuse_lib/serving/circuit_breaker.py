@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from recfuse_lib.serving.events import StoreUnavailable
+from recfuse_lib.serving.database import StoreUnavailable
 
 THREADS = 4
 SECONDS_UNTIL_ASKED_AGAIN = 5.0  # after a failure, requests do not call the database for so long

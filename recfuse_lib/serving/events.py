@@ -17,9 +17,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import POSITIVE
 from recfuse_lib.serving.catalogue import ItemExists, column_of
-from recfuse_lib.serving.messages import Event, Item, Shown
+from recfuse_lib.serving.database import as_unavailable, connect
+from recfuse_lib.serving.messages import HIDING, Event, Item, Review, Shown
 
-WAIT_SECONDS = 5
 WRONG_CLOCK = 24 * 3600  # seconds from now on from which an event cannot be meant: it would be the newest for ever
 ROWS_AT_ONCE = 5_000
 _SET_UP_LOCK = 0x52656346757365
@@ -42,13 +42,10 @@ _SHOWN = dict.fromkeys(("answer_id", "user_id", "version", *_LISTS, "drawn"), sa
 _ANSWERS = _table("answers", "answer_id", **_SHOWN, timestamp=sa.BigInteger)
 _ITEMS = _table("catalogue", "item_id", item_id=sa.Text, attributes=sa.Text)
 _EDITS = _table("edits", "item_id", item_id=sa.Text, removed=sa.Boolean)
+_REVIEWS = _table("reviews", "", **dict.fromkeys(("item_id", "action", "reason"), sa.Text), timestamp=sa.BigInteger)
 _ROLES = _table("roles", roles=sa.Text)
 _ERASURES, _CHANGES = (_table(name, timestamp=sa.BigInteger) for name in ("erasures", "changes"))
 sa.Index("events_of_user", _EVENTS.c.user_id, _EVENTS.c.timestamp)
-
-
-class StoreUnavailable(RuntimeError):
-    """The database cannot be reached or written now. Nothing was half-written; send the same again later."""
 
 
 class EventError(ValueError):
@@ -72,25 +69,9 @@ class EventStore:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = sa.make_url(url)
-        except (sa.exc.ArgumentError, ValueError):  # its text may hold a part of the password
-            raise ValueError("the database URL cannot be read; write it as sqlite:///events.db") from None
-        lite = parsed.get_backend_name() == "sqlite"
-        if lite and parsed.database in (None, "", ":memory:"):
-            raise ValueError("an SQLite database in memory loses everything; name a file, as sqlite:///events.db")
-        if not lite and parsed.drivername != "postgresql+psycopg":
-            raise ValueError(f"{parsed.drivername} is not supported; use sqlite:///… or postgresql+psycopg://…")
-        self.url = parsed.render_as_string(hide_password=True)
-        durable = {"connect_timeout": WAIT_SECONDS, "options": "-c synchronous_commit=on"}
-        # A machine that is gone without a word: without these, a call waits for two hours.
-        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
-        arguments = {"timeout": WAIT_SECONDS} if lite else durable | alive
-        self._engine = sa.create_engine(
-            parsed, connect_args=arguments, pool_pre_ping=not lite, pool_timeout=WAIT_SECONDS, hide_parameters=True
-        )
-        if lite:
-            sa.event.listen(self._engine, "connect", _make_durable)
+        self._engine = connect(url)
+        self.url = self._engine.url.render_as_string(hide_password=True)
+        lite = self._engine.dialect.name == "sqlite"
         self._insert: Any = sqlite.insert if lite else postgresql.insert
         self._ready = False
 
@@ -155,21 +136,43 @@ class EventStore:
                 raise ItemExists("an item of this id was added before, or removed; PUT replaces it") from None
             connection.execute(sa.insert(_CHANGES), {"timestamp": int(time.time())})
 
-    def change_item(self, item: Item) -> None:
-        """Writes what is known of an item from now on, whatever a bundle says; one that was removed is there again."""
+    def change_item(self, item: Item) -> bool:
+        """Writes what is known of an item from now on, whatever a bundle says; one that was removed is there again,
+        unless a review hides it, which it returns.
+        """
         edits = [{"item_id": item.item_id, "removed": False}]
         self._replace((_ITEMS, "item_id", _rows([item])), (_EDITS, "item_id", edits))
+        return self.edits()[item.item_id]
 
     def remove_item(self, item_id: str) -> bool:
         """Removes an item from what is recommended, but not what people did with it; False if there is none."""
-        there = self._scalar(sa.select(_ITEMS.c.number).where(_ITEMS.c.item_id == item_id)) is not None
+        there = self._knows(item_id)
         self._replace((_EDITS, "item_id", [{"item_id": item_id, "removed": True}] * there))
         return there
 
-    def edits(self) -> dict[str, bool]:
-        """Returns the ids of the items that were changed or removed, and whether they are removed."""
+    def review(self, one: Review) -> bool:
+        """Records a step of an item's review, for ever; False if there is no such item."""
+        if there := self._knows(one.item_id):
+            with self._transaction() as connection:
+                connection.execute(sa.insert(_REVIEWS), vars(one))
+                connection.execute(sa.insert(_CHANGES), {"timestamp": one.timestamp})
+        return there
+
+    def reviews(self) -> list[Review]:
+        """Returns all steps of all reviews, oldest first; the newest of an item says where it stands."""
+        wanted = sa.select(*(_REVIEWS.c[name] for name in Review.__dataclass_fields__)).order_by(_REVIEWS.c.number)
         with self._transaction() as connection:
-            return {row.item_id: row.removed for row in connection.execute(sa.select(_EDITS))}
+            return [Review(**row) for row in connection.execute(wanted).mappings()]
+
+    def edits(self) -> dict[str, bool]:
+        """Returns the ids of the items that were changed, removed or reviewed, and whether no list may have them."""
+        stands = {one.item_id: one.action in HIDING for one in self.reviews()}
+        with self._transaction() as connection:
+            removed = {row.item_id: row.removed for row in connection.execute(sa.select(_EDITS))}
+        return {one: removed.get(one, False) or stands.get(one, False) for one in {**removed, **stands}}
+
+    def _knows(self, item_id: str) -> bool:
+        return self._scalar(sa.select(_ITEMS.c.number).where(_ITEMS.c.item_id == item_id)) is not None
 
     def changes(self) -> int:
         """Counts how often items were added, changed or removed while somebody served, whichever service did it."""
@@ -297,13 +300,13 @@ class EventStore:
     def _forget_deleted(self) -> None:
         """Leaves no bytes of deleted rows: SQLite zeroes them and empties its log, PostgreSQL rewrites the table."""
         lite = self._engine.dialect.name == "sqlite"
-        with _as_unavailable(self.url), self._engine.connect() as connection:
+        with as_unavailable(self.url), self._engine.connect() as connection:
             plain = connection.execution_options(isolation_level="AUTOCOMMIT")
             plain.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if lite else "VACUUM FULL events, answers")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        with _as_unavailable(self.url), self._engine.begin() as connection:
+        with as_unavailable(self.url), self._engine.begin() as connection:
             if not self._ready:
                 self._set_up(connection)
             yield connection
@@ -329,17 +332,3 @@ def _latest() -> int:
 def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
     known = {item.item_id: json.dumps(item.attributes, allow_nan=False) for item in items}
     return [{"item_id": item_id, "attributes": attributes} for item_id, attributes in known.items()]
-
-
-def _make_durable(connection: Any, _record: Any) -> None:
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {setting}").close()
-
-
-@contextlib.contextmanager
-def _as_unavailable(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise StoreUnavailable(f"{url}: {reason}; send the same again later: one key is written once") from error

@@ -96,6 +96,22 @@ class Shown:
     drawn: str | None = None
 
 
+HIDING = ("hold", "reject")
+"""Steps of a review after which lists do not have the item."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """One step of an item's review: it waits, shown ("report") or not ("hold"), or a person decided ("approve",
+    "reject").
+    """
+
+    item_id: str
+    action: str
+    reason: str
+    timestamp: int
+
+
 KNOWN = {"title": "The Lighthouse Keeper", "year": 2026, "genres": ["Drama", "Mystery"]}
 NEW_ITEM = {"item_id": "new-1", "attributes": KNOWN}
 
@@ -216,6 +232,14 @@ class DecisionRequest(Body):
     reason: Annotated[Text, Field(max_length=1_000)] = "asked for"
 
 
+class ReviewRequest(Body):
+    """An item that is reported waits for a decision and stays in lists; one that is held, or rejected, does not."""
+
+    model_config = _examples({"action": "report", "reason": "harmful with probability 0.41"})
+    action: Literal["report", "hold", "approve", "reject"]
+    reason: Annotated[Text, Field(max_length=1_000)] = ""
+
+
 class Described(BaseModel):
     item_id: str
     title: str
@@ -299,6 +323,19 @@ class About(BaseModel):
     metrics: Annotated[dict[str, Any], Field(description="On what was held out: value, interval, lead over a baseline")]
     made_of: Annotated[dict[str, Any], Field(description="Data, dates, sizes, rule of what counts, checksums")]
     limits: list[str]
+
+
+class Reviewed(BaseModel):
+    item_id: str
+    attributes: Annotated[dict[str, Any], Field(description="All that is known of it now, texts as well")]
+    action: str
+    reason: str
+    timestamp: int
+
+
+class ReviewQueue(BaseModel):
+    waiting: Annotated[list[Reviewed], Field(description="For a decision, oldest first")]
+    decided: Annotated[list[Reviewed], Field(description="Newest first, 100 of them")]
 
 
 class Operation(BaseModel):

@@ -27,7 +27,8 @@ from recfuse_lib.evaluation import drift
 from recfuse_lib.serving import promotion
 from recfuse_lib.serving.bundle import Bundle, BundleError, write_bundle
 from recfuse_lib.serving.comparison import AsServed, compare
-from recfuse_lib.serving.events import EventError, EventStore, StoreUnavailable
+from recfuse_lib.serving.database import StoreUnavailable
+from recfuse_lib.serving.events import EventError, EventStore
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import build, dataset_of
 from recfuse_lib.serving.trial import measure as measure_trial

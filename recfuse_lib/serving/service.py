@@ -24,7 +24,8 @@ import threadpoolctl
 from recfuse_lib.serving.bundle import Bundle, manifest_of
 from recfuse_lib.serving.catalogue import ItemError, ItemExists
 from recfuse_lib.serving.circuit_breaker import CircuitBreaker
-from recfuse_lib.serving.events import EventStore, StoreUnavailable
+from recfuse_lib.serving.database import StoreUnavailable
+from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.messages import Event, Item, Shown
 from recfuse_lib.serving.middleware import Metrics
 from recfuse_lib.serving.promotion import Decision, served_before, serving, trial
@@ -53,12 +54,11 @@ class Service:
         self.trial: Decision | None = None
         self.events = EventStore(settings.database)
         self._histories: collections.OrderedDict[str | None, tuple[Any, History]] = collections.OrderedDict()
-        self._writes = 0
         self._ahead: dict[str, asyncio.Task[None]] = {}
         self._read = CircuitBreaker(READ_SECONDS, self._unavailable)
         self._write = CircuitBreaker(WRITE_SECONDS, self._unavailable)
         self.wishes, self.readers = 0, concurrent.futures.ThreadPoolExecutor(READERS)
-        self._items_known, self._changes = True, 0
+        self._items_known, self._changes, self._writes = True, 0, 0
         self._failed: dict[Any, float] = {}
         self.random = np.random.default_rng()
         self._shown: dict[str, Shown] = {}
@@ -91,10 +91,8 @@ class Service:
             asked = folder and manifest_of(folder)["version"]
             if folder and asked != (self.recommender and self.recommender.version) and not self._waits(asked):
                 await self._load(folder)
-            elif await self._items_changed():
-                async with self._changing:
-                    self._items_known = True
-                    await self._serve(*[await self._with_known_items(one) for one in self.serving])
+            else:
+                await self.follow_items()
         except Exception as error:
             if self._cannot_serve(error, asked):
                 for folder in served_before(self.settings.store):
@@ -106,11 +104,14 @@ class Service:
         if self.serving:
             await self._follow_trial()
 
-    async def _items_changed(self) -> bool:
-        """Says whether the store's items may be others than those that serve: another service may have changed them."""
+    async def follow_items(self) -> None:
+        """Takes over what changed of the store's items: a review or another service may have changed them."""
         with contextlib.suppress(StoreUnavailable):
-            return not self._items_known or await self._read(self.events.changes) != self._changes
-        return False
+            if self._items_known and await self._read(self.events.changes) == self._changes:
+                return
+            async with self._changing:
+                self._items_known = True
+                await self._serve(*[await self._with_known_items(one) for one in self.serving])
 
     async def _follow_trial(self) -> None:
         """Answers a share of the people from the version on trial, once it is loaded and until the trial ends."""
@@ -295,9 +296,9 @@ class Service:
         """Replaces what is known of an item, or adds it, as `add_items` does."""
         async with self._changing:
             others = [await asyncio.to_thread(one.changed, [item.row()]) for one in self.serving]
-            await self._write(self.events.change_item, item)
+            hidden = await self._write(self.events.change_item, item)
             self._changes += 1
-            await self._serve(*others)
+            await self._serve(*(one.without([item.item_id] * hidden) for one in others))
         return self.serving[0].catalogue.n_there
 
     async def _serve(self, *recommenders: Recommender) -> None:

@@ -10,11 +10,11 @@ const moment = (seconds) => new Date(1000 * seconds).toISOString().slice(0, 16).
 const KEY = "recfuse key";
 const NOW = "As it is now.";
 
-async function call(body) {
+async function call(body, address = "/decisions") {
   const options = { headers: { "X-API-Key": sessionStorage.getItem(KEY) || "" } };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
   if (body) options.headers["Content-Type"] = "application/json";
-  const answer = await fetch("/decisions", options);
+  const answer = await fetch(address, options);
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.detail || `the service answered ${answer.status}`);
   return content;
@@ -102,9 +102,43 @@ function show(state) {
   fill("decisions", state.decisions.toReversed().map((one) => [moment(one.timestamp), one.action, one.version, one.champion || "–", one.reason]));
 }
 
+function element(kind, text, more) {
+  const made = Object.assign(document.createElement(kind), more);
+  made.textContent = text;
+  return made;
+}
+
+function showReviews({ waiting, decided }) {
+  byId("review-none").hidden = waiting.length > 0;
+  byId("review").replaceChildren(...waiting.map((one) => {
+    const { title = one.item_id, ...more } = one.attributes;
+    const row = document.createElement("li");
+    const said = Object.entries(more).map(([name, value]) => `${name}: ${Array.isArray(value) ? value.join(", ") : value}`);
+    const buttons = element("div", "", { className: "buttons" });
+    for (const [action, name] of [["approve", "Approve"], ["reject", "Reject"]]) {
+      const button = element("button", name, { type: "button", onclick: () => decideOn(one.item_id, title, action) });
+      button.setAttribute("aria-label", `${name} ${title}`);
+      buttons.append(button);
+    }
+    const stands = one.action === "hold" ? "Held: no list has it." : "Reported: lists still have it.";
+    row.append(element("h3", title), element("p", said.join(" · ")), element("p", `${stands} ${one.reason}`, { className: "help" }), buttons);
+    return row;
+  }));
+  fill("reviewed", decided.map((one) => [one.attributes.title || one.item_id, one.action, moment(one.timestamp), one.reason]));
+}
+
+async function decideOn(item, title, action) {
+  try {
+    await call({ action, reason: byId("reason").value.trim() || "decided on the operator's page" }, `/review/${encodeURIComponent(item)}`);
+    await refresh(`Decided: ${action} ${title}.`);
+    (byId("review").querySelector("button") || byId("review-title")).focus();
+  } catch (error) { say(`That did not work: ${error.message}`); }
+}
+
 async function refresh(said) {
   try {
     show(await call());
+    showReviews(await call(null, "/review"));
     await showLoad();
     say(said);
   } catch (error) {
