@@ -193,6 +193,39 @@ def test_a_stranger_is_scored_by_history_alone(world):
     assert np.isfinite(stars).all() and np.corrcoef(stars, events["rating"])[0, 1] > 0.5
 
 
+def test_what_people_dismissed_counts_as_it_does_in_the_service(world, monkeypatch):
+    store, events = world
+    bundle, person = Bundle.load(store / "v1"), "person-003"
+    served, before = Recommender(bundle), events.dataset()
+    unmet = [item["item_id"] for item in served.recommend(served.history_of(person), k=5)["items"]]
+    said = [(unmet[0], "dismissed", 15_000), (unmet[1], "dismissed", 15_000), (unmet[1], "liked", 15_001)]
+    events.add(Event(f"{item}{kind}", person, item, moment, kind) for item, kind, moment in said)
+    assert events.dismissed().to_numpy().tolist() == [[person, unmet[0]]], "who says otherwise later has not dismissed"
+
+    later = [(item, None if kind == "dismissed" else 5.0, moment) for item, kind, moment in said]
+    history = served.history_of(person, later)
+    shown = served.recommend(history, k=15)["items"]
+    after = events.dataset()
+    asked, log, users = AsServed(bundle, after, events.dismissed()), after.events(), np.array([3, 4])
+    assert after.user_ids[users].tolist() == [person, "person-004"]
+    found = asked.score(Queries.of(log, users, N_ITEMS))
+    unknown = ~np.isin(np.arange(N_ITEMS), log["item"][log["user"] == 3])
+    listed = np.argsort(-np.where(unknown, found[0], -np.inf), kind="stable")[:15]
+    assert CATALOGUE["item_id"].iloc[listed].tolist() == [item["item_id"] for item in shown]
+    assert found[0, listed] == pytest.approx([item["score"] for item in shown], abs=1e-5)
+    assert any(item["contributions"].get("dismissed") for item in shown), "nothing shown is like what was dismissed"
+    others = ~np.isin(np.arange(N_ITEMS), log["item"][log["user"] == 4])
+    assert found[1, others] == pytest.approx(scores(bundle, before, ["person-004"])[0, others], abs=1e-5)
+    stars = asked.predict(log, pd.DataFrame({"user": 3, "item": listed, "timestamp": 15_001}))
+    assert stars == pytest.approx([item["predicted_rating"] for item in shown], abs=0.006)
+
+    given = []
+    monkeypatch.setattr(retraining, "AsServed", lambda *sent: given.append(sent[2]) or AsServed(*sent))
+    send(events, NOW)
+    assert retraining.retrain(store, events, version="v2").action == "promote"
+    assert [one.to_numpy().tolist() for one in given] == [[[person, unmet[0]]]] * 3, "drift, challenger and champion"
+
+
 @pytest.fixture(scope="module")
 def moved(first, tmp_path_factory):
     """The world after a round in which the fashion has moved, and the round's decision."""

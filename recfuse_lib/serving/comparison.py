@@ -15,7 +15,7 @@ from recfuse_lib.evaluation.metrics import Scorer, evaluate
 from recfuse_lib.evaluation.significance import Interval, paired_bootstrap
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.messages import Item
-from recfuse_lib.serving.recommender import Recommender
+from recfuse_lib.serving.recommender import History, Recommender
 
 BATCH = 512
 
@@ -24,32 +24,45 @@ class AsServed:
     """A bundle as the service answers from it, asked with the item and user codes of a data set.
 
     An item that came after the bundle was fitted is placed by what is known of it, as the service places it; one of
-    which nothing is known comes last. Whom the bundle does not know is a stranger with a history.
+    which nothing is known comes last. Whom the bundle does not know is a stranger with a history. What somebody
+    `dismissed` (`EventStore.dismissed`) is no part of their history, and lowers what is like it.
     """
 
-    def __init__(self, bundle: Bundle, dataset: Dataset) -> None:
+    def __init__(self, bundle: Bundle, dataset: Dataset, dismissed: pd.DataFrame | None = None) -> None:
         served = Recommender(bundle)
         catalogue: list[dict[Any, Any]] = dataset.catalogue.to_dict("records")
         rows = [Item.of(row, bundle.items.roles).row() for row in catalogue]
         new = [row for row in rows if row["item_id"] not in served.catalogue.codes and len(row) > 1]
         served = served.extended(new) if new else served
         people = pd.Index(list(served.people)).get_indexer(pd.Index(dataset.user_ids.astype("str")))
-        self.model = served.model
+        self.served, self.model = served, served.model
+        away = pd.DataFrame(columns=["user_id", "item_id"]) if dismissed is None else dismissed
+        user = pd.Index(dataset.user_ids).get_indexer(pd.Index(away["user_id"]))
+        item = pd.Index(dataset.catalogue["item_id"]).get_indexer(pd.Index(away["item_id"]))
+        self._dismissed = (user.astype("int64") * dataset.n_items + item)[(user >= 0) & (item >= 0)]
         self.item = pd.Index(served.catalogue.ids).get_indexer(pd.Index([row["item_id"] for row in rows]))
         self.user = np.where(people < 0, len(people) + len(served.people) + np.arange(len(people)), people)
 
     def score(self, queries: Queries) -> np.ndarray:
         """Scores the list that is served and, below it, what retrieval left out as ranking orders it, (Q, I)."""
-        known = self.item[queries.item] >= 0
+        row, item = np.repeat(np.arange(len(queries)), queries.lengths), self.item[queries.item]
+        away = self._is_dismissed(queries.user[row], queries.item) & (item >= 0)
+        known = (item >= 0) & ~away
         before = np.concatenate([[0], np.cumsum(known)])
-        past = self.item[queries.item[known]], queries.rating[known], queries.timestamp[known]
+        past = item[known], queries.rating[known], queries.timestamp[known]
         asked = Queries(self.user[queries.user], before[queries.indptr], *past, self.model.items.n_items)
         listed = self.model.score(asked)
+        for one in np.unique(row[away]):
+            history = History(asked[one : one + 1], (), item[away & (row == one)])
+            allowed = np.ones(asked.n_items, bool)
+            allowed[history.codes] = allowed[history.dismissed] = False
+            ranked, listed[one] = self.served._rank(history, allowed), -np.inf
+            listed[one, ranked.codes] = ranked.score
         served = np.isfinite(listed)
         everything = (served.sum(axis=1) + asked.lengths >= asked.n_items).all()
-        ranked = np.zeros_like(listed) if everything else self.model.ranking.score(asked)
+        below = np.zeros_like(listed) if everything else self.model.ranking.score(asked)
         lowest = listed.min(axis=1, keepdims=True, where=served, initial=0)
-        scores = np.where(served, listed, ranked - ranked.max(axis=1, keepdims=True) + lowest - 1)[:, self.item]
+        scores = np.where(served, listed, below - below.max(axis=1, keepdims=True) + lowest - 1)[:, self.item]
         scores[:, self.item < 0] = scores.min(axis=1, keepdims=True) - 1
         return scores
 
@@ -57,6 +70,7 @@ class AsServed:
         """Predicts the stars of events, (N,), from a history; NaN where the bundle knows no stars or not the item."""
         stars, known = np.full(len(asked), np.nan), self.item[asked["item"]] >= 0
         if self.model.ranking.task_weight:
+            history = history[~self._is_dismissed(history["user"].to_numpy(), history["item"].to_numpy())]
             history, asked = self._translated(history), self._translated(asked)
             users, found = np.unique(asked["user"]), np.empty(len(asked))
             for start in range(0, len(users), BATCH):
@@ -66,6 +80,9 @@ class AsServed:
                 found[here] = self.model.predict(queries, asked[here])
             stars[known] = found
         return stars
+
+    def _is_dismissed(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        return np.isin(user.astype("int64") * len(self.item) + item, self._dismissed)
 
     def _translated(self, events: pd.DataFrame) -> pd.DataFrame:
         events = events[self.item[events["item"]] >= 0]

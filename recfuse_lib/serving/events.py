@@ -222,22 +222,27 @@ class EventStore:
             return [Event(**row) for row in connection.execute(wanted).mappings()]
 
     def dataset(self, name: str = "events") -> Dataset:
-        """Returns all events as a data set with text ids; of several of one person and item, the newest counts. What a
-        store from before `WRONG_CLOCK` holds of the future does not count.
-        """
-        columns = ("user_id", "item_id", "rating", "timestamp")
-        wanted = sa.select(*(_EVENTS.c[column] for column in columns)).where(_EVENTS.c.timestamp <= _latest())
-        wanted = wanted.order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
-        with self._transaction() as connection:
-            interactions = pd.DataFrame(connection.execute(wanted).all(), columns=list(columns))
-            stated = connection.scalar(sa.select(_ROLES.c.roles))
-        interactions = interactions.drop_duplicates(["user_id", "item_id"], keep="last")
+        """Returns all events as a data set with text ids; of several of one person and item, the newest counts."""
+        interactions, stated = self._newest("rating", "timestamp"), self._scalar(sa.select(_ROLES.c.roles))
         items, roles = self.items(), json.loads(stated or "null")
         rows = [item.attributes for item in items]
         there = dict.fromkeys(name for row in rows for name in row if name != "item_id") if roles is None else roles
         cells = {name: column_of([row.get(name) for row in rows], role) for name, role in there.items()}
         catalogue = pd.DataFrame({"item_id": [item.item_id for item in items], **cells})
         return Dataset.of(name, interactions, catalogue, roles=roles, positive="rating>=4")
+
+    def dismissed(self) -> pd.DataFrame:
+        """Returns who turned down which item and has not said otherwise since: columns `user_id`, `item_id`."""
+        return self._newest("kind").query("kind == 'dismissed'")[["user_id", "item_id"]]
+
+    def _newest(self, *more: str) -> pd.DataFrame:
+        """Ids and `more` of the newest event of each person and item, oldest first, but for those of a wrong clock."""
+        own = sa.select(*(_EVENTS.c[name] for name in ("user_id", "item_id", *more)))
+        wanted = own.where(_EVENTS.c.timestamp <= _latest()).order_by(_EVENTS.c.timestamp, _EVENTS.c.number)
+        with self._transaction() as connection:
+            found = connection.execute(wanted)
+            events = pd.DataFrame(found.all(), columns=[*found.keys()])
+        return events.drop_duplicates(["user_id", "item_id"], keep="last")
 
     def explored(self, since: int) -> pd.DataFrame:
         """Returns who met which item by chance since a moment, as the answers say: columns `user_id`, `item_id`."""

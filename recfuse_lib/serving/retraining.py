@@ -52,11 +52,12 @@ class RetrainingRule:
 
 @dataclasses.dataclass(frozen=True)
 class _Round:
-    """One round: where it reads and writes, and how many people were erased before it read the events."""
+    """One round: where it reads and writes, what people dismissed, and how many were erased before it read that."""
 
     store: Path
     events: EventStore
     dataset: Dataset
+    dismissed: pd.DataFrame
     rule: RetrainingRule
     erasures: int
 
@@ -77,7 +78,7 @@ class _Round:
             figures["trial"] = measure_trial(trial, self.events)
         if len(new) < FEWEST_EVENTS:
             return promotion.keep(self.store, f"{len(new)} new events; {FEWEST_EVENTS} are needed", figures)
-        found = measure(champion, self.dataset)
+        found = measure(champion, self.dataset, self.dismissed)
         figures |= {"drift": dict(found.figures), "chance": dict(found.chance), "alarms": found.alarms}
         if self.rule.when == "drift" and not found.alarms and not must:
             return promotion.keep(self.store, "nothing drifted", figures)
@@ -91,7 +92,7 @@ class _Round:
         self.build(version, champion if self.rule.gates == "kept" else None, cut)
         explored = self.events.explored(cut)
         fair = explored if len(liked.merge(explored)) >= FEWEST_EXPLORED else None
-        return challenge(self.store, version, self.dataset, cut, {**figures, "cut": cut}, fair)
+        return challenge(self.store, version, self.dataset, cut, {**figures, "cut": cut}, fair, self.dismissed)
 
 
 def retrain(
@@ -112,7 +113,7 @@ def retrain(
     version = version or time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     with filelock.FileLock(store / ".retraining"):
         erasures = events.erasures()
-        this = _Round(store, events, events.dataset(), rule, erasures)
+        this = _Round(store, events, events.dataset(), events.dismissed(), rule, erasures)
         if (champion := promotion.current(store)) is None:
             this.build(version, None)
             return promotion.promote(store, version, "the first", {"events": len(this.dataset.interactions)})
@@ -151,13 +152,13 @@ def adopt(store: Path | str, events: EventStore, model: Path | str) -> Decision:
 
 def challenge(
     store: Path | str, version: str, dataset: Dataset, cut: int, figures: Mapping[str, Any] | None = None,
-    explored: pd.DataFrame | None = None,
+    explored: pd.DataFrame | None = None, dismissed: pd.DataFrame | None = None,
 ) -> Decision:  # fmt: skip
     """Compares a bundle with the champion (see `compare`); promotes it when it is better, otherwise removes it."""
     store = Path(store)
     if (champion := promotion.current(store)) is None:
         raise PromotionError(f"there is no champion in {store}; promote one first")
-    new, old = (AsServed(Bundle.load(store / name), dataset) for name in (version, champion))
+    new, old = (AsServed(Bundle.load(store / name), dataset, dismissed) for name in (version, champion))
     found = compare(new, old, dataset, cut, explored)
     all_figures = {**found.figures(), **(figures or {})}
     if found.better:
@@ -165,13 +166,13 @@ def challenge(
     return promotion.discard(store, version, f"not better than {champion}: {found.difference}", all_figures)
 
 
-def measure(champion: Bundle, dataset: Dataset) -> drift.Drift:
+def measure(champion: Bundle, dataset: Dataset, dismissed: pd.DataFrame | None = None) -> drift.Drift:
     """Measures drift of the events that a bundle has not seen, compared with three times as many before them."""
     events = dataset.events()
     is_new = events["timestamp"] > trained_until(champion)
     past, recent = events[~is_new], events[is_new]
     before = past.sort_values("timestamp", kind="stable").tail(REFERENCE_LENGTH * len(recent))
-    predicted = AsServed(champion, dataset).predict(past, recent)
+    predicted = AsServed(champion, dataset, dismissed).predict(past, recent)
     return drift.measure(before, recent, drift.categories(dataset), predicted)
 
 
