@@ -9,12 +9,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import postgresql_server
 import pytest
 import small_bundle
 from fastapi.testclient import TestClient
 
-from recfuse_lib.serving import messages, promotion
+from recfuse_lib.serving import messages, promotion, retraining, trial
 from recfuse_lib.serving.app import create_app
+from recfuse_lib.serving.database import StoreUnavailable
+from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.settings import Settings
 from recfuse_lib.serving.trial import FEWEST_PEOPLE, measure, on_trial
@@ -98,9 +101,9 @@ def client(store: Path) -> Iterator[TestClient]:
         yield one
 
 
-def application(store: Path):
+def application(store: Path, database: str | None = None):
     given = {"api_key": KEY["X-API-Key"], "poll_seconds": 0.02, "rate": 0, "exploration": 0}
-    return create_app(Settings(store=store, database=f"sqlite:///{store.parent}/events.db", **given))
+    return create_app(Settings(store=store, database=database or f"sqlite:///{store.parent}/events.db", **given))
 
 
 def decide(client: TestClient, action: str, serves: list[str], **more: object) -> dict:
@@ -159,6 +162,33 @@ def test_a_better_version_is_found_better_and_promoted(client: TestClient, store
     assert decided(client)["trial"] is None and set(versions(client, PEOPLE[:20])) == {"v2"}
 
 
+@pytest.mark.skipif(bool(postgresql_server.MISSING), reason=postgresql_server.WHY_NOT)
+def test_a_trial_on_postgresql(store: Path) -> None:
+    server = postgresql_server.Server().start()
+    try:
+        with TestClient(application(store, server.url), headers=KEY) as client:
+            decide(client, "trial", ["v1", "v2"], version="v2")
+            play(client, {"v1": 0.2, "v2": 0.45}, seed=1)
+            figures = decided(client)["trial"]["figures"]
+            # Every answer, and every like as it was sent, whose like.
+            answers = [one for user in PEOPLE for one in client.get(f"/people/{user}").json()["answers"]]
+            kinds = {one["answer_id"]: one["kind"] for user in PEOPLE for one in events_of(client, user)}
+            for one in figures["versions"]:
+                given = [shown["answer_id"] for shown in answers if shown["version"] == one["version"]]
+                assert one["answers"] == len(given) > 200
+                assert one["positive"] == pytest.approx(np.mean([kinds[answer] == "liked" for answer in given]))
+            assert figures["better"] and figures["difference"][1] > 0
+            ended = decide(client, "promote", ["v2"], version="v2")
+            assert {**ended["figures"]["trial"], "share": 0.5} == {**figures, "version": "v2"}
+            assert set(versions(client, PEOPLE[:20])) == {"v2"} and decided(client)["trial"] is None
+    finally:
+        server.remove()
+
+
+def events_of(client: TestClient, user: str) -> list[dict]:
+    return client.get(f"/people/{user}/events").json()["events"]
+
+
 def test_equal_versions_are_not_called_better_and_rolling_back_ends_the_trial(client: TestClient, store: Path) -> None:
     decide(client, "trial", ["v1", "v2"], version="v2", share=0.4)
     play(client, {"v1": 0.3, "v2": 0.3}, seed=2)
@@ -169,6 +199,29 @@ def test_equal_versions_are_not_called_better_and_rolling_back_ends_the_trial(cl
     assert decision["figures"]["trial"]["versions"] == figures["versions"]
     assert set(versions(client, PEOPLE[:20])) == {"v1"} and promotion.trial(store) is None
     assert client.post("/decisions", json={"action": "roll-back"}).status_code == 409, "nothing served before"
+
+
+def test_the_command_line_rolls_back_as_the_service_does(
+    client: TestClient, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decide(client, "trial", ["v1", "v2"], version="v2")
+    play(client, {"v1": 0.3, "v2": 0.3}, seed=3)
+    figures = decided(client)["trial"]["figures"]
+    command = ["roll-back", "--store", str(store), "--reason", "no better"]
+    assert retraining.main(command) == 1 and "name the database" in capsys.readouterr().err
+    assert promotion.trial(store) is not None, "refused, so nothing was decided"
+    assert retraining.main([*command, "--database", f"sqlite:///{store.parent}/events.db"]) == 0
+    ended = promotion.decisions(store)[-1]
+    assert (ended.action, ended.version, ended.reason) == ("roll-back", "v1", "no better")
+    assert {**ended.figures["trial"], "share": 0.5} == {**figures, "version": "v2"}
+
+    # What harms is ended although the database is away; a promotion waits for the figures.
+    promotion.begin_trial(store, "v2")
+    away = EventStore(f"sqlite:///{store}/none/events.db")
+    with pytest.raises(StoreUnavailable):
+        trial.decide(store, away, "promote", "v2")
+    ended = trial.decide(store, away, "roll-back", reason="harm")
+    assert promotion.trial(store) is None and "unable to open" in ended.figures["trial"]["not measured"]
 
 
 def test_items_and_erasures_reach_both_versions(client: TestClient) -> None:

@@ -31,6 +31,7 @@ from recfuse_lib.serving.database import StoreUnavailable
 from recfuse_lib.serving.events import EventError, EventStore
 from recfuse_lib.serving.promotion import Decision, PromotionError
 from recfuse_lib.serving.training import build, dataset_of
+from recfuse_lib.serving.trial import decide
 from recfuse_lib.serving.trial import measure as measure_trial
 
 FEWEST_EVENTS, FEWEST_EXPLORED = 100, 50  # new events that a round needs, held-out ones by chance that suffice alone
@@ -198,7 +199,7 @@ COMMANDS = {
     "retrain": ("one round, or one every so many hours", "store database when gates seed every"),
     "export": ("what the store keeps of a person, as JSON", "database user"),
     "erase": ("deletes a person's events; the next round drops them from the model", "database user"),
-    "roll-back": ("ends a trial, or the bundle before the champion serves again; needs no database", "store reason"),
+    "roll-back": ("ends a trial, or the bundle before the champion serves again", "store reason database?"),
     "decisions": ("every decision with its figures", "store"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -211,6 +212,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "seed": {"type": int, "default": 0},
     "every": {"type": float, "metavar": "HOURS", "help": "repeat for ever"},
     "reason": {"default": "asked for"},
+    "database?": {"help": "URL of the events; needed while a trial is under way, whose figures are recorded"},
 }
 
 
@@ -221,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (purpose, options) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)
         for option in options.split():
-            command.add_argument(f"--{option}", **OPTIONS[option])
+            command.add_argument(f"--{option.rstrip('?')}", **OPTIONS[option])
     parser.set_defaults(every=None)
     asked = parser.parse_args(arguments)
     while True:
@@ -250,7 +252,8 @@ def _run(asked: argparse.Namespace) -> list[Decision]:
     if asked.command == "adopt":
         return [adopt(asked.store, EventStore(asked.database), asked.model)]
     if asked.command == "roll-back":
-        return [promotion.roll_back(asked.store, asked.reason)]
+        database = asked.database and EventStore(asked.database)
+        return [decide(asked.store, database, "roll-back", reason=asked.reason)]
     rule = RetrainingRule(asked.when, asked.gates, asked.seed)
     return [retrain(asked.store, EventStore(asked.database), rule)]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from recfuse_lib.evaluation.significance import bootstrap
 from recfuse_lib.serving import promotion
+from recfuse_lib.serving.database import StoreUnavailable
 from recfuse_lib.serving.events import EventStore
 from recfuse_lib.serving.promotion import Decision, PromotionError
 
@@ -66,9 +67,11 @@ def state(store: Path, events: EventStore) -> dict[str, Any]:
     }
 
 
-def decide(store: Path, events: EventStore, action: str, version: str, share: float, reason: str) -> Decision:
-    """Begins a trial, promotes or rolls back; what ends a trial records its figures. Raises PromotionError where there
-    is no store or no such version, or nothing to roll back.
+def decide(
+    store: Path, events: EventStore | None, action: str, version: str = "", share: float = 0.5, reason: str = ""
+) -> Decision:
+    """Begins a trial, promotes or rolls back; what ends a trial records its figures, but a roll-back does not wait for
+    a database that is away. Raises PromotionError where there is no store or no such version, or nothing to roll back.
     """
     if (store / "manifest.json").exists() or not store.is_dir():
         raise PromotionError("there is no store to decide about; adopt the model into one")
@@ -76,8 +79,16 @@ def decide(store: Path, events: EventStore, action: str, version: str, share: fl
         raise PromotionError("the store has no such version")
     if action == "trial":
         return promotion.begin_trial(store, version, share, reason)
-    trial = promotion.trial(store)
-    figures = {"trial": {"version": trial.version, **measure(trial, events)}} if trial else {}
+    figures: dict[str, Any] = {}
+    if trial := promotion.trial(store):
+        if events is None:
+            raise PromotionError(f"{trial.version} is on trial; name the database, so that its figures are recorded")
+        try:
+            figures["trial"] = {"version": trial.version, **measure(trial, events)}
+        except StoreUnavailable as error:
+            if action == "promote":
+                raise
+            figures["trial"] = {"version": trial.version, "not measured": str(error)}
     if action == "promote":
         return promotion.promote(store, version, reason, figures)
     return promotion.roll_back(store, reason, figures)
