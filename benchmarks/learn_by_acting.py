@@ -9,7 +9,6 @@ the markets of `VALIDATION`, those of `SEEDS` decide nothing. Nothing else is tu
 
 import itertools
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -248,11 +247,7 @@ def repeat(table):
 
 def main(asked):
     """Makes the tables that are asked for, all without a name."""
-    parts = ("regret", "choices", "weeks", "topk", "critiques")
-    if unknown := set(asked) - set(parts):
-        raise SystemExit(f"{unknown.pop()} is no table of this script; see its first lines")
-    for part in asked or parts:
-        begun = time.process_time()
+    for part in tables.parts(("regret", "choices", "weeks", "topk", "critiques"), asked):
         if part == "regret":
             found = strengths()
             tables.write(STRENGTHS, found)
@@ -269,7 +264,6 @@ def main(asked):
             tables.write(TOPK, pd.DataFrame(topk_rows()))
         else:
             tables.write(CRITIQUES, pd.DataFrame(critique_rows()))
-        print(f"{part}: {time.process_time() - begun:.0f} processor seconds", flush=True)
 
 
 if __name__ == "__main__":

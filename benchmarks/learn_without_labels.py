@@ -559,11 +559,7 @@ def recommender_rows(others: dict[Any, pd.DataFrame]) -> pd.DataFrame:
 
 def main(asked: list[str]) -> None:
     """Makes the tables that are asked for, all without a name."""
-    parts = ("questions", "served", "market", "contrastive", "guesses")
-    if unknown := set(asked) - set(parts):
-        raise SystemExit(f"{unknown.pop()} is no table of this script; see its first lines")
-    for part in asked or parts:
-        begun = time.process_time()
+    for part in tables.parts(("questions", "served", "market", "contrastive", "guesses"), asked):
         if part == "questions":
             l2 = [chosen_l2(third) for third in thirds()]
             print("λ:", l2, flush=True)
@@ -582,7 +578,6 @@ def main(asked: list[str]) -> None:
             tables.write(CONTRASTIVE, contrastive_rows(("validation", "test"), BEGINNINGS))
         else:
             tables.write(GUESSES, pd.DataFrame(guess_rows(GUESSERS, tuple(EVENTS))))
-        print(f"{part}: {time.process_time() - begun:.0f} processor seconds", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ class Table:
     code: tuple[str, ...]
     keys: tuple[str, ...]
     tolerance: Mapping[str, float] = field(default_factory=dict)
+
+
+def parts(names: tuple[str, ...], asked: list[str]) -> Iterator[str]:
+    """Yield the parts of a script that are asked for, all if none is, and say what each took.
+
+    Raises:
+        SystemExit: If the script has no such part; nothing was made then.
+    """
+    if unknown := set(asked) - set(names):
+        raise SystemExit(f"{unknown.pop()} is no table of this script; see its first lines")
+    for part in asked or names:
+        begun = time.process_time()
+        yield part
+        print(f"{part}: {time.process_time() - begun:.0f} processor seconds", flush=True)
 
 
 def write(table: Table, frame: pd.DataFrame) -> None:

@@ -85,3 +85,24 @@ def test_the_leak_test_catches_the_history_with_the_target(small) -> None:
     turns = lesson.conversations(*small[:2], people=60).groupby(["swapped", "way"])["turns"].mean()
     assert turns[True, "leak: target in the history"] < turns[True, "critiques and history"] / 2
     assert turns[True, "critiques"] > 2 * turns[False, "critiques"]
+
+
+def test_an_honest_history_ends_before_the_purchase(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    histories, nearest = [], lesson.nearest
+
+    def recorded(vectors, shelf, history):
+        histories.append(set(history.tolist()))
+        return nearest(vectors, shelf, history)
+
+    monkeypatch.setattr(lesson, "nearest", recorded)
+    lesson.conversations(*small[:2], people=60)
+    log = small[0].impressions
+    bought = log[log["bought"] & (log["user_id"] > lesson.KNOWN)].drop_duplicates(["user_id", "item_id"])
+    first_click = log[log["clicked"]].groupby(["user_id", "item_id"])["timestamp"].min()
+    expected = []
+    for user, item, moment in bought.sample(60, random_state=0)[["user_id", "item_id", "timestamp"]].to_numpy():
+        clicks = first_click[user]
+        if earlier := {one - 1 for one in clicks.index[clicks < moment]} - {item - 1}:
+            expected += [earlier, {one - 1 for one in clicks.index}]
+    assert histories == expected, "the honest history, then the one that leaks"
+    assert sum(len(leaky - honest) for honest, leaky in zip(expected[::2], expected[1::2], strict=True)) > 100

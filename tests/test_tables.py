@@ -139,3 +139,11 @@ def test_one_command_makes_every_table_and_continues_after_an_interruption(
     made_by = {word for entry in ENTRIES.values() for word in entry["command"].split() if word.endswith(".py")}
     assert made_by <= made
     assert not figures.PROGRESS.exists(), "the next run starts anew"
+
+
+def test_the_parts_of_a_script_are_made_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("lists", "weeks")
+    assert [*tables.parts(names, [])] == ["lists", "weeks"] and [*tables.parts(names, ["weeks"])] == ["weeks"]
+    assert capsys.readouterr().out.count("processor seconds") == 3
+    with pytest.raises(SystemExit, match="years is no table"):
+        next(tables.parts(names, ["weeks", "years"]))
