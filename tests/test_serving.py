@@ -373,6 +373,8 @@ def test_openapi_has_examples_that_work(client: httpx.Client) -> None:
         "/people/{user_id}/events",
         "/people/{user_id}/events/{key}",
         "/decisions",
+        "/review",
+        "/review/{item_id}",
         "/about",
         "/health",
         "/ready",
