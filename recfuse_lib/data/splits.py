@@ -103,8 +103,7 @@ class Queries:
         rows, weight = self.item[some], np.asarray(weights[some], "float32")
         if isinstance(matrix, np.ndarray):
             return np.asarray(weight @ matrix[rows])[None]
-        lengths = matrix.indptr[rows + 1] - matrix.indptr[rows]
-        _, taken = _runs(matrix.indptr[rows], lengths)
+        lengths, taken = entries_of(matrix, rows)
         values = np.repeat(weight, lengths) * matrix.data[taken]
         summed = np.bincount(matrix.indices[taken], values, matrix.shape[1])
         return summed.astype(values.dtype)[None]
@@ -117,10 +116,20 @@ class Queries:
         return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.item))
 
 
+def entries_of(matrix: scipy.sparse.csr_array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds what a matrix stores in some rows, (R,): how many entries in each, (R,), and where they are, (E,)."""
+    start = matrix.indptr[rows]
+    lengths = matrix.indptr[rows + 1] - start
+    return lengths, _runs(start, lengths)[1]
+
+
 def _runs(start: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lays runs of positions one after the other: where each begins there, (Q + 1,), and the positions, (H,)."""
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return indptr, np.repeat(start - indptr[:-1], lengths) + np.arange(indptr[-1])
+    indptr = np.zeros(len(lengths) + 1, "int64")
+    np.cumsum(lengths, out=indptr[1:])
+    position = np.repeat(start - indptr[:-1], lengths)
+    position += np.arange(indptr[-1])
+    return indptr, position
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import scipy.linalg.lapack
 import scipy.sparse.linalg
 
 from recfuse_lib.data.items import Items
-from recfuse_lib.data.splits import Queries
+from recfuse_lib.data.splits import Queries, entries_of
 from recfuse_lib.data.weighting import by_user
 from recfuse_lib.models import content
 from recfuse_lib.models.contract import Asked, Recommender, rows_of
@@ -109,21 +109,31 @@ class ResidualUserKNN(Recommender):
     def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
         """Predicts d in stars, (N,)."""
         row, item = rows_of(queries, asked), np.asarray(asked["item"])
-        own, every = self.expected.residuals(queries), np.ones(len(queries.item))
-        rated, squares = self._powers
-        product, both = queries.product(own, self.by_item), queries.product(every, rated)
-        scale = np.sqrt(queries.product(own**2, rated) * queries.product(every, squares))
-        alike = np.maximum(product / (scale + 1e-6), 0) * both / (both + self.overlap)
+        product, both, own, their = self._shared(queries)
+        alike = np.maximum(product / (np.sqrt(own * their) + 1e-6), 0) * both / (both + self.overlap)
         alike[queries.user[:, None] == self.people] = 0
         found = np.empty(len(row))
         for start in range(0, len(row), PAIRS):
             part = slice(start, start + PAIRS)
-            raters = self.by_item[item[part]]
-            pair = np.repeat(np.arange(raters.shape[0]), np.diff(raters.indptr))
-            near = alike[row[part][pair], raters.indices]
-            total, weight = (np.bincount(pair, w, raters.shape[0]) for w in (near * raters.data, near))
+            lengths, there = entries_of(self.by_item, item[part])
+            pair = np.repeat(np.arange(len(lengths)), lengths)
+            near = alike[row[part][pair], self.by_item.indices[there]]
+            total, weight = (np.bincount(pair, w, len(lengths)) for w in (near * self.by_item.data[there], near))
             found[part] = total / (weight + 1)
         return found
+
+    def _shared(self, queries: Queries) -> list[np.ndarray]:
+        """Σ d_u d_v, n_uv, Σ d_u² and Σ d_v² over what u and v both rated, (Q, people) each."""
+        own = self.expected.residuals(queries)
+        if len(queries) == 1:  # as when serving: one pass for all four
+            lengths, there = entries_of(self.by_item, queries.item)
+            ours, theirs, people = np.repeat(own, lengths), self.by_item.data[there], self.by_item.indices[there]
+            weights = (ours * theirs, None, ours**2, theirs**2)
+            return [np.bincount(people, one, self.by_item.shape[1])[None] for one in weights]
+        rated, squares = self._powers
+        every = np.ones(len(queries.item))
+        pairs = ((own, self.by_item), (every, rated), (own**2, rated), (every, squares))
+        return [queries.product(weights, matrix) for weights, matrix in pairs]
 
 
 class UserGaussianProcess(Recommender):

@@ -20,10 +20,10 @@ from recfuse_lib.models.fused import FusedModel, one_thread
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_towers import TwoTowers
 
-STRONGEST = 1_000
+STRONGEST = 300
 """Weights that are stored for each item of a model that has one for every pair."""
 
-RETRIEVED, ROUGH = 200, 100
+RETRIEVED, ROUGH = 100, 100
 """Candidates by the retriever, and by the dimensions that score all items at once; of known items and of new ones."""
 
 FEW_NEW = 1_000
@@ -113,8 +113,10 @@ class TwoStage(Recommender):
         self.level = evidence @ gate.level
         self.new = model.count == 0
         self.index = index.build(self.retriever.vectors)
-        self.whole = [place for place, tower in enumerate(model.towers.values()) if not isinstance(tower, InnerProduct)]
-        self.scaled = [row for row, place in enumerate(self.whole) if not list(model.towers.values())[place].is_flag]
+        towers = list(model.towers.values())
+        whole = [place for place, tower in enumerate(towers) if not isinstance(tower, InnerProduct)]
+        self.whole = sorted(whole, key=lambda place: towers[place].is_flag)  # those that keep their scale at the end
+        self.n_scaled = sum(not towers[place].is_flag for place in whole)
         return self
 
     def extended(self, history: pd.DataFrame, items: Items) -> TwoStage:
@@ -148,8 +150,10 @@ class TwoStage(Recommender):
         gate = model.gate
         user = model.evidence(query)[0]
         by_user = gate.bias + user @ gate.of_user
-        z = np.stack([towers[place].score(query)[0] for place in self.whole])
-        z[self.scaled] = standardise(z[self.scaled])
+        z = np.empty((len(self.whole), self.items.n_items), "float32")
+        for row, place in enumerate(self.whole):
+            z[row] = towers[place].score(query)[0]
+        standardise(z[: self.n_scaled])
         rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
         allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
         said = None if wish is None else self._said(wish)
@@ -198,7 +202,9 @@ class TwoStage(Recommender):
             chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, group, ROUGH)]
             if said is not None:
                 chosen.append(_top(said, group, RETRIEVED))
-            found.append(np.unique(np.concatenate(chosen)))
+            either = np.zeros(len(group), bool)
+            either[np.concatenate(chosen)] = True
+            found.append(np.flatnonzero(either))
         return np.concatenate(found)
 
     def _score(self, queries: Queries) -> np.ndarray:

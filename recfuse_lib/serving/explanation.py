@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recfuse_lib.data.splits import POSITIVE, Queries
+from recfuse_lib.data.splits import POSITIVE, Queries, entries_of
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.models.closed_form import ContentSimilarity
 from recfuse_lib.models.item_knn import ItemKNN
@@ -77,9 +77,15 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
     lift = np.zeros((len(liked), len(ranked.codes)), "float32")
     past = query.item[liked]
+    place_of = np.full(model.items.n_items, -1)
+    place_of[ranked.codes] = np.arange(len(ranked.codes))
     for place, tower in enumerate(model.ranking.towers.values()):
         if isinstance(tower, ItemKNN):
-            alike = tower.similarity[past][:, ranked.codes].toarray()
+            lengths, there = entries_of(tower.similarity, past)
+            column = place_of[tower.similarity.indices[there]]
+            named = column >= 0
+            alike = np.zeros_like(lift)
+            alike[np.repeat(np.arange(len(past)), lengths)[named], column[named]] = tower.similarity.data[there[named]]
         elif isinstance(tower, ContentSimilarity):
             alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
         else:
