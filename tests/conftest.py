@@ -1,12 +1,12 @@
-"""Set before anything else is imported: no window for figures, two threads, no start-up messages; hypothesis."""
+"""Set before anything else is imported: no window for figures, one thread, no start-up messages; hypothesis."""
 
 import contextlib
 import os
 import sys
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis

@@ -14,7 +14,7 @@ def replicas(rate, seconds, utilisation):
 
 def in_turn(lists, count):
     """Each retriever has a pointer into its list, here an iterator; what is taken is skipped, and a retriever without
-    more drops out. With the places of the lesson (300) every person gets 300 candidates, not 200 to 300; the list of
+    more drops out. With the places of the lesson (200) every person gets 200 candidates, not 100 to 200; the list of
     ten hardly changes, as the section on recall suggests."""
     chosen = {}
     waiting = [iter(one) for one in lists]
