@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting
-from recfuse_lib.models.closed_form import ContentSimilarity
+from recfuse_lib.models.closed_form import ContentSimilarity, Transitions
+from recfuse_lib.models.contract import Recommender
+from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, TwoStage
 
@@ -69,26 +72,26 @@ def shares(contributions: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
 
 
 def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]:
-    """Finds, for each ranked item, the liked items of the history that are most like it, codes, largest first.
-
-    Alike is what the dimensions of neighbours and content say, each in its gate's proportion. What was not liked is
-    no reason.
-    """
+    """Finds the liked items of the history that each ranked item's score comes from, codes, largest first."""
     liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
-    lift = np.zeros((len(liked), len(ranked.codes)), "float32")
-    past = query.item[liked]
-    for place, tower in enumerate(model.ranking.towers.values()):
-        if isinstance(tower, ItemKNN):
-            alike = tower.similarity[past][:, ranked.codes].toarray()
-        elif isinstance(tower, ContentSimilarity):
-            alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
-        else:
-            continue
-        scale = np.abs(alike).max(axis=0, initial=1e-9)
-        lift += alike / scale * np.maximum(ranked.contributions[model.ranking.names[place]], 0)
-    lift *= RECENCY.weights(query)[liked][:, None]
+    lift, past = np.zeros((len(liked), len(ranked.codes)), "float32"), query.item[liked]
+    for name, tower in model.ranking.towers.items():
+        if (rows := _rows(tower, past, ranked.codes)) is not None:
+            weighting = tower.weighting if isinstance(tower, EASE | ItemKNN) else RECENCY
+            part = weighting.weights(query)[liked, None] * rows
+            lift += part / np.maximum(np.abs(part).sum(axis=0), 1e-9) * np.maximum(ranked.contributions[name], 0)
     best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
     return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
+
+
+def _rows(tower: Recommender, past: np.ndarray, codes: np.ndarray) -> Any:
+    """What each past item adds to each of the items but for its weight, (past, C); None where that is not known."""
+    if isinstance(tower, ContentSimilarity):
+        return tower.vectors[past] @ (tower.vectors[codes] - tower.moments[0]).T
+    if isinstance(tower, EASE) and not tower.by_items:
+        return tower.chosen_by[past] @ (tower.k @ tower.chosen_by[codes].T.toarray())
+    pairs = {EASE: "b", ItemKNN: "similarity", Transitions: "pairs"}.get(type(tower))
+    return scipy.sparse.csr_array(getattr(tower, pairs)[past][:, codes]).toarray() if pairs else None
 
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
