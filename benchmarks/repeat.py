@@ -40,6 +40,7 @@ SCRIPTS = (
     "ensembles",
     "augmentation",
     "learn_by_acting",
+    "explain",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from recfuse_lib.data.splits import POSITIVE, Queries, entries_of
 from recfuse_lib.data.weighting import Weighting
-from recfuse_lib.models.closed_form import ContentSimilarity
+from recfuse_lib.models.closed_form import ContentEASE, ContentSimilarity, Transitions
+from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.item_knn import ItemKNN
 from recfuse_lib.models.two_stage import LEVEL, STATED, TOGETHER, Ranked, TwoStage
 
@@ -69,32 +71,40 @@ def shares(contributions: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
 
 
 def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]:
-    """Finds, for each ranked item, the liked items of the history that are most like it, codes, largest first.
+    """Finds the liked items of the history that each ranked item's score comes from, codes, largest first.
 
-    Alike is what the dimensions of neighbours and content say, each in its gate's proportion. What was not liked is
-    no reason.
+    A dimension's contribution is divided among past items by what each adds to its score. What EASE adds is divided as
+    item-kNN does: nearly as faithful (notebook 16), and ten times as fast.
     """
     liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
-    lift = np.zeros((len(liked), len(ranked.codes)), "float32")
-    past = query.item[liked]
-    place_of = np.full(model.items.n_items, -1)
-    place_of[ranked.codes] = np.arange(len(ranked.codes))
-    for place, tower in enumerate(model.ranking.towers.values()):
-        if isinstance(tower, ItemKNN):
-            lengths, there = entries_of(tower.similarity, past)
-            column = place_of[tower.similarity.indices[there]]
-            named = column >= 0
-            alike = np.zeros_like(lift)
-            alike[np.repeat(np.arange(len(past)), lengths)[named], column[named]] = tower.similarity.data[there[named]]
-        elif isinstance(tower, ContentSimilarity):
-            alike = tower.vectors[past] @ tower.vectors[ranked.codes].T
+    lift, past = np.zeros((len(liked), len(ranked.codes)), "float32"), query.item[liked]
+    towers = model.ranking.towers
+    adds = {name: np.maximum(ranked.contributions[name], 0) for name in towers}
+    together = sum(adds[name] for name, tower in towers.items() if isinstance(tower, EASE | ContentEASE | ItemKNN))
+    for name, tower in towers.items():
+        if isinstance(tower, ContentSimilarity):
+            rows = tower.vectors[past] @ (tower.vectors[ranked.codes] - tower.moments[0]).T
+        elif isinstance(tower, ItemKNN | Transitions):
+            rows = _block(tower.similarity if isinstance(tower, ItemKNN) else tower.pairs, past, ranked.codes)
         else:
             continue
-        scale = np.abs(alike).max(axis=0, initial=1e-9)
-        lift += alike / scale * np.maximum(ranked.contributions[model.ranking.names[place]], 0)
-    lift *= RECENCY.weights(query)[liked][:, None]
+        weighting, divided = (tower.weighting, together) if isinstance(tower, ItemKNN) else (RECENCY, adds[name])
+        rows *= weighting.weights(query)[liked, None]
+        lift += rows / np.maximum(np.abs(rows).sum(axis=0), 1e-9) * divided
     best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
     return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
+
+
+def _block(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Some rows and columns of a matrix, dense; SciPy's own way takes four times as long for so few."""
+    place = np.full(matrix.shape[1], -1)
+    place[columns] = np.arange(len(columns))
+    lengths, there = entries_of(matrix, rows)
+    column = place[matrix.indices[there]]
+    wanted = np.flatnonzero(column >= 0)
+    found = np.zeros((len(rows), len(columns)), "float32")
+    found[np.repeat(np.arange(len(rows)), lengths)[wanted], column[wanted]] = matrix.data[there[wanted]]
+    return found
 
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
