@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting
@@ -47,8 +46,7 @@ IN_WORDS = {
 }
 
 LEAST_NAMED = 0.25  # least weight of what a sentence names against an item, in what lifts it most
-RECENCY = Weighting(half_life=20.0)
-EVIDENCE, NEWEST = 2, 100  # most past items that are named as reasons, of the newest that were liked
+RECENCY, EVIDENCE, NEWEST = Weighting(half_life=20.0), 2, 100  # most reasons named, of the newest liked items
 
 
 def by_interest(contributions: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,8 +75,7 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     lift, past = np.zeros((len(liked), len(ranked.codes)), "float32"), query.item[liked]
     for name, tower in model.ranking.towers.items():
         if (rows := _rows(tower, past, ranked.codes)) is not None:
-            weighting = tower.weighting if isinstance(tower, EASE | ItemKNN) else RECENCY
-            part = weighting.weights(query)[liked, None] * rows
+            part = getattr(tower, "weighting", RECENCY).weights(query)[liked, None] * rows
             lift += part / np.maximum(np.abs(part).sum(axis=0), 1e-9) * np.maximum(ranked.contributions[name], 0)
     best = np.argsort(-lift, axis=0, kind="stable")[:EVIDENCE]
     return [[int(past[row]) for row in rows if lift[row, column] > 0] for column, rows in enumerate(best.T)]
@@ -91,7 +88,7 @@ def _rows(tower: Recommender, past: np.ndarray, codes: np.ndarray) -> Any:
     if isinstance(tower, EASE) and not tower.by_items:
         return tower.chosen_by[past] @ (tower.k @ tower.chosen_by[codes].T.toarray())
     pairs = {EASE: "b", ItemKNN: "similarity", Transitions: "pairs"}.get(type(tower))
-    return scipy.sparse.csr_array(getattr(tower, pairs)[past][:, codes]).toarray() if pairs else None
+    return getattr(tower, pairs)[past][:, codes] @ np.eye(len(codes), dtype="float32") if pairs else None
 
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
