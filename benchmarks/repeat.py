@@ -41,6 +41,7 @@ SCRIPTS = (
     "augmentation",
     "learn_by_acting",
     "explain",
+    "do_no_harm",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
