@@ -74,7 +74,7 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     """Finds the liked items of the history that each ranked item's score comes from, codes, largest first.
 
     A dimension's contribution is divided among past items by what each adds to its score. What EASE adds is divided as
-    item-kNN does: nearly as faithful (notebook 16), and ten times as fast.
+    item-kNN does: three quarters of the gain over likeness (notebook 16), in a tenth of the time.
     """
     liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
     lift, past = np.zeros((len(liked), len(ranked.codes)), "float32"), query.item[liked]
