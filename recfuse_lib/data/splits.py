@@ -20,6 +20,7 @@ import scipy.sparse
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
 from recfuse_lib.data.schema import Dataset
+from recfuse_lib.data.sparse_rows import entries_of, runs_of
 
 POSITIVE = 4.0
 MIN_POSITIVES = 5
@@ -69,7 +70,7 @@ class Queries:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Queries:
         rows = np.arange(len(self))[rows]
-        indptr, taken = _runs(self.indptr[rows], self.lengths[rows])
+        indptr, taken = runs_of(self.indptr[rows], self.lengths[rows])
         return Queries(
             self.user[rows], indptr, self.item[taken], self.rating[taken], self.timestamp[taken], self.n_items
         )
@@ -114,22 +115,6 @@ class Queries:
         if not self.timestamp.any():
             return np.zeros(len(self.item), "int64")
         return np.repeat(self.indptr[1:], self.lengths) - 1 - np.arange(len(self.item))
-
-
-def entries_of(matrix: scipy.sparse.csr_array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what a matrix stores in some rows, (R,): how many entries in each, (R,), and where they are, (E,)."""
-    start = matrix.indptr[rows]
-    lengths = matrix.indptr[rows + 1] - start
-    return lengths, _runs(start, lengths)[1]
-
-
-def _runs(start: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lays runs of positions one after the other: where each begins there, (Q + 1,), and the positions, (H,)."""
-    indptr = np.zeros(len(lengths) + 1, "int64")
-    np.cumsum(lengths, out=indptr[1:])
-    position = np.repeat(start - indptr[:-1], lengths)
-    position += np.arange(indptr[-1])
-    return indptr, position
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +317,7 @@ def rolling_fold(items: Items, events: pd.DataFrame, cut: int, end: int) -> Fold
     user, item, rating, time = (events[name].to_numpy() for name in ("user", "item", "rating", "timestamp"))
     asked = np.flatnonzero((time >= cut) & (time < end) & (rating >= POSITIVE) & known[item])
     start = np.searchsorted(user, user[asked])
-    indptr, before = _runs(start, asked - start)
+    indptr, before = runs_of(start, asked - start)
     queries = Queries(user[asked], indptr, item[before], rating[before], time[before], items.n_items)
     targets = scipy.sparse.csr_array(
         (np.ones(len(asked), bool), item[asked], np.arange(len(asked) + 1)), shape=(len(asked), items.n_items)

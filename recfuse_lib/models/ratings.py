@@ -14,7 +14,8 @@ import scipy.linalg.lapack
 import scipy.sparse.linalg
 
 from recfuse_lib.data.items import Items
-from recfuse_lib.data.splits import Queries, entries_of
+from recfuse_lib.data.sparse_rows import entries_of
+from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import by_user
 from recfuse_lib.models import content
 from recfuse_lib.models.contract import Asked, Recommender, rows_of

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from recfuse_lib.data.splits import POSITIVE, Queries, entries_of
+from recfuse_lib.data.sparse_rows import entries_of
+from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting
 from recfuse_lib.models.closed_form import ContentEASE, ContentSimilarity, Transitions
 from recfuse_lib.models.ease import EASE
