@@ -42,6 +42,7 @@ SCRIPTS = (
     "learn_by_acting",
     "explain",
     "do_no_harm",
+    "your_domain",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 
