@@ -86,12 +86,16 @@ def test_a_wrong_download_is_named(
         load(name, tmp_path)
 
 
-def test_a_log_of_articles_that_the_catalogue_lacks_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_articles_that_the_catalogue_lacks_are_refused_or_counted(folders: dict[str, Path], tmp_path: Path) -> None:
+    whole = (folders["mind"] / "news.tsv").read_bytes().splitlines(keepends=True)
     (tmp_path / "behaviors.tsv").write_bytes((folders["mind"] / "behaviors.tsv").read_bytes())
-    half = (folders["mind"] / "news.tsv").read_bytes().splitlines(keepends=True)[:60]
-    (tmp_path / "news.tsv").write_bytes(b"".join(half))
-    with pytest.raises(DataError, match=r"news\.tsv"):
+    (tmp_path / "news.tsv").write_bytes(b"".join(whole[:30]))
+    with pytest.raises(DataError, match=r"news\.tsv: .* items are not in it"):
         load("mind", tmp_path)
+    (tmp_path / "news.tsv").write_bytes(b"".join(whole[:100]))
+    said: list[str] = []
+    public_formats.load("mind", tmp_path, say=said.append)
+    assert any(line.startswith("Warning: news.tsv lacks") for line in said)
 
 
 def test_a_month_counts_only_arrivals_and_a_full_hotel_only_earlier_bookings(folders: dict[str, Path]) -> None:
