@@ -1,11 +1,12 @@
 """What lesson 14 shows in one market, in five: estimators of a policy's value, and policies for a coupon.
 
     python benchmarks/cause_and_effect.py               # all tables, about four processor minutes
-    python benchmarks/cause_and_effect.py uplift        # one of estimators, uplift, debiased
+    python benchmarks/cause_and_effect.py uplift        # one of estimators, uplift, library, debiased
 
 Everything is simulated. `estimators` writes 200 logs at each of five overlaps; `uplift` deals coupons to half of the
-shoppers or to a tenth, with two base learners, and judges every policy by the true gain; nothing is tuned. `debiased`
-chooses λ of three ways to learn from clicks by weighted clicks and looks at the true taste.
+shoppers or to a tenth, with two base learners, and judges every policy by the true gain; nothing is tuned. `library`
+does the first of these with econml beside the lesson's learners (`pip install econml==0.17.0`). `debiased` chooses λ of
+three ways to learn from clicks by weighted clicks and looks at the true taste.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tables
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
 
 from course.lessons import definitions
 from recfuse_lib.data import market
@@ -50,6 +54,15 @@ UPLIFT = tables.Table(
     ("market", "dealt", "learner", "policy"),
     {"gain": 0.5, "coupons": 0.5},
 )
+LIBRARY = tables.Table(
+    "lessons/14_library.csv",
+    f"{COMMAND} library",
+    {"markets": list(MARKETS), "scale": SCALE, "econml": "0.17.0"},
+    ("market",),
+    CODE,
+    ("market", "what", "econml's"),
+    {"ours": 0.5},
+)
 DEBIASED = tables.Table(
     "lessons/14_debiased.csv",
     f"{COMMAND} debiased",
@@ -59,7 +72,7 @@ DEBIASED = tables.Table(
     ("market", "variant"),
     {"true taste": 0.3},
 )
-TABLES = [ESTIMATORS, UPLIFT, DEBIASED]
+TABLES = [ESTIMATORS, UPLIFT, LIBRARY, DEBIASED]
 
 
 def boosted() -> HistGradientBoostingRegressor:
@@ -99,6 +112,88 @@ def uplift_rows(seeds: tuple[int, ...], learners: tuple[str, ...]) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+class EachArm(RegressorMixin, BaseEstimator):
+    """A model of the outcome for each value of the last column: what Equation 14.6 has, as econml wants it."""
+
+    def __init__(self, learner: Any) -> None:
+        self.learner = learner
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> EachArm:
+        self.models_ = lesson.outcome_models(x[:, :-1], x[:, -1] > 0, y.ravel(), self.learner)
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        without, with_coupon = (model.predict(x[:, :-1]) for model in self.models_)
+        return np.where(x[:, -1] > 0, with_coupon, without)
+
+
+SAME, OWN, AVERAGE = "same settings", "its own settings", "average effect (€)"
+
+
+def library_learners(settings: str, learner: Any, n: int) -> dict[str, Any]:
+    """econml's learners with the base model of ours: `SAME` also sets propensities, folds and outcome models as we do.
+
+    Its own settings model propensities by a logistic regression of x, draw folds, and let one model of the outcome read
+    x and the coupon.
+    """
+    from econml.dr import DRLearner
+    from econml.metalearners import TLearner, XLearner
+
+    fold = np.arange(n) % 5
+    splits = [(np.flatnonzero(fold != part), np.flatnonzero(fold == part)) for part in range(5)]
+    same = settings == SAME
+    chance = DummyClassifier() if same else LogisticRegression(max_iter=1_000)
+    outcome, folds = (EachArm(learner), splits) if same else (learner(), 5)
+    models = {"model_propensity": chance, "model_regression": outcome, "cv": folds, "random_state": 0}
+    return {
+        "T-learner": TLearner(models=learner()),
+        "X-learner": XLearner(models=learner(), propensity_model=chance),
+        "DR-learner": DRLearner(**models, model_final=learner()),
+        AVERAGE: DRLearner(**models),
+    }
+
+
+def library_rows(seeds: tuple[int, ...], econml: bool = True) -> pd.DataFrame:
+    """Correlation of the effects and both gains in per cent of the best; the average effect in euros beside the truth.
+
+    Without econml its columns are left out.
+    """
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        mails = lesson.reminders(*made(seed))
+        x, price = lesson.known_before(made(seed)[0], mails).to_numpy(), mails["price"].to_numpy()
+        gain = (lesson.profit(mails["p1"], price, True) - lesson.profit(mails["p0"], price, False)).to_numpy()
+        learning, coupon, bought = lesson.experiment(mails, seed)
+        given, new = coupon[learning], x[~learning]
+        earned = lesson.profit(bought[learning].astype(float), price[learning], given)
+        best = 100 / gain[~learning & (gain > 0)].sum()
+        chance = np.full(len(given), given.mean())
+        average = lesson.dr_scores(x[learning], given, earned, chance, lesson.ridge).mean()
+        ways = zip(lesson.LEARNERS, (lesson.t_learner, lesson.x_learner, lesson.dr_learner), strict=True)
+        ours = {name: way(x[learning], given, earned, new) for name, way in ways}
+        for settings in (SAME, OWN):
+            learners = library_learners(settings, lesson.ridge, len(given)) if econml else {}
+            for name, score in ours.items():
+                row = {
+                    "market": seed,
+                    "what": name,
+                    "econml's": settings,
+                    "ours": best * gain[~learning][score > 0].sum(),
+                }
+                if econml:
+                    theirs = learners[name].fit(earned, given.astype(int), X=x[learning]).effect(new)
+                    gained = best * gain[~learning][theirs > 0].sum()
+                    row |= {"econml": gained, "correlation": np.corrcoef(score, theirs)[0, 1]}
+                rows.append(row)
+            row = {"market": seed, "what": AVERAGE, "econml's": settings, "ours": average}
+            if econml:
+                fitted = learners[AVERAGE].fit(earned, given.astype(int), W=x[learning])
+                row |= {"econml": fitted.ate(), "truth": gain[learning].mean()}
+            rows.append(row)
+        print(f"library, market {seed}: done", flush=True)
+    return pd.DataFrame(rows)
+
+
 def debiased_rows(seeds: tuple[int, ...], variants: tuple[str, ...]) -> pd.DataFrame:
     """λ is chosen by the weighted clicks, which a shop has."""
     rows = []
@@ -120,6 +215,8 @@ def debiased_rows(seeds: tuple[int, ...], variants: tuple[str, ...]) -> pd.DataF
 
 def repeat(table: tables.Table) -> pd.DataFrame:
     """The rows of one market, made again."""
+    if table is LIBRARY:
+        return library_rows(MARKETS[:1], econml=False)
     if table is DEBIASED:
         return debiased_rows(MARKETS[:1], lesson.VARIANTS)
     return estimator_rows(MARKETS[:1]) if table is ESTIMATORS else uplift_rows(MARKETS[:1], ("ridge",))
@@ -130,6 +227,7 @@ def main(asked: list[str]) -> None:
     parts = {
         "estimators": lambda: tables.write(ESTIMATORS, estimator_rows(MARKETS)),
         "uplift": lambda: tables.write(UPLIFT, uplift_rows(MARKETS, tuple(LEARNERS))),
+        "library": lambda: tables.write(LIBRARY, library_rows(MARKETS)),
         "debiased": lambda: tables.write(DEBIASED, debiased_rows(MARKETS, lesson.VARIANTS)),
     }
     for part in tables.parts(tuple(parts), asked):

@@ -1,8 +1,9 @@
 """What lesson 14 writes out: estimators of a policy's value, learners of uplift, bounds, exposure and goals."""
 
+import cause_and_effect
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 
 from course.lessons import definitions
 from recfuse_lib.data import market
@@ -51,6 +52,28 @@ def test_every_learner_finds_a_linear_effect() -> None:
         assert np.corrcoef(learner(x, coupon, y, x), effect)[0, 1] > 0.98
     scores = lesson.dr_scores(x, coupon, y, np.full(4_000, 0.3), LinearRegression)
     assert scores.mean() == pytest.approx(effect.mean(), abs=0.06)
+
+
+def test_the_learners_are_those_of_econml() -> None:
+    """The effects are econml 0.17.0's, by `benchmarks/cause_and_effect.py`'s `library_learners` with our settings."""
+    n = np.arange(60)
+    x, coupon = np.stack([np.sin(n), np.cos(2.0 * n), np.sin(0.7 * n * n)], axis=1), n // 5 % 3 == 0
+    y = x[:, 0] ** 2 + coupon * (1 + x[:, 1]) + np.cos(3.0 * n * n)
+    econml = {
+        lesson.t_learner: [1.212979, 2.291807, 1.020419],
+        lesson.x_learner: [1.215558, 2.241956, 1.022519],
+        lesson.dr_learner: [1.199508, 2.389117, 1.073676],
+    }
+    for learner, effects in econml.items():
+        assert learner(x, coupon, y, np.eye(3), Ridge) == pytest.approx(effects, abs=2e-6), learner.__name__
+    scores = lesson.dr_scores(x, coupon, y, np.full(60, coupon.mean()), Ridge)
+    assert scores.mean() == pytest.approx(1.156825, abs=2e-6)
+
+
+def test_one_model_of_each_arm_answers_for_its_arm() -> None:
+    x = np.array([[0.0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]])
+    fitted = cause_and_effect.EachArm(LinearRegression).fit(x, np.array([0.0, 1, 2, 5, 5, 5]))
+    assert fitted.predict(np.array([[4.0, 0], [4.0, 1]])) == pytest.approx([4, 5])
 
 
 def test_qini_counts_what_coupons_add() -> None:
