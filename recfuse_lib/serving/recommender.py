@@ -203,8 +203,8 @@ class Recommender:
         """Finds the k best items that the person does not have yet; `exploration` draws the last one at random.
 
         Nothing is drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be
-        what was asked for. `drawn_from` counts the items that the last may be drawn from; `own` says whether the last is
-        the model's choice, drawn or not. `wish_weight`, 0–1, is the wish's share; without a history it is 1.
+        what was asked for. `drawn_from` counts the items that the last may be drawn from; `own` says whether it is what
+        the model would put there, drawn or not. `wish_weight`, 0–1, is the wish's share; without a history it is 1.
         """
         codes, limits, history = self.catalogue.codes, constraints or {}, history.turned(query)
         allowed = self.catalogue.allowed(limits)
