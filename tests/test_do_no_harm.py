@@ -55,7 +55,7 @@ def test_coins_are_let_through_and_shuffled_batches_are_not() -> None:
     faults = lesson.sampling_faults(lesson.shuffled(200, 0.1, 60, generator), 200, 0.1)
     assert len(faults) == 2 and all("0.00 times" in fault for fault in faults)
     one_size = [generator.choice(200, 20, replace=False) for _ in range(60)]
-    assert "sizes" in lesson.sampling_faults(one_size, 200, 0.1)[0], "fixed sizes drawn anew are no coins either"
+    assert "sizes" in lesson.sampling_faults(one_size, 200, 0.1)[0], "fixed sizes drawn again are no coins either"
 
 
 def test_nobody_moves_the_sum_by_more_than_the_clip(people) -> None:

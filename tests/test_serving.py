@@ -222,11 +222,13 @@ def test_a_share_of_the_answers_ends_by_chance_and_its_feedback_says_so(world: P
     assert store.explored(since=0).to_numpy().tolist() == [["u08", drawn]]
     kept = {one.answer_id: one for one in store.answers()}
     assert len(kept) == 400 and {one.version for one in kept.values()} == {"v1"}
+    own = next(ids(answer)[-1] for answer in answers if not answer["items"][-1]["exploration"])
     for answer in answers:
         one = kept[answer["answer_id"]]
         assert one.item_ids == tuple(ids(answer)) and one.propensities[:-1] == (1.0,) * 4 and one.user_id == "u08"
-        assert (one.propensities[-1] < 0.3) == answer["items"][-1]["exploration"] == (one.drawn is not None)
-    # Of M items each was drawn with 0.3 / M; what the model chose came with that and the other 0.7.
+        assert answer["items"][-1]["exploration"] == (one.drawn is not None)
+        assert (one.propensities[-1] < 0.3) == (one.item_ids[-1] != own)
+    # Of M items each was drawn with 0.3 / M; what the model chose came with that and the other 0.7, drawn or not.
     by_chance, chosen = sorted({kept[answer["answer_id"]].propensities[-1] for answer in answers})
     assert chosen - by_chance == pytest.approx(0.7) and (0.3 / by_chance) == pytest.approx(round(0.3 / by_chance))
     store.close()

@@ -31,16 +31,20 @@ def pairs(answer: float) -> str | None:
 def thresholds(answer: Callable[[float, float, float], Any]) -> str | None:
     look, hide = (float(one) for one in answer(20.0, 4.0, 1.0))
     if np.isclose(look, 0.75) or np.isclose(hide, 0.05):
-        return "Your thresholds are exchanged, or the prices are: showing is dear where harm is likely."
+        return "Your thresholds are exchanged: showing is expensive where harm is likely."
     if np.isclose(hide, 0.25):
         return "At 0.25 hiding costs far more than a look: hiding is wrong with probability 1 − p."
     if not (np.isclose(look, 0.05) and np.isclose(hide, 0.75)):
         return f"For prices 20, 4 and 1 it is {look:.3f} and {hide:.3f}; expected 0.050 and 0.750."
-    look, hide = (float(one) for one in answer(1.0, 1.0, 0.8))
+    look, hide = (float(one) for one in answer(3.0, 1.0, 0.9))
     if look > hide:
-        return "With a dear look the first threshold lies above the second; then nobody looks, and one is left."
-    right = np.isclose(look, 0.5) and np.isclose(hide, 0.5)
-    return None if right else f"Nobody looks: show where p · missed is below (1 − p) · false, not {look:.3f}."
+        return "With an expensive look the first threshold lies above the second; then nobody looks, and one is left."
+    if np.isclose(look, 0.25) and np.isclose(hide, 0.25):
+        return None
+    return (
+        "Nobody looks: show below and hide above the p where p · missed = (1 − p) · false; "
+        f"you have {look:.3f} and {hide:.3f}."
+    )
 
 
 @exercise(
@@ -80,7 +84,11 @@ def honest(answer: Callable[..., float]) -> str | None:
     if np.isclose(shuffled, coins):
         return "Shuffled batches do not get the benefit of the coins."
     if np.isclose(shuffled, said(1.0, 4.0, 100, 0.001)):
-        return "That is a promise for a person who is in every batch; one in five has them."
+        return "That is a promise for a person who is in every batch; here each person is in one batch of five."
     if np.isclose(shuffled, said(0.2, 4.0, 20, 0.001)):
         return "There are fewer steps for a person, but in these they take part for certain."
-    return None if np.isclose(shuffled, said(1.0, 4.0, 20, 0.001)) else "q = 1, in as many steps as a person has."
+    if not np.isclose(shuffled, said(1.0, 4.0, 20, 0.001)):
+        return "q = 1, in as many steps as a person has."
+    uneven = float(answer(said, 4.0, 0.2, 52, 0.001, False))
+    right = np.isclose(uneven, said(1.0, 4.0, 11, 0.001))
+    return None if right else "Of 52 batches, five an epoch, some people are in 11: round up, or it promises too much."

@@ -1,5 +1,7 @@
 """Solutions of notebook 17, and wrong answers with a word of the hint that each should get."""
 
+import math
+
 import numpy as np
 
 PAIRS = 5 / 6
@@ -24,8 +26,8 @@ def clipped(gradients, clip):
 
 
 def honest_epsilon(epsilon, noise, q, steps, delta, poisson):
-    """Without coins a person is in `q * steps` batches for certain, and nothing hides in which."""
-    return epsilon(q, noise, steps, delta) if poisson else epsilon(1.0, noise, round(q * steps), delta)
+    """Without coins a person is in `q * steps` batches for certain, rounded up, and nothing hides in which."""
+    return epsilon(q, noise, steps, delta) if poisson else epsilon(1.0, noise, math.ceil(q * steps - 1e-9), delta)
 
 
 solutions = {"17.1": PAIRS, "17.2": thresholds, "17.3": clipped, "17.4": honest_epsilon}
@@ -41,6 +43,14 @@ wrong = {
                 (look / missed, 1 - look / false) if look / missed <= 1 - look / false else (0.9, 0.9)
             ),
             "Nobody looks: show",
+        ),
+        (
+            lambda missed, false, look: (
+                (look / missed, 1 - look / false)
+                if look / missed <= 1 - look / false
+                else ((look / missed + 1 - look / false) / 2,) * 2
+            ),
+            "you have 0.200",
         ),
     ],
     "17.3": [
@@ -62,5 +72,11 @@ wrong = {
             "for certain",
         ),
         (lambda epsilon, noise, q, steps, delta, poisson: epsilon(q, noise, steps, delta) if poisson else 0.0, "q = 1"),
+        (
+            lambda epsilon, noise, q, steps, delta, poisson: epsilon(
+                q if poisson else 1.0, noise, steps if poisson else round(q * steps), delta
+            ),
+            "round up",
+        ),
     ],
 }

@@ -142,7 +142,7 @@ async def recommend(body: messages.RecommendRequest, request: Request) -> Respon
     limits, how = (body.constraints.model_dump(), body.exclude), (body.reasons, service.random if explores else None)
     answer = recommender.recommend(history, body.k, parsed, body.wish_weight, *limits, *how)
     answer_id = service.shown(body.user_id, recommender.version, answer)
-    del answer["drawn_from"]
+    del answer["drawn_from"], answer["own"]
     answer["notes"] += notes
     for reason in answer["fallbacks"]:
         service.metrics.fallbacks.labels(reason.split(":")[0]).inc()

@@ -203,8 +203,8 @@ class Recommender:
         """Finds the k best items that the person does not have yet; `exploration` draws the last one at random.
 
         Nothing is drawn if k is 1, if no other item is allowed, or if a wish has weight: a random item would not be
-        what was asked for. `drawn_from` counts the items that the last may be drawn from. `wish_weight`, 0–1, is the
-        wish's share against the history; without a history it is 1.
+        what was asked for. `drawn_from` counts the items that the last may be drawn from; `own` says whether it is what
+        the model would put there, drawn or not. `wish_weight`, 0–1, is the wish's share; without a history it is 1.
         """
         codes, limits, history = self.catalogue.codes, constraints or {}, history.turned(query)
         allowed = self.catalogue.allowed(limits)
@@ -227,13 +227,14 @@ class Recommender:
             parts = [ranked.top(k - 1), self._rank(history, one)]
         if not len(ranked.codes):
             notes.append("no item is left that satisfies everything")
-            return {"items": [], "fallbacks": fallbacks, "notes": notes, "drawn_from": 1}
+            return {"items": [], "fallbacks": fallbacks, "notes": notes, "drawn_from": 1, "own": True}
         told = history.shown if stated is None else {}
         shown = (one for part in parts for one in self._shown(history, part, reasons, told))
         items = [{**one, "exploration": False} for one in shown]
         if len(parts) > 1:
             items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
-        return {"items": items, "fallbacks": fallbacks, "notes": notes, "drawn_from": max(len(drawable), 1)}
+        drew = {"drawn_from": max(len(drawable), 1), "own": parts[-1].codes[-1] == ranked.codes[-1]}
+        return {"items": items, "fallbacks": fallbacks, "notes": notes, **drew}
 
     def _best(self, history: History, allowed: np.ndarray, stated: Stated | None, k: int) -> Ranked:
         """The k best; what is best of the whole catalogue is remembered with the history."""

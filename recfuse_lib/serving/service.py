@@ -252,8 +252,7 @@ class Service:
         """Keeps what an answer of `Recommender.recommend` shows, and returns its id; `flush` writes it."""
         items, share = answer["items"], self.settings.exploration
         drawn = items[-1]["item_id"] if items and items[-1]["exploration"] else None
-        by_chance = share / answer["drawn_from"]
-        last = by_chance if drawn else 1 - share + by_chance
+        last = share / answer["drawn_from"] + (1 - share) * answer["own"]
         ids = tuple(item["item_id"] for item in items)
         places = (*(1.0 for _ in ids[1:]), last)[: len(ids)]
         one = Shown(uuid.uuid4().hex, user_id, int(time.time()), version, ids, places, drawn)
