@@ -209,7 +209,7 @@ def test_the_sentence_adds_to_the_shares(recommender: Recommender) -> None:
     assert "Nothing lifts" in sentence({"text": 0.0, "linear": -1.0}, [])
     assert sentence({"text": 1.0}, []) == "Most of all for what it is about."
     assert sentence({"labels": 0.2, "text": 1.0, "era": -0.7}, ["Emma"]) == (
-        "Close to Emma; most of all for what it is about, in spite of its kind and its time."
+        "Because you liked Emma; most of all for what it is about, in spite of its kind and its time."
     )
     assert "in spite" not in sentence({"text": 1.0, "labels": -0.1, "together": -0.9}, ["Emma"])
 

@@ -29,30 +29,37 @@ def two_players(answer: float) -> str | None:
 
 @exercise(
     "16.2",
-    start="Which score means that all is left, and which that nothing is?",
-    right="Scaled by what there was to lose, curves of films with high and low scores can be averaged.",
+    start="Where does the curve begin, and how far apart are its points?",
+    right="Each removal weighs the same here; of the five shares in a plain mean, four are of the first eight.",
 )
-def auc(answer: Callable[[Any], float]) -> str | None:
-    scores = np.array([9.0, 5.0, 4.0, 1.0])
+def area(answer: Callable[..., float]) -> str | None:
+    scores, removed = np.array([8.0, 6.0, 5.0, 4.0, 2.0, 1.0]), (1, 2, 4, 8, 16)
     given = scores.copy()
-    found, share = float(answer(given)), (scores - 1) / 8
+    found, share, count = float(answer(given, removed)), scores / 8, np.array([0, *removed])
     if not np.array_equal(given, scores):
         return "It changes the scores that it was given; work on a copy."
-    if np.isclose(found, share[1:-1].mean()):
+    right = np.trapezoid(share, count) / 16
+    if np.isclose(found, right):
         return None
-    if np.isclose(found, share.mean()):
-        return "Both ends are 1 and 0 for every explanation; leave them out."
-    if np.isclose(found, (scores / 9)[1:-1].mean()):
-        return "Without all dimensions the score is not 0; subtract what is left at the end first."
-    if np.isclose(found, 1 - share[1:-1].mean()):
-        return "That is the share that is lost; asked is the share that is left."
-    return f"For 9, 5, 4, 1 it gives {found:.3f}; the shares between the ends are 0.5 and 0.375."
+    if np.isclose(found, share[1:].mean()) or np.isclose(found, np.trapezoid(share) / 5):
+        return "The points are not equally far apart: from 8 to 16 removals is eight times as wide as from 1 to 2."
+    if np.isclose(found, np.trapezoid(share[1:], removed) / 15) or np.isclose(
+        found, np.trapezoid(share[1:], removed) / 16
+    ):
+        return "The curve begins at 0 removals, where all of the score is left."
+    if np.isclose(found, right * 16):
+        return "Divide by the last count, so that a curve that never falls has an area of 1."
+    if np.isclose(found, right * 8):
+        return "Divide the scores by the first one, so that films with high and low scores can be compared."
+    if np.isclose(found, np.diff(count) @ share[:-1] / 16):
+        return "Those are rectangles; take the mean height of both ends of each piece."
+    return f"For 8, 6, 5, 4, 2, 1 after 0, 1, 2, 4, 8 and 16 removals it gives {found:.3f}; the first piece is 0.875."
 
 
 @exercise(
     "16.3",
     start="Where on the way from the baseline to x does each slope have to be taken?",
-    right="It is complete for any differentiable function, whatever the way in between looks like.",
+    right="With enough steps it is complete for any function with a continuous gradient.",
 )
 def gradient_path(answer: Callable[..., Any]) -> str | None:
     x, baseline = np.array([1.0, 2.0, -2.0]), np.array([0.5, 0.0, 1.0])
@@ -77,6 +84,9 @@ def gradient_path(answer: Callable[..., Any]) -> str | None:
         return "That is the sum of the slopes; take their mean."
     if np.allclose(found, x * along):
         return "The way begins at the baseline: multiply by x − baseline."
+    for alpha in (np.arange(100) / 100, (np.arange(100) + 1) / 100, np.linspace(0, 1, 100), np.linspace(0, 1, 101)):
+        if np.allclose(found, (x - baseline) * mean_slope(alpha)):
+            return "Take the middles of the parts: with two steps at a quarter and at three quarters of the way."
     return f"The parts add up to {found.sum():.3f}; completeness wants s(x) − s(baseline) = -7."
 
 

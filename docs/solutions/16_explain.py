@@ -6,10 +6,10 @@ FIRST = 4.0
 """It adds 3 when it comes first and 6 − 1 = 5 when it comes second; the mean is 4."""
 
 
-def auc(scores):
-    """What is left of what there was to lose, without the ends, which are 1 and 0 for every explanation."""
-    scores = np.asarray(scores, float)
-    return ((scores - scores[-1]) / (scores[0] - scores[-1]))[1:-1].mean()
+def area(scores, removed):
+    """Each piece of the curve is as wide as the removals that it spans, and as high as the mean of its two ends."""
+    shares = np.asarray(scores, float) / scores[0]
+    return np.trapezoid(shares, [0, *removed]) / removed[-1]
 
 
 def gradient_path(slope, x, baseline, steps):
@@ -35,9 +35,13 @@ def pairs_out(score, n):
     return best
 
 
-def in_place(scores):
-    scores -= scores[-1]
-    return (scores / scores[0])[1:-1].mean()
+def in_place(scores, removed):
+    scores /= scores[0]
+    return np.trapezoid(scores, [0, *removed]) / removed[-1]
+
+
+def rectangles(scores, removed):
+    return np.diff([0, *removed]) @ (scores[:-1] / scores[0]) / removed[-1]
 
 
 def at_the_end(slope, x, baseline, steps):
@@ -46,6 +50,16 @@ def at_the_end(slope, x, baseline, steps):
 
 def times_x(slope, x, baseline, steps):
     return x * gradient_path(slope, x, baseline, steps) / (x - baseline)
+
+
+def plain_left_ends(slope, x, baseline, steps):
+    alpha = np.arange(steps) / steps
+    return (x - baseline) * np.mean([slope(baseline + one * (x - baseline)) for one in alpha], axis=0)
+
+
+def both_ends(slope, x, baseline, steps):
+    alpha = np.linspace(0, 1, steps)
+    return (x - baseline) * np.mean([slope(baseline + one * (x - baseline)) for one in alpha], axis=0)
 
 
 def left_ends(slope, x, baseline, steps):
@@ -57,24 +71,29 @@ def left_ends(slope, x, baseline, steps):
 
 solutions = {
     "16.1": FIRST,
-    "16.2": auc,
+    "16.2": area,
     "16.3": gradient_path,
     "16.4": pairs_out,
 }
 wrong = {
     "16.1": [(3.0, "alone"), (5.0, "comes last"), (4.5, "in proportion"), (2.0, "second one's"), (9.0, "mean of what")],
     "16.2": [
-        (lambda scores: ((scores - scores[-1]) / (scores[0] - scores[-1])).mean(), "Both ends"),
-        (lambda scores: (scores / scores[0])[1:-1].mean(), "is not 0"),
-        (lambda scores: 1 - auc(scores), "is lost"),
+        (lambda scores, removed: (scores / scores[0])[1:].mean(), "equally far apart"),
+        (lambda scores, removed: np.trapezoid(scores / scores[0]) / len(removed), "equally far apart"),
+        (lambda scores, removed: np.trapezoid(scores[1:] / scores[0], removed) / removed[-1], "begins at 0"),
+        (lambda scores, removed: removed[-1] * area(scores, removed), "Divide by the last count"),
+        (lambda scores, removed: scores[0] * area(scores, removed), "Divide the scores by the first"),
+        (rectangles, "rectangles"),
         (in_place, "copy"),
-        (lambda scores: 0.0, "between the ends"),
+        (lambda scores, removed: 0.0, "the first piece"),
     ],
     "16.3": [
         (at_the_end, "one slope"),
         (lambda slope, x, baseline, steps: steps * gradient_path(slope, x, baseline, steps), "take their mean"),
         (times_x, "multiply by x"),
         (left_ends, "three quarters"),
+        (plain_left_ends, "middles of the parts"),
+        (both_ends, "middles of the parts"),
         (lambda slope, x, baseline, steps: gradient_path(slope, x, baseline, steps).sum(), "shape"),
         (lambda slope, x, baseline, steps: 0 * x, "completeness"),
     ],

@@ -75,7 +75,7 @@ def evidence(model: TwoStage, query: Queries, ranked: Ranked) -> list[list[int]]
     """Finds the liked items of the history that each ranked item's score comes from, codes, largest first.
 
     A dimension's contribution is divided among past items by what each adds to its score. What EASE adds is divided as
-    item-kNN does: three quarters of the gain over likeness (notebook 16), in a tenth of the time.
+    item-kNN does: more than half of the gain over likeness (notebook 16), in a tenth of the time.
     """
     liked = np.flatnonzero(query.rating >= POSITIVE)[-NEWEST:]
     lift, past = np.zeros((len(liked), len(ranked.codes)), "float32"), query.item[liked]
@@ -109,11 +109,11 @@ def _block(matrix: scipy.sparse.csr_array, rows: np.ndarray, columns: np.ndarray
 
 
 def sentence(contributions: Mapping[str, float], titles: Sequence[str]) -> str:
-    """Says what a bar of shares does not: which `titles` an item is like, what lifts it most, what is against it."""
+    """Says what a bar of shares does not: which liked `titles` lift an item, what lifts it most, what is against it."""
     support = sorted((value, name) for name, value in by_interest(contributions).items())
     (least, worst), (most, best) = next(one for one in support if one[1] != "together"), support[-1]
     if most <= 0:
         return "Nothing lifts it above the average item; it is the best of what is left."
-    close = f"Close to {' and '.join(titles)}; most" if titles else "Most"
+    close = f"Because you liked {' and '.join(titles)}; most" if titles else "Most"
     though = f", in spite of {IN_WORDS.get(worst, worst)}" if -least >= LEAST_NAMED * most else ""
     return f"{close} of all for {IN_WORDS.get(best, best)}{though}."
