@@ -77,7 +77,7 @@ def must_look(answer: Callable[[Any, Any, Any], Any]) -> str | None:
         if (said == (chance > missed / (alarm + missed))).all() and missed != alarm:
             return "The two costs are exchanged: a high cost of a miss must lower the threshold."
         if (said == (chance > alarm / missed)).all():
-            return "Nearly: a needless look happens only to the healthy, with probability 1 − p."
+            return "Nearly: a needless look happens only where the case is harmless, with probability 1 − p."
         if (said == (chance > 0.5)).all():
             return "That ignores the costs; a rare and terrible harm is looked at long before one half."
         return f"With a miss of {missed:g} and an alarm of {alarm:g}, look at {chance[right].tolist()} only."

@@ -24,7 +24,8 @@ def must_look(probability, missed, alarm):
 def handed_in():
     """A capstone in small: what `fit` returns has more in it, and `docs/capstone.md` has that of ml-100k.
 
-    The claim is the one that the paired interval allows. These 200 people gain .02 to .06, so it is "ahead".
+    The claim is the one that the paired interval allows. These 200 people gain 0.04 on average and the interval lies
+    above zero, so it is "ahead".
     """
     generator = np.random.default_rng(0)
     ease = generator.uniform(0, 0.5, 200)
@@ -74,7 +75,7 @@ wrong = {
     ],
     "21.3": [
         (lambda probability, missed, alarm: probability > 0.5, "costs"),
-        (lambda probability, missed, alarm: probability > alarm / missed, "healthy"),
+        (lambda probability, missed, alarm: probability > alarm / missed, "harmless"),
         (lambda probability, missed, alarm: probability * alarm > (1 - probability) * missed, "exchanged"),
         (lambda probability, missed, alarm: probability * missed < (1 - probability) * alarm, "opposite"),
     ],
