@@ -27,7 +27,7 @@ MODEL ?= build/movielens
 SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# Two tests run at once. Where each had two threads, they waited for one another: a lesson of 70 processor seconds took 210.
+# Two tests run at once: with one thread each they spend less time waiting for one another.
 test soak check: export OMP_NUM_THREADS ?= 1
 test soak check: export TF_NUM_INTRAOP_THREADS ?= 1
 course notebooks tables figures: export OMP_NUM_THREADS ?= 2
