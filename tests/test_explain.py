@@ -1,5 +1,7 @@
 """What lesson 16 writes out: Shapley values, event shares, deletion, gradients, and what the service says with them."""
 
+import dataclasses
+import sys
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,10 @@ from recfuse_lib.serving.explanation import evidence
 from recfuse_lib.serving.settings import Settings
 from recfuse_lib.stated.histories import catalogue_groups
 from recfuse_lib.stated.vocabulary import Vocabulary
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import explain
 
 lesson = definitions("16_explain")
 
@@ -183,3 +189,33 @@ def test_the_service_names_what_its_score_comes_from() -> None:
     assert [reasons[0] for reasons in evidence(system, asked, ranked)] == [0, 2]
     nothing = Ranked(ranked.codes, ranked.score, {name: -part for name, part in adds.items()}, ranked.z)
     assert evidence(system, asked, nothing) == [[], []]
+
+
+def test_facts_are_read_from_the_package_s_files(tmp_path: Path) -> None:
+    (tmp_path / "ml-100k.link").write_text("item_id:token\tentity_id:token\nf0\tm.a\nf1\tm.b\nf2\tm.c\nunknown\tm.d\n")
+    triples = [
+        ("m.a", "film.film.directed_by", "m.x"), ("m.x", "film.director.film", "m.a"),
+        ("m.b", "film.film.directed_by", "m.x"), ("m.b", "film.film.actor", "m.x"), ("m.b", "film.film.actor", "m.y"),
+        ("m.c", "film.film.actor", "m.y"), ("m.d", "film.film.actor", "m.y"), ("m.a", "film.film.actor", "m.z"),
+        ("m.a", "film.film.sequel", "m.c"), ("m.c", "film.film.prequel", "m.a"),
+    ]  # fmt: skip
+    lines = ["head_id:token\trelation_id:token\ttail_id:token", *map("\t".join, triples)]
+    (tmp_path / "ml-100k.kg").write_text("\n".join(lines) + "\n")
+    world = dataset()
+    films = explain.numbers(world)
+    found = explain.facts(films, tmp_path)
+    assert set(found.itertuples(index=False, name=None)) == {
+        (0, "director", "m.x"), (1, "director", "m.x"), (1, "actor", "m.x"), (1, "actor", "m.y"), (2, "actor", "m.y"),
+        (0, "actor", "m.z"), (0, "series", "m.a m.c"), (2, "series", "m.a m.c"),
+    }  # fmt: skip
+    linked = explain.weighted(found, world.n_items)
+    alike = (linked @ linked.T).toarray()
+    rare = np.log(world.n_items / 2)  # each shared node is at two films, and a person in two roles is one node
+    np.testing.assert_allclose(alike[:3, :3][np.triu_indices(3, 1)], rare)
+    assert not alike[3:].any()
+    other = world.catalogue.assign(item_id=world.catalogue["item_id"].str.replace("f", "g"))
+    renumbered = explain.numbers(dataclasses.replace(world, catalogue=other), world)  # by title and year
+    pd.testing.assert_frame_equal(renumbered.reset_index(drop=True), films)
+    richer = explain.with_attributes(world, found, ("director", "actor"))
+    assert richer.catalogue["actor"].tolist()[:4] == ["m.z", "m.x|m.y", "m.y", ""]
+    assert richer.roles["director"] == richer.roles["actor"] == "categories"

@@ -83,7 +83,7 @@ MODELS = {
     name: PretrainedModel(name, **{**model, "files": {path: PinnedFile(*pin) for path, pin in model["files"].items()}})
     for name, model in json.loads(Path(__file__).with_name("models.json").read_text("utf-8")).items()
 }
-"""The models, and the one data set, by name."""
+"""The models, and the data that may not be committed, by name."""
 
 
 def load(name: str, *, source: str | Path | None = None, progress: bool = True) -> Path:
