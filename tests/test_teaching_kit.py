@@ -1,0 +1,329 @@
+"""The teaching kit: pages and quizzes that point at what the notebooks hold, plans that add up, and planted faults."""
+
+import copy
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_notebooks import DECIMAL, PATHS, RANGE, Notebook, matches, run_numbers, source
+
+from course import costs
+
+ROOT = Path(__file__).parents[1]
+KIT = ROOT / "docs" / "teaching"
+SECTIONS = [
+    "Aim",
+    "The first two minutes",
+    "Misconceptions",
+    "Questions",
+    "Where to pause",
+    "What may be left out",
+    "What breaks in a room",
+    "Slide notes",
+]
+BREAK_IT: dict[str, set[str]] = {}
+"""Headings of a lesson's break-it part, which may be left out without harm."""
+NOT_OURS = re.compile(r"\b(peers|rivals?|yardstick|newcomers?|anew|lest|mend(ed)?|speaks? for)\b", re.I)
+
+Quiz = dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------ what a notebook holds
+
+
+def headings_of(cell: Notebook) -> list[tuple[int, str]]:
+    if cell["cell_type"] != "markdown":
+        return []
+    return [(len(marks), text) for marks, text in re.findall(r"^(#{1,6}) +(.+?)\s*$", source(cell), re.M)]
+
+
+def places(notebook: Notebook) -> set[str]:
+    return {text for cell in notebook["cells"] for _, text in headings_of(cell)}
+
+
+def slide_headings(notebook: Notebook) -> set[str]:
+    """The headings that slides go by: the first one in the slide's cell, or the nearest one above it."""
+    above, found = "", set()
+    for cell in notebook["cells"]:
+        texts = [text for _, text in headings_of(cell)]
+        if cell["metadata"].get("slideshow", {}).get("slide_type") == "slide":
+            found.add(texts[0] if texts else above)
+        above = texts[-1] if texts else above
+    return found
+
+
+def may_be_left_out(notebook: Notebook, place: str) -> bool:
+    """Whether the section's code cells all carry `optional`, or it is an exercise."""
+    if place.startswith("Exercise"):
+        return True
+    level, tags = 0, []
+    for cell in notebook["cells"]:
+        for depth, text in headings_of(cell):
+            if text == place:
+                level = depth
+            elif level and depth <= level:
+                return bool(tags) and all("optional" in one for one in tags)
+        if level and cell["cell_type"] == "code":
+            tags.append(cell["metadata"].get("tags", []))
+    return bool(tags) and all("optional" in one for one in tags)
+
+
+# ------------------------------------------------------------------------------------------ pages of lessons
+
+
+def faults_of_a_page(page: str, notebook: Notebook, name: str) -> Iterator[str]:
+    title = f"# {name}: {source(notebook['cells'][0]).splitlines()[0].removeprefix('# ')}"
+    if page.splitlines()[0] != title:
+        yield f"the first line is not {title!r}"
+    if (found := re.findall(r"^## (.+)$", page, re.M)) != SECTIONS:
+        yield f"the sections are {found}"
+        return
+    parts = dict(zip(SECTIONS, re.split(r"^## .+$", page, flags=re.M)[1:], strict=True))
+    items = {section: re.split(r"^- ", text, flags=re.M)[1:] for section, text in parts.items()}
+    known = places(notebook)
+    for section, text in parts.items():
+        if not text.strip():
+            yield f"{section} is empty"
+    for section, least in {"Misconceptions": 3, "Questions": 3, "Where to pause": 2, "Slide notes": 5}.items():
+        if len(items[section]) < least:
+            yield f"{section}: {len(items[section])} items, at least {least}"
+    for item in items["Misconceptions"]:
+        where = re.findall(r'\(see "(.+?)"\)', " ".join(item.split()))
+        if not item.startswith('"') or not where:
+            yield f'a misconception is quoted and has its place, (see "…"): {item[:60]!r}'
+        yield from (f"no heading {place!r}" for place in where if place not in known)
+    for item in items["Questions"]:
+        if not re.match(r"\*\*[^*].*?\?\*\* \S", item, re.S):
+            yield f"not **Question?** and its answer: {item[:60]!r}"
+    for item in items["What may be left out"]:
+        left_out = re.match(r'"(.+?)" \((\d+) minutes?\)', " ".join(item.split()))
+        if not left_out:
+            yield f'not "Heading" (N minutes): {item[:60]!r}'
+        elif (place := left_out[1]) not in known:
+            yield f"no heading {place!r}"
+        elif place not in BREAK_IT.get(name, set()) and not may_be_left_out(notebook, place):
+            yield f"{place!r} does not carry `optional`"
+        elif place.startswith("Exercise") and f"{left_out[2]} minutes" not in place:
+            yield f"{place!r} is said to take {left_out[2]} minutes"
+    for item in items["What breaks in a room"]:
+        if not re.match(r"\*\*.+?\*\* \S", item, re.S):
+            yield f"not **What is seen.** and the way out: {item[:60]!r}"
+    for item in items["Slide notes"]:
+        note = re.match(r"\*\*(.+?)\*\*: (\S.*)", " ".join(item.split()))
+        if not note:
+            yield f"not **Heading of the slide**: what is said: {item[:60]!r}"
+        elif note[1] not in slide_headings(notebook):
+            yield f"no slide goes by {note[1]!r}"
+        elif len(note[2].split()) > 80:
+            yield f"a note of {len(note[2].split())} words: {note[1]!r}"
+    yield from faults_of_prose(page, notebook, measured(name))
+
+
+def measured(name: str) -> list[float]:
+    """Minutes and gigabytes of a lesson's run."""
+    rows = [row for (lesson, _), row in costs.read_timings(costs.TIMINGS).items() if lesson == name]
+    return [float(row["seconds"]) / 60 for row in rows] + [float(row["peak_memory_mb"]) / 1000 for row in rows]
+
+
+def faults_of_prose(text: str, notebook: Notebook, costs_of_it: list[float]) -> Iterator[str]:
+    """Numbers that are in no output or text of the lesson, and words that the course does not use."""
+    known = run_numbers(notebook) + costs_of_it
+    cells = " ".join(source(cell) for cell in notebook["cells"])
+    text = re.sub(r"`[^`]*`|Exercise \d\d\.\d|\(see \".+?\"\)", " ", text)
+    for match in DECIMAL.finditer(RANGE.sub(" ", text)):
+        if not matches(match[1], known) and match[1] not in cells:
+            yield f"{match[1]} is nowhere in the lesson"
+    yield from (f"the word {match[0]!r}" for match in NOT_OURS.finditer(text))
+
+
+# ------------------------------------------------------------------------------------------------- quizzes
+
+
+def faults_of_a_quiz(quiz: Quiz, notebook: Notebook) -> Iterator[str]:
+    questions = quiz.get("question", [])
+    if len(questions) != 5:
+        yield f"{len(questions)} questions, not five"
+    for number, question in enumerate(questions, start=1):
+        if set(question) != {"ask", "choices", "right", "why"}:
+            yield f"question {number} has {sorted(question)}"
+            return
+        choices, right = question["choices"], question["right"]
+        if not 3 <= len(choices) <= 4 or len(set(choices)) < len(choices) or not all(map(str.strip, choices)):
+            yield f"question {number} has not three or four different choices"
+        if not isinstance(right, int) or not 0 <= right < len(choices):
+            yield f"question {number}: no choice {right}"
+            return
+        if not question["ask"].strip().endswith("?"):
+            yield f"question {number} asks nothing"
+        if not 12 <= len(question["why"].split()) <= 75:
+            yield f"question {number} is explained in {len(question['why'].split())} words"
+    positions = [question["right"] for question in questions]
+    if len(set(positions)) < 3 or max(map(positions.count, positions)) > 2:
+        yield f"the right choices stand at {positions}"
+    longest = sum(max(one["choices"], key=len) == one["choices"][one["right"]] for one in questions)
+    if longest > 3:
+        yield f"the right choice is the longest {longest} times"
+    yield from faults_of_prose(" ".join(one["ask"] + " " + one["why"] for one in questions), notebook, [])
+
+
+# -------------------------------------------------------------------------------- what the kit holds by now
+
+
+def of_lesson(kind: str, ending: str) -> list[Any]:
+    return [
+        pytest.param(kit, path, id=path.stem)
+        for path in PATHS
+        if (kit := KIT / kind / f"{path.stem}.{ending}").exists()
+    ]
+
+
+@pytest.mark.parametrize(("kit", "path"), of_lesson("lessons", "md"))
+def test_a_page_points_at_what_its_lesson_holds(kit: Path, path: Path) -> None:
+    notebook = json.loads(path.read_text("utf-8"))
+    assert list(faults_of_a_page(kit.read_text("utf-8"), notebook, path.stem)) == []
+
+
+@pytest.mark.parametrize(("kit", "path"), of_lesson("quizzes", "toml"))
+def test_a_quiz_has_five_questions_with_explained_answers(kit: Path, path: Path) -> None:
+    notebook = json.loads(path.read_text("utf-8"))
+    assert list(faults_of_a_quiz(tomllib.loads(kit.read_text("utf-8")), notebook)) == []
+
+
+def test_every_page_and_quiz_belongs_to_a_lesson() -> None:
+    names = {path.stem for path in PATHS}
+    kit = [*(KIT / "lessons").glob("*"), *(KIT / "quizzes").glob("*")]
+    assert {path.stem for path in kit} <= names
+
+
+# ------------------------------------------------------------------------------------------- planted faults
+
+
+def cell(text: str, *tags: str, slide: bool = False, kind: str = "markdown") -> Notebook:
+    metadata = {"tags": list(tags)} | ({"slideshow": {"slide_type": "slide"}} if slide else {})
+    return {"cell_type": kind, "metadata": metadata, "source": text, "outputs": []}
+
+
+TITLES = ["Popularity", "A better list", "Intervals", "Extra (optional)"]
+LESSON = {
+    "cells": [cell("# Rank films", slide=True)]
+    + [made for title in TITLES[:3] for made in (cell(f"## {title}", slide=True), cell("fit()", kind="code"))]
+    + [cell(f"## {TITLES[3]}", "optional", slide=True), cell("fit()", "optional", kind="code")]
+    + [cell("## Exercises"), cell("### Exercise 98.1: easy · 5 minutes"), cell("check()", kind="code")]
+}
+LESSON["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "0.138"}]
+
+PAGE = """# 98_rank: Rank films
+
+## Aim
+
+Know why a list is good.
+
+## The first two minutes
+
+Say this.
+
+## Misconceptions
+
+- "Popular is good." It reaches 0.138. (see "Popularity")
+- "One person proves it." No. (see "Intervals")
+- "More is better." No. (see "A better
+  list")
+
+## Questions
+
+- **Why?** Because.
+- **How
+  much?** A little.
+- **For whom?** For some.
+
+## Where to pause
+
+- After "Popularity": vote.
+- After "Intervals": ask.
+
+## What may be left out
+
+- "Extra (optional)" (5 minutes): it is extra.
+- "Exercise 98.1: easy · 5 minutes" (5 minutes): at home.
+
+## What breaks in a room
+
+- **No network.** The cache.
+
+## Slide notes
+
+- **Rank films**: Say.
+- **Popularity**: Say.
+- **A better list**: Say.
+- **Intervals**: Say.
+- **Extra (optional)**: Say.
+"""
+
+
+def test_a_sound_page_has_no_fault() -> None:
+    assert list(faults_of_a_page(PAGE, LESSON, "98_rank")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("# 98_rank: Rank films", "# Rank films", "first line"),
+        ("## Aim", "## Purpose", "sections"),
+        ("Know why a list is good.", "", "Aim is empty"),
+        ('- "One person proves it." No. (see "Intervals")\n', "", "2 items"),
+        ('(see "Intervals")', "", "has its place"),
+        ('(see "Intervals")', '(see "Interval")', "'Interval'"),
+        ("**Why?** Because.", "**Why?**\n", "its answer"),
+        ("**Why?** Because.", "Why? Because.", "its answer"),
+        ('"Extra (optional)" (5 minutes)', '"Intervals" (5 minutes)', "optional"),
+        ('"Extra (optional)" (5 minutes)', '"Extra" (5 minutes)', "'Extra'"),
+        ('"Extra (optional)" (5 minutes)', '"Extra (optional)"', "minutes"),
+        ('minutes" (5 minutes)', 'minutes" (9 minutes)', "9 minutes"),
+        ("**No network.** The cache.", "No network.", "way out"),
+        ("**Popularity**: Say.", "**Popular**: Say.", "'Popular'"),
+        ("**Popularity**: Say.", "**Popularity** Say.", "what is said"),
+        ("**Popularity**: Say.", "**Popularity**: " + "word " * 81, "81 words"),
+        ("0.138", "0.139", "0.139"),
+        ("Know why", "The yardstick is", "yardstick"),
+    ],
+)
+def test_a_planted_fault_of_a_page_is_found(old: str, new: str, fault: str) -> None:
+    assert old in PAGE
+    found = list(faults_of_a_page(PAGE.replace(old, new), LESSON, "98_rank"))
+    assert any(fault in one for one in found), found
+
+
+WHY = "It is so because the interval of the lead holds zero, and no difference can be seen."
+QUIZ: Quiz = {
+    "question": [
+        {"ask": f"What of {right}?", "choices": [f"{letter} is it" for letter in "abc"], "right": right, "why": WHY}
+        for right in (0, 2, 1, 2, 0)
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("plant", "fault"),
+    [
+        (lambda quiz: None, ""),
+        (lambda quiz: quiz["question"].pop(), "not five"),
+        (lambda quiz: quiz["question"][0].pop("why"), "question 1 has"),
+        (lambda quiz: quiz["question"][0]["choices"].pop(), "three or four"),
+        (lambda quiz: quiz["question"][0]["choices"].append("a is it"), "different"),
+        (lambda quiz: quiz["question"][1].update(right=3), "no choice 3"),
+        (lambda quiz: quiz["question"][1].update(ask="Say."), "asks nothing"),
+        (lambda quiz: quiz["question"][1].update(why="So."), "1 words"),
+        (lambda quiz: [one.update(right=1) for one in quiz["question"][:3]], "[1, 1, 1, 2, 0]"),
+        (lambda quiz: [one["choices"].__setitem__(one["right"], "long " * 9) for one in quiz["question"]], "longest"),
+        (lambda quiz: quiz["question"][1].update(why=WHY + " It was 0.777."), "0.777"),
+    ],
+)
+def test_a_planted_fault_of_a_quiz_is_found(plant: Callable[[Quiz], Any], fault: str) -> None:
+    quiz = copy.deepcopy(QUIZ)
+    plant(quiz)
+    found = list(faults_of_a_quiz(quiz, LESSON))
+    assert any(fault in one for one in found) if fault else found == []
