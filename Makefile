@@ -4,6 +4,7 @@
 # make check    lint, types, fast tests, notebook skeleton: about a minute
 # make serve    fit a model to MovieLens when there is none, and answer over HTTP with a page: http://127.0.0.1:8000/
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
+# make site     the course as web pages in build/site/, from the outputs that the notebooks hold
 # make tables   make one row of every committed table again and compare it
 # make machine  how this machine compares with the reference machine of all budgets, in a minute
 # make figures  make every table, notebook and row of the leaderboard again: many hours; continues where it was stopped
@@ -38,7 +39,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test soak check serve course tables machine figures notebooks lint types weights clean
+.PHONY: lab test soak check serve course site tables machine figures notebooks lint types weights clean
 
 # The course's defaults and layout; the reader's own settings stay where they are and win.
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/course/jupyter$(if $(JUPYTER_CONFIG_PATH),:$(JUPYTER_CONFIG_PATH))
@@ -66,6 +67,9 @@ serve: $(READY) weights
 
 course: $(READY) weights
 	$(BIN)/python -m course $(NOTEBOOKS)
+
+site: $(READY)
+	$(BIN)/python -m course.site
 
 tables: $(READY) weights
 	$(BIN)/python benchmarks/repeat.py
