@@ -99,7 +99,7 @@ def faults_of_a_page(page: str, notebook: Notebook, name: str) -> Iterator[str]:
             yield f'a misconception is quoted and has its place, (see "…"): {item[:60]!r}'
         yield from (f"no heading {place!r}" for place in where if place not in known)
     for item in items["Questions"]:
-        if not re.match(r"\*\*[^*].*?\?\*\* \S", item, re.S):
+        if not re.match(r"\*\*[^*].*?\?\*\*\s+\S", item, re.S):
             yield f"not **Question?** and its answer: {item[:60]!r}"
     for item in items["What may be left out"]:
         left_out = re.match(r'"(.+?)"(?: \(|: )(\d+) minutes?\b', " ".join(item.split()))
