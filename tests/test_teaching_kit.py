@@ -26,7 +26,10 @@ SECTIONS = [
     "Slide notes",
 ]
 BREAK_IT = {
+    "A NaN on the way",
+    "A leak, planted",
     "A planted leak",
+    "9.1 Faults that stop the program",
 }
 """Headings of break-it parts that do not say so; what only breaks may be left out without harm."""
 NOT_OURS = re.compile(r"\b(peers|rivals?|yardstick|newcomers?|anew|lest|mend(ed)?|speaks? for)\b", re.I)
