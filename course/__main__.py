@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from course import costs
+from course import costs, plans
 from course.costs import MEASURES, NOTEBOOKS, REPOSITORY
 from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import environment, leaderboard
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default: build/course")
     parser.add_argument("--in-place", action="store_true", help="write the executed notebooks back, nothing else")
     parser.add_argument("--accept", action="store_true", help="take the last run's costs over; executes nothing")
-    parser.add_argument("--readme", action="store_true", help="renew README's table and picture; executes nothing")
+    parser.add_argument("--readme", action="store_true", help="renew README's table, and the plans; executes nothing")
     parser.add_argument("--media", type=Path, metavar="DIR", help="pictures for MovieLens, named by movie id: 1.jpg")
     options = parser.parse_args(arguments)
     if options.media:
@@ -101,6 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         costs.accept_timings(options.output / "timings.csv")
     if options.accept or options.readme:
         costs.renew_readme()
+        plans.main()
         return 0
     paths = options.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))
     if not paths:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_notebooks import DECIMAL, PATHS, RANGE, Notebook, matches, run_numbers, source
 
-from course import costs
+from course import costs, plans
 
 ROOT = Path(__file__).parents[1]
 KIT = ROOT / "docs" / "teaching"
@@ -333,3 +333,69 @@ def test_a_planted_fault_of_a_quiz_is_found(plant: Callable[[Quiz], Any], fault:
     plant(quiz)
     found = list(faults_of_a_quiz(quiz, LESSON))
     assert any(fault in one for one in found) if fault else found == []
+
+
+# --------------------------------------------------------------------------------------------------- plans
+
+PLANS = tomllib.loads((KIT / "plans.toml").read_text("utf-8"))
+SITTINGS = [(plan["name"], sitting) for plan in PLANS["plan"] for sitting in plan["sitting"]]
+
+
+def test_the_plans_are_up_to_date() -> None:
+    written = (KIT / "plans.md").read_text("utf-8")
+    assert written == plans.page(PLANS), "run python -m course.plans"
+
+
+def test_every_class_adds_up_to_its_frame_and_has_breaks_and_something_to_do() -> None:
+    for name, sitting in SITTINGS:
+        rows = plans.rows(sitting, PLANS["pace"], name)
+        assert all(minutes > 0 for minutes, _ in rows)
+        if frame := sitting.get("frame"):
+            assert sum(minutes for minutes, _ in rows) == frame
+            assert {"exercise", "talk", "quiz"} & {key for block in sitting["blocks"] for key in block}
+            longest = run = 0
+            for minutes, what in rows[:-1]:
+                run = 0 if what == "*Break*" else run + minutes
+                longest = max(longest, run)
+            assert longest <= 90, f"{name}, {sitting['name']}: {longest} minutes without a break"
+
+
+def test_the_four_plans_are_there_and_the_semester_has_every_lesson_but_the_one_on_many_machines() -> None:
+    assert [plan["name"] for plan in PLANS["plan"]] == ["Half a day", "One day", "Two days", "A semester"]
+    blocks = [block for sitting in PLANS["plan"][-1]["sitting"] for block in sitting["blocks"]]
+    taught = {block[kind] for block in blocks for kind in ("read", "slides") if kind in block}
+    assert {path.stem[:2] for path in PATHS} - {"20"} <= taught
+
+
+def test_minutes_are_those_that_were_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "98_rank.ipynb").write_text(json.dumps(LESSON), "utf-8")
+    (tmp_path / "timings.csv").write_text(
+        "notebook,processor_seconds,seconds,peak_memory_mb,processor,factor,cores,python,date\n"
+        "98_rank,1,60,1,A,1.0,2,3.11,2026-01-01\n98_rank,1,300,1,B,2.0,2,3.11,2026-01-01\n",
+        "utf-8",
+    )
+    monkeypatch.setattr(costs, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(costs, "TIMINGS", tmp_path / "timings.csv")
+    pace = {"words": 1, "lines": 1, "slide": 3, "question": 2}
+    assert plans.reading("98", pace) == 7 + 3
+    assert plans.reading("98", pace, ["Pop"]) == 2 + 1 + 1
+    assert plans.row({"slides": "98"}, pace)[0] == 4 * 3
+    assert plans.row({"exercise": "98.1"}, pace)[0] == 5
+    assert plans.running("98") == 9, "five minutes of a machine that needs twice the reference's seconds"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "fault"),
+    [
+        ([{"talk": 100, "about": "a"}], "0 of 100"),
+        ([{"talk": 120, "about": "a"}], "-20 of 100"),
+        ([{"talk": 70, "about": "a"}], "30 of 100"),
+        ([{"read": "97"}], "no lesson '97'"),
+        ([{"read": "01", "sections": ["Nowhere"]}], "Nowhere"),
+        ([{"exercise": "01.9"}], "01.9"),
+        ([{"dance": 5}], "dance"),
+    ],
+)
+def test_a_planted_fault_of_a_plan_is_refused(blocks: list[dict[str, Any]], fault: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        plans.rows({"frame": 100, "blocks": blocks}, PLANS["pace"], "a plan, a class")
