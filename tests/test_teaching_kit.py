@@ -399,3 +399,15 @@ def test_minutes_are_those_that_were_measured(tmp_path: Path, monkeypatch: pytes
 def test_a_planted_fault_of_a_plan_is_refused(blocks: list[dict[str, Any]], fault: str) -> None:
     with pytest.raises(ValueError, match=re.escape(fault)):
         plans.rows({"frame": 100, "blocks": blocks}, PLANS["pace"], "a plan, a class")
+
+
+def missing_links(page: Path) -> list[str]:
+    """What a page of the kit links to and is not there."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    return [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+def test_links_of_the_kit_lead_somewhere(tmp_path: Path) -> None:
+    assert {path.name: missing for path in KIT.rglob("*.md") if (missing := missing_links(path))} == {}
+    (tmp_path / "a.md").write_text("[b](b.md#there), [a](a.md), [c](https://example.org)", "utf-8")
+    assert missing_links(tmp_path / "a.md") == ["b.md"]
