@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ BREAK_IT = {
 """Headings of break-it parts that do not say so; what only breaks may be left out without harm."""
 WAITING = {"20_scale_out"}
 """Lessons that may come before their page."""
+PLANS = tomllib.loads((KIT / "plans.toml").read_text("utf-8"))
 NOT_OURS = re.compile(r"\b(peers|rivals?|yardstick|newcomers?|anew|lest|mend(ed)?|speaks? for)\b", re.I)
 
 Quiz = dict[str, Any]
@@ -62,6 +64,19 @@ def slide_headings(notebook: Notebook) -> set[str]:
             found.add(texts[0] if texts else above)
         above = texts[-1] if texts else above
     return found
+
+
+def minutes_to_read(notebook: Notebook, place: str) -> int:
+    """Minutes of a section and what belongs to it, optional or not, at the pace of the plans."""
+    level, words, lines = 0, 0, 0
+    for cell in notebook["cells"]:
+        for depth, text in headings_of(cell):
+            level = depth if text == place else 0 if depth <= level else level
+        if level and cell["cell_type"] == "markdown":
+            words += len(re.findall(r"\w+", source(cell)))
+        elif level and "hide-input" not in cell["metadata"].get("tags", []):
+            lines += sum(bool(line.strip()) for line in source(cell).splitlines())
+    return math.ceil(words / PLANS["pace"]["words"] + lines / PLANS["pace"]["lines"])
 
 
 def may_be_left_out(notebook: Notebook, place: str) -> bool:
@@ -117,6 +132,8 @@ def faults_of_a_page(page: str, notebook: Notebook, name: str) -> Iterator[str]:
             yield f"{place!r} does not carry `optional`"
         elif place.startswith("Exercise") and f"{left_out[2]} minutes" not in place:
             yield f"{place!r} is said to take {left_out[2]} minutes"
+        elif not place.startswith("Exercise") and abs(int(left_out[2]) - minutes_to_read(notebook, place)) > 1:
+            yield f"{place!r} takes {minutes_to_read(notebook, place)} minutes to read, not {left_out[2]}"
     for item in items["What breaks in a room"]:
         if len(item.split()) < 10:
             yield f"not what is seen and the way out: {item[:60]!r}"
@@ -256,7 +273,7 @@ Say this.
 
 ## What may be left out
 
-- "Extra (optional)" (5 minutes): it is extra.
+- "Extra (optional)" (1 minute): it is extra.
 - "Exercise 98.1: easy · 5 minutes" (5 minutes): at home.
 
 ## What breaks in a room
@@ -288,9 +305,10 @@ def test_a_sound_page_has_no_fault() -> None:
         ('(see "Intervals")', '(see "Interval")', "'Interval'"),
         ("**Why?** Because.", "**Why?**\n", "its answer"),
         ("**Why?** Because.", "Why? Because.", "its answer"),
-        ('"Extra (optional)" (5 minutes)', '"Intervals" (5 minutes)', "optional"),
-        ('"Extra (optional)" (5 minutes)', '"Extra" (5 minutes)', "'Extra'"),
-        ('"Extra (optional)" (5 minutes)', '"Extra (optional)"', "minutes"),
+        ('"Extra (optional)" (1 minute)', '"Intervals" (1 minute)', "optional"),
+        ('"Extra (optional)" (1 minute)', '"Extra" (1 minute)', "'Extra'"),
+        ('"Extra (optional)" (1 minute)', '"Extra (optional)"', "minutes"),
+        ('"Extra (optional)" (1 minute)', '"Extra (optional)" (9 minutes)', "takes 1 minutes"),
         ('minutes" (5 minutes)', 'minutes" (9 minutes)', "9 minutes"),
         ("Weights come from a folder as well, and are verified.", "", "way out"),
         ("**Popularity**: Say.", "**Popular**: Say.", "'Popular'"),
@@ -340,7 +358,6 @@ def test_a_planted_fault_of_a_quiz_is_found(plant: Callable[[Quiz], Any], fault:
 
 # --------------------------------------------------------------------------------------------------- plans
 
-PLANS = tomllib.loads((KIT / "plans.toml").read_text("utf-8"))
 SITTINGS = [(plan["name"], sitting) for plan in PLANS["plan"] for sitting in plan["sitting"]]
 
 
