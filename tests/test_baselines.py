@@ -234,8 +234,12 @@ def test_a_large_inverse_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(ease, "LARGE", 10)
     monkeypatch.setattr(ease, "BLOCK", 7)
     x = scipy.sparse.random_array((30, 40), density=0.2, random_state=0, format="csr")
-    expected = np.linalg.inv((x.T @ x).toarray() + 3 * np.eye(40))
-    np.testing.assert_allclose(ease.inverse((x.T @ x).tocsr(), 3.0), expected, atol=1e-6)
+    gram, wanted = (x.T @ x).tocsr(), np.random.default_rng(0).normal(size=(40, 3))
+    expected = np.linalg.inv(gram.toarray() + 3 * np.eye(40))
+    np.testing.assert_allclose(ease.inverse(gram, 3.0), expected, atol=1e-6)
+    np.testing.assert_allclose(ease.solve(gram, 3.0, wanted), expected @ wanted, atol=1e-9)
+    with pytest.raises(DataError, match="give a larger λ"):
+        ease.solve(gram, -5.0, wanted)
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.models.sequential import SequentialModel
-from recfuse_lib.training.pipelines import untuned
+from recfuse_lib.training.pipelines import fit, untuned
 
 tf = pytest.importorskip("tensorflow")
 
@@ -56,3 +56,30 @@ def test_the_same_batches_in_the_same_order():
         found = trained()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_is_traced_once_and_learns_the_same():
+    traced = []
+
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = keras.layers.Dense(1)
+            self.inner.build((None, 3))
+            self.built = True
+
+        def call(self, x):
+            traced.append(x)
+            return self.inner(x)
+
+    x = np.random.default_rng(0).normal(size=(100, 3)).astype("float32")
+    found = []
+    for train in (fit, keras.Model.fit):
+        keras.utils.set_random_seed(0)
+        model = Network()
+        model.compile("adam", "mse")
+        traced.clear()
+        train(model, x, x.sum(axis=1), batch_size=8, epochs=3, verbose=0)
+        found.append((len(traced), *model.get_weights()))
+    assert (found[0][0], found[1][0]) == (1, 2)
+    np.testing.assert_array_equal(found[0][1], found[1][1])

@@ -18,7 +18,7 @@ from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import content
 from recfuse_lib.models.contract import Recommender, resized, strongest_of_rows
-from recfuse_lib.models.ease import inverse
+from recfuse_lib.models.ease import solve
 from recfuse_lib.models.inner_product import InnerProduct
 
 DAY = 86_400
@@ -173,9 +173,9 @@ class ContentEASE(InnerProduct):
         gram = weighted.T @ self.vectors[known] + self.ridge * np.eye(self.vectors.shape[1])
         wanted = np.linalg.solve(gram, (x[:, known] @ weighted).T)
         if x.shape[0] > items.n_items:
-            alike = inverse(x.T @ x, self.l2) @ (x.T @ wanted.T)
+            alike = solve(x.T @ x, self.l2, x.T @ wanted.T)
         else:
-            alike = x.T @ (inverse(x @ x.T, self.l2) @ wanted.T)
+            alike = x.T @ solve(x @ x.T, self.l2, wanted.T)
         self.alike = alike.astype("float32")
         return self
 

@@ -5,12 +5,16 @@ Taught in notebook 04.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.linalg.lapack
 import scipy.sparse
+import threadpoolctl
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
@@ -95,23 +99,11 @@ class EASE(Recommender):
 
 
 def inverse(gram: scipy.sparse.csr_array, l2: float) -> np.ndarray:
-    """Computes (gram + λI)⁻¹, float32 (N, N), for a symmetric matrix of products.
-
-    Raises:
-        DataError: It does not fit into memory, or λ is too small.
-    """
+    """Computes (gram + λI)⁻¹, float32 (N, N), for a symmetric matrix of products; raises as `solve` does."""
     n = gram.shape[0]
-    way_out = "leave out people or items with few interactions, or take item-kNN, which keeps a hundred numbers an item"
-    memory.check(14 * n**2 if n > LARGE else 32 * n**2, f"inverting a matrix of {n:,} × {n:,}", way_out)
-    dense = gram.astype("float64").toarray()
-    dense[np.diag_indices(n)] += l2
-    if n <= LARGE:
-        return np.linalg.inv(dense).astype("float32")
-    # Cholesky in place: half the work and a third of the memory.
-    factor, failed = scipy.linalg.lapack.dpotrf(dense.T, lower=1, overwrite_a=1)
-    solved, failed_again = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed or failed_again:
-        raise DataError(f"a matrix of {n:,} × {n:,} products cannot be inverted with λ = {l2:g}; give a larger λ")
+    # In place, and only one triangle of it: half the work and a third of the memory.
+    with _all_cores(n):
+        solved, _ = scipy.linalg.lapack.dpotri(_factor(gram, l2), lower=1, overwrite_c=1)
     found = np.empty((n, n), "float32")
     for start in range(0, n, BLOCK):
         rows, before = slice(start, start + BLOCK), slice(0, start)
@@ -120,3 +112,32 @@ def inverse(gram: scipy.sparse.csr_array, l2: float) -> np.ndarray:
         found[rows, before] = solved[rows, before]
         found[before, rows] = solved[rows, before].T
     return found
+
+
+def solve(gram: scipy.sparse.csr_array, l2: float, wanted: np.ndarray) -> np.ndarray:
+    """Computes (gram + λI)⁻¹ `wanted`, (N, ·), in a third of the work that the inverse takes.
+
+    Raises:
+        DataError: The matrix does not fit into memory, or λ is too small.
+    """
+    with _all_cores(gram.shape[0]):
+        return np.asarray(scipy.linalg.lapack.dpotrs(_factor(gram, l2), wanted, lower=1)[0])
+
+
+def _all_cores(n: int) -> Any:
+    """Lifts a limit on BLAS's threads, such as that of small products, where a matrix (n, n) takes seconds."""
+    limits = {"limits": os.cpu_count(), "user_api": "blas"}
+    return threadpoolctl.threadpool_limits(**limits) if n > LARGE else contextlib.nullcontext()
+
+
+def _factor(gram: scipy.sparse.csr_array, l2: float) -> np.ndarray:
+    """The lower Cholesky factor of gram + λI."""
+    n = gram.shape[0]
+    way_out = "leave out people or items with few interactions, or take item-kNN, which keeps a hundred numbers an item"
+    memory.check(14 * n**2, f"inverting a matrix of {n:,} × {n:,}", way_out)
+    dense = gram.astype("float64").toarray()
+    dense[np.diag_indices(n)] += l2
+    factor, failed = scipy.linalg.lapack.dpotrf(dense.T, lower=1, overwrite_a=1)
+    if failed:
+        raise DataError(f"a matrix of {n:,} × {n:,} products cannot be inverted with λ = {l2:g}; give a larger λ")
+    return np.asarray(factor)

@@ -166,6 +166,7 @@ class FusedModel(Recommender):
         self.events, self.items = events, items
         models = usable(self.dimensions, events, items)
         self.names = list(models)
+        self.towers = {}  # what was fitted before would lie in memory beside the new
         with one_thread():
             self.towers = {name: copy.copy(model).fit(events, items) for name, model in models.items()}
             if self.task_weight:

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from recfuse_lib.models.fitted_gate import FittedGate, away
-from recfuse_lib.training.pipelines import untuned
+from recfuse_lib.training.pipelines import fit
 
 L2 = 1e-3
 EPOCHS, BATCH, LEARNING_RATE = 10, 64, 0.01
@@ -134,7 +134,6 @@ def train(
         loss={name: losses[name] for name in targets},
         loss_weights={name: weights[name] for name in targets},
     )
-    with untuned():
-        history = network.fit(arrays, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
+    history = fit(network, arrays, targets, batch_size=BATCH, epochs=EPOCHS, verbose=verbose)
     fitted = gate.fitted() if isinstance(gate, EvidenceGate) else gate
     return fitted, rating_gate and rating_gate.fitted(), history

@@ -21,7 +21,7 @@ from recfuse_lib.models import memory
 from recfuse_lib.models.contract import Asked, Recommender, rows_of
 from recfuse_lib.models.item_tower import MultimodalTower, encodings_of
 from recfuse_lib.models.user_tower import UserTower
-from recfuse_lib.training.pipelines import untuned
+from recfuse_lib.training.pipelines import fit
 
 XLA_PAYS_FROM = 100
 """Steps. On two CPU cores compiling takes about as long as XLA then saves in 80 to 200; Keras leaves it off there."""
@@ -222,9 +222,7 @@ class JointModel(Recommender):
         xla = epochs * len(rows) // batch_size >= XLA_PAYS_FROM if keras.backend.backend() == "tensorflow" else "auto"
         self.network.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=xla)
         inputs = {name: values[rows] for name, values in examples(history, self.history_length).items()}
-        with untuned():
-            logs = self.network.fit(inputs, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=callbacks)
-        self.logs = logs.history
+        self.logs = fit(self.network, inputs, epochs=epochs, batch_size=batch_size, callbacks=callbacks).history
         return self
 
     def interests(self, queries: Queries, vectors: Any) -> Any:

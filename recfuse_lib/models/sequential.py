@@ -20,7 +20,7 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.item_tower import MultimodalTower, encodings_of
 from recfuse_lib.models.transformer import AttributeCrosses, HistoryTransformer
-from recfuse_lib.training.pipelines import untuned
+from recfuse_lib.training.pipelines import fit
 
 QUERIES = 256
 """Queries that are scored at once."""
@@ -225,9 +225,7 @@ class SequentialModel(Recommender):
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps * epochs)
         # Not forced through XLA: on a CPU, compiling takes as long as XLA saves in five epochs, and half a gigabyte.
         self.network.compile(optimizer=keras.optimizers.Adam(schedule))
-        with untuned():
-            logs = self.network.fit(inputs, epochs=epochs, batch_size=size, verbose=0, callbacks=callbacks)
-        self.logs = logs.history
+        self.logs = fit(self.network, inputs, epochs=epochs, batch_size=size, callbacks=callbacks).history
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
