@@ -12,6 +12,8 @@ import pytest
 from course.usage import tree_processor_seconds
 
 SHOWN = 25
+# Editions hold the code and the outputs of the notebooks that are run.
+collect_ignore_glob = ["notebooks/*/*"]
 _spent: Counter[str] = Counter()
 _workers: list[float] = []
 _last = tree_processor_seconds()

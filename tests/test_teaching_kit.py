@@ -380,6 +380,14 @@ def test_every_class_adds_up_to_its_frame_and_has_breaks_and_something_to_do() -
             assert longest <= 90, f"{name}, {sitting['name']}: {longest} minutes without a break"
 
 
+def test_what_an_exercise_needs_was_run_before_it() -> None:
+    for plan in PLANS["plan"]:
+        ran: set[str] = set()
+        for block in [block for sitting in plan["sitting"] for block in sitting["blocks"]]:
+            ran |= {block["run"]} if "run" in block else set()
+            assert block.get("exercise", "")[:2] in ran | {""}, f"{plan['name']}: {block} before its lesson was run"
+
+
 def test_the_four_plans_are_there_and_the_semester_has_every_lesson_but_the_one_on_many_machines() -> None:
     assert [plan["name"] for plan in PLANS["plan"]] == ["Half a day", "One day", "Two days", "A semester"]
     blocks = [block for sitting in PLANS["plan"][-1]["sitting"] for block in sitting["blocks"]]

@@ -14,6 +14,9 @@ from docutils import nodes
 from myst_nb.core.render import NbElementRenderer
 from sphinx.application import Sphinx
 
+from course.site.chinese import SearchChinese
+from course.translation import LOCALES
+
 HERE = Path(__file__).parent
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Raises|References|Returns|Yields):$")
 MARKUP = re.compile(r"(`[^`]*`)|[|*]|_(?!\w)")
@@ -21,7 +24,7 @@ MARKUP = re.compile(r"(`[^`]*`)|[|*]|_(?!\w)")
 project = "RecFuse"
 author = "The RecFuse authors"
 copyright = "The RecFuse authors. Lesson text: CC BY 4.0. Code: MIT"
-language = os.environ.get("RECFUSE_EDITION", "en")
+language = LOCALES.get(edition := os.environ.get("RECFUSE_EDITION", "en"), edition)
 locale_dirs = [str(HERE.parent / "translations")]
 gettext_compact = False
 gettext_uuid = False
@@ -65,7 +68,7 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "home_page_in_toc": False,
-    "search_bar_text": "Search the course",
+    "search_bar_text": {"zh_CN": "搜索课程"}.get(language, "Search the course"),
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -123,3 +126,4 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _as_rst, priority=100)  # before napoleon
     app.connect("autodoc-skip-member", _skip)
     app.connect("build-finished", _vendored)
+    app.add_search_language(SearchChinese)

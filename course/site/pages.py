@@ -18,6 +18,8 @@ QUIZZES = Path("docs/teaching/quizzes")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "data/*/README.md", "benchmarks/README.md")
 LINKED = ("LICENSE*", "CITATION.cff", "docs/images/*", "docs/*.csv")
 """What pages show or hand out."""
+CAPTIONS = ("Lessons", "Practise", "Results and practice", "Teach", "Library")
+"""The parts of the site."""
 
 Cell = dict[str, Any]
 
@@ -33,6 +35,7 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
     """
     shutil.rmtree(folder, ignore_errors=True)
     documents = [path.relative_to(REPOSITORY) for pattern in DOCUMENTS for path in REPOSITORY.glob(pattern)]
+    documents = [path for path in documents if not _is_edition(path)]
     notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
     names = [path.stem for path in notebooks if lessons is None or path.stem.startswith(tuple(lessons))]
     for path in (path for pattern in LINKED for path in REPOSITORY.glob(pattern)):
@@ -54,16 +57,19 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
     for room in sorted({module.split(".")[1] for module in modules}):
         inside = [module for module in modules if module.split(".")[1] == room]
         _write(folder / "api" / f"{room}.rst", _room(room, inside))
-    trees = {
-        "Lessons": [f"notebooks/{name}" for name in names],
-        "Practise": ["docs/notation", "docs/solutions/README", *(f"{QUIZZES}/{name}" for name in quizzes)],
-        "Results and practice": _pages("docs/*.md", "data/*/README.md", "benchmarks/README.md"),
-        "Teach": _pages("docs/teaching/**/*.md", "CONTRIBUTING.md"),
-        "Library": [f"api/{room}" for room in dict.fromkeys(module.split(".")[1] for module in modules)],
-    }
+    parts = (
+        [f"notebooks/{name}" for name in names],
+        ["docs/notation", "docs/solutions/README", *(f"{QUIZZES}/{name}" for name in quizzes)],
+        _pages("docs/*.md", "data/*/README.md", "benchmarks/README.md"),
+        _pages("docs/teaching/**/*.md", "CONTRIBUTING.md"),
+        [f"api/{room}" for room in dict.fromkeys(module.split(".")[1] for module in modules)],
+    )
+    trees = dict(zip(CAPTIONS, parts, strict=True))
     for path in documents:
         text = _linked(path, (REPOSITORY / path).read_text("utf-8"), names)
         if path == Path("README.md"):
+            # A code host offers the editions; a site has one language.
+            text = re.sub(r"^\[English\].*\n\n", "", text, flags=re.M)
             path, text = Path("index.md"), text + "".join(_tree(title, pages) for title, pages in trees.items())
         _write(folder / path, text)
 
@@ -187,7 +193,7 @@ def _room(room: str, modules: list[str]) -> str:
 
 
 def _linked(path: Path, text: str, names: list[str]) -> str:
-    """A document whose links lead to pages of the site; a link to a lesson that the site lacks is a name only."""
+    """A document whose links lead to pages of the site; a link to a lesson or edition that it lacks is a name only."""
 
     def target(match: re.Match[str]) -> str:
         full = posixpath.normpath(posixpath.join(path.parent.as_posix(), match[2]))
@@ -195,14 +201,21 @@ def _linked(path: Path, text: str, names: list[str]) -> str:
             return f"[{match[1]}]({match[2].removesuffix('README.md')}index.md{match[3] or ''})"
         if full == "docs/solutions":
             return f"[{match[1]}]({match[2]}README.md{match[3] or ''})"
-        return match[1] if full.startswith("notebooks/") and Path(full).stem not in names else match[0]
+        lacks = _is_edition(Path(full)) or (full.startswith("notebooks/") and Path(full).stem not in names)
+        return match[1] if lacks else match[0]
 
     return re.sub(r"(?<!!)\[([^\]\n]+)\]\(([\w./-]+)(#[\w-]+)?\)", target, text)
 
 
 def _pages(*patterns: str) -> list[str]:
     paths = [path.relative_to(REPOSITORY) for pattern in patterns for path in sorted(REPOSITORY.glob(pattern))]
-    return [path.with_suffix("").as_posix() for path in paths if path.name != "notation.md"]
+    paths = [path for path in paths if path.name != "notation.md" and not _is_edition(path)]
+    return [path.with_suffix("").as_posix() for path in paths]
+
+
+def _is_edition(path: Path) -> bool:
+    """Whether a document is another one in another language, README.zh.md: a site has one language."""
+    return len(path.suffixes) > 1 and (REPOSITORY / path).with_suffix("").with_suffix(".md").exists()
 
 
 def _tree(title: str, pages: list[str]) -> str:
