@@ -224,3 +224,29 @@ def test_sphinx_takes_the_same_messages(tmp_path: Path) -> None:
             entry.id for entry in document.updated() if entry.id and entry.auto_comments != ["a part of the site"]
         ]
         assert [message for message in messages if message not in taken] == []
+
+
+def test_pages_and_queries_are_split_into_the_terms() -> None:
+    from course.site.chinese import SearchChinese
+
+    words = SearchChinese({}).split("门控取决于证据，召回靠 NDCG 评估多维度兴趣融合")
+    assert {"门控", "证据", "召回", "NDCG", "多维度兴趣融合"} <= set(words)
+    if (
+        chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    ) is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    index = json.dumps(
+        {"terms": dict.fromkeys(["门控", "取决于", "证据", "召回", "多维度", "多维度兴趣融合"], 0), "titleterms": {}}
+    )
+    script = f"const Search = {{_index: {index}}}; {SearchChinese.js_splitter_code}"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_script_tag(content=script)
+        queries = ["门控取决于证据", "NDCG 的召回", "多维度兴趣融合", "天气", "logQ-校正 x_1"]
+        split = [page.evaluate(f"splitQuery({json.dumps(query)})") for query in queries]
+        browser.close()
+    expected = [["门控", "取决于", "证据"], ["NDCG", "召回"], ["多维度兴趣融合"], ["天气"], ["logQ", "校正", "x_1"]]
+    assert split == expected
