@@ -46,6 +46,8 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 nb_number_source_lines = False
+if language == "zh_CN":
+    nb_code_prompt_show, nb_code_prompt_hide = "显示代码", "隐藏代码"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
