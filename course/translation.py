@@ -43,11 +43,10 @@ class Document:
     """A document, ``notebooks/00_tour.ipynb``, and its edition, ``zh``."""
 
     def __init__(self, source: Path, edition: str) -> None:
-        self.source, self.locale, self.is_notebook = source, LOCALES[edition], source.suffix == ".ipynb"
+        self.source, self.locale, self.is_lesson = source, LOCALES[edition], source.suffix == ".ipynb"
         page = Path("index") if source == Path("README.md") else source.with_suffix("")
         self.catalogue = REPOSITORY / f"course/translations/{self.locale}/LC_MESSAGES/{page}.po"
-        beside = source.with_suffix(f".{edition}.md")
-        self.output = source.parent / edition / source.name if self.is_notebook else beside
+        self.output = source.parent / edition / source.name if self.is_lesson else source.with_suffix(f".{edition}.md")
         self.text = (REPOSITORY / source).read_text("utf-8")
 
     def updated(self) -> Catalog:
@@ -55,16 +54,18 @@ class Document:
         old = self.catalogue.read_bytes() if self.catalogue.exists() else b'msgid ""\nmsgstr "MIME-Version: 1.0\\n"\n'
         catalogue = read_po(io.BytesIO(old), self.locale)
         messages = Catalog(creation_date=catalogue.creation_date)
-        cells = json.loads(self.text)["cells"] if self.is_notebook else [{"cell_type": "markdown", "source": self.text}]
+        cells = json.loads(self.text)["cells"] if self.is_lesson else [{"cell_type": "markdown", "source": self.text}]
         for cell in (cell for cell in cells if cell["cell_type"] == "markdown"):
             for _, _, message in segments("".join(cell["source"])):
                 if is_prose(message):
-                    messages.add(message, auto_comments=[f"cell {cell['id']}"] if self.is_notebook else [])
+                    messages.add(message, auto_comments=[f"cell {cell['id']}"] if self.is_lesson else [])
         for caption in CAPTIONS if self.source == Path("README.md") else ():
             messages.add(caption, auto_comments=["a part of the site"])
+        stale = {entry.id for entry in catalogue if entry.fuzzy}
         catalogue.update(messages)
         for entry in (entry for entry in catalogue if entry.id and entry.previous_id):
-            carry_numbers(entry)
+            if entry.previous_id[0] not in stale:
+                carry_numbers(entry)
         return catalogue
 
     def write(self, translations: Mapping[str, str], outputs: Mapping[Path, Path]) -> str:
@@ -74,7 +75,7 @@ class Document:
             full = Path(posixpath.normpath(self.source.parent / match[1]))
             return posixpath.relpath(full if full == self.source else outputs.get(full, full), self.output.parent)
 
-        if not self.is_notebook:
+        if not self.is_lesson:
             return translated(self.text, translations, lambda words: LINK.sub(move, words))
         notebook = json.loads(self.text)
         note = (REPOSITORY / f"course/translations/{self.locale}/notebook.md").read_text("utf-8").rstrip()
@@ -101,11 +102,10 @@ def translated(text: str, translations: Mapping[str, str], moved: Callable[[str]
             raise ValueError(f"an escape or a quotation that editions cannot have yet: {message}")
         words = moved(translations.get(message, message))
         lines[first:after], limits[first] = [joined[:begin] + words + joined[begin + len(message) :]], begin
-    result = "\n".join(lines)
     wanted = [moved(translations.get(message, message)) for _, _, message in segments(text)]
-    if wanted != (read := [message for _, _, message in segments(result)]):
+    if wanted != (read := [message for _, _, message in segments("\n".join(lines))]):
         raise ValueError(f"a translation breaks the text: {set(wanted) ^ set(read)}")
-    return result
+    return "\n".join(lines)
 
 
 def faults(message: str, translation: str, terms: Mapping[str, str]) -> list[str]:
@@ -152,11 +152,10 @@ def carry_numbers(entry: Message) -> None:
     """Take new numbers over into a translation when nothing else has changed: the entry is no longer fuzzy."""
     before, after = str(entry.previous_id[0]), str(entry.id)
     if NUMBER.sub("#", before) == NUMBER.sub("#", after):
-        pairs = zip(NUMBER.finditer(before), NUMBER.finditer(after), strict=True)
-        renewed = {old[1]: new[1] for old, new in pairs}
+        renewed = {old[1]: new[1] for old, new in zip(NUMBER.finditer(before), NUMBER.finditer(after), strict=True)}
         words = NUMBER.sub(lambda match: match[0].replace(match[1], renewed.get(match[1], match[1])), str(entry.string))
         if not faults(after, words, {}):
-            entry.string, entry.previous_id = words, []
+            entry.string = words
             entry.flags.discard("fuzzy")
 
 
@@ -167,9 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("documents", nargs="*", type=Path, help="to begin with: notebooks/01_prepare_data.ipynb")
     parser.add_argument("--check", action="store_true", help="write nothing; what would be written is a fault")
     options = parser.parse_args(arguments)
-    paths = [path for pattern in DOCUMENTS for path in sorted(REPOSITORY.glob(pattern))]
-    documents = [Document(path.relative_to(REPOSITORY), options.edition) for path in paths]
-    documents = [one for one in documents if one.catalogue.exists() or one.source in options.documents]
+    paths = [path.relative_to(REPOSITORY) for pattern in DOCUMENTS for path in REPOSITORY.glob(pattern)]
+    begun = {path for path in paths if Document(path, options.edition).catalogue.exists()} | set(options.documents)
+    documents = [Document(path, options.edition) for path in sorted(begun)]
     outputs = {document.source: document.output for document in documents}
     table = (REPOSITORY / f"docs/teaching/terms.{options.edition}.md").read_text("utf-8")
     rows = re.findall(r"^\| ([a-zA-Z][^|]*) \| ([^|]+) \|", table, re.M)
@@ -182,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
             wrong = faults(message, words, terms) if words else ["no translation"]
             wrong = ["fuzzy: the source has changed"] if entry.fuzzy else wrong
             said += [f"{document.source}: {fault}, in {message[:70]!r}" for fault in wrong]
-        write_po(file := io.BytesIO(), catalogue, width=0, ignore_obsolete=True, include_previous=True)
+        write_po(file := io.BytesIO(), catalogue, width=0, ignore_obsolete=True)
         files[document.catalogue] = file.getvalue().decode()
         if len(said) == before:
             translations = {str(entry.id): str(entry.string) for entry in catalogue if entry.id}
@@ -190,8 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     old = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in () if options.check else old:
         store.write(path, files[path])
-    stale = f"is not up to date: make translation EDITION={options.edition}"
-    said += [f"{path.relative_to(REPOSITORY)} {stale}" for path in old] if options.check else []
+    said += [f"{path.relative_to(REPOSITORY)} is not up to date: make translation" for path in old * options.check]
     print(*said, f"{len(documents)} documents, {len(said)} faults, {len(old)} files changed", sep="\n")
     return 1 if said else 0
 

@@ -181,6 +181,9 @@ def test_a_changed_paragraph_is_fuzzy_until_it_is_translated(
     assert main(["zh", "--check"]) == 1
     assert edition.read_text("utf-8") == "电影有 12 个场景。\n", "nothing stale is written"
     assert "0 faults" in small("The film has 12 long scenes.\n", "电影有 12 个长场景。", capsys)
+    small("The film has 12 very long scenes.\n", None, capsys)
+    assert "fuzzy" in small("The film has 14 very long scenes.\n", None, capsys), "a number saves no stale sentence"
+    small("The film has 12 long scenes.\n", "电影有 12 个长场景。", capsys)
     assert "'12' is missing" in small("The film has 12 long scenes.\n", "电影有 13 个长场景。", capsys)
 
 
