@@ -189,7 +189,8 @@ def main(arguments: list[str] | None = None) -> int:
     old = [path for path, text in files.items() if not path.exists() or path.read_text("utf-8") != text]
     for path in () if options.check else old:
         store.write(path, files[path])
-    said += [f"{path.relative_to(REPOSITORY)} is not up to date: make translation" for path in old * options.check]
+    if options.check:
+        said += [f"{path.relative_to(REPOSITORY)} is not up to date: make translation" for path in old]
     print(*said, f"{len(documents)} documents, {len(said)} faults, {len(old)} files changed", sep="\n")
     return 1 if said else 0
 
