@@ -1,5 +1,4 @@
 """The command ``recfuse``: reads one's own data, fits a recommender to it, and recommends, here or over HTTP.
-
 Taught in notebook 01.
 """
 

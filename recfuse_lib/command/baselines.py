@@ -1,9 +1,6 @@
 """The baselines that the fused model is compared with: tuned on validation, each scored once on the test.
-
 Taught in notebook 21.
 """
-
-from __future__ import annotations
 
 import copy
 import itertools

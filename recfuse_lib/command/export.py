@@ -1,9 +1,4 @@
-"""`recfuse export`: what a model recommends as a table, or the model for another server.
-
-Taught in notebook 18.
-"""
-
-from __future__ import annotations
+"""`recfuse export`: what a model recommends as a table, or the model for another server. Taught in notebook 18."""
 
 import shutil
 from pathlib import Path

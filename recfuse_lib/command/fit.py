@@ -1,9 +1,6 @@
 """Fits a recommender to one's own files and reports on it: tunes baselines, fits, compares; an interrupted run resumes.
-
 Taught in notebook 21.
 """
-
-from __future__ import annotations
 
 import shutil
 import tempfile

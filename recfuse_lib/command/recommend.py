@@ -1,9 +1,6 @@
 """`recfuse recommend`: the best items for a person of the data, or for somebody new who says what they like.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence

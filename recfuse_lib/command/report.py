@@ -1,9 +1,6 @@
 """Writes the report of a fitted recommender as Markdown and HTML, with figures and the verdict in one sentence.
-
 Taught in notebook 21.
 """
-
-from __future__ import annotations
 
 import base64
 import html

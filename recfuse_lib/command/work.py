@@ -1,5 +1,4 @@
 """Keeps the finished parts of a run on disk, so that an interrupted one continues where it was.
-
 Taught in notebook 21.
 """
 

@@ -1,4 +1,1 @@
-"""Data: what people did and what they did it to, checked before any model sees it.
-
-Taught in notebook 01.
-"""
+"""Data: what people did and what they did it to, checked before any model sees it. Taught in notebook 01."""

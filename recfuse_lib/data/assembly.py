@@ -1,9 +1,6 @@
 """Assembly of tables into interactions, catalogue and users that fit together, with what was understood in words.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,9 +1,4 @@
-"""Columns: the names that are recognised, and the ids and numbers that the cells hold.
-
-Taught in notebook 01.
-"""
-
-from __future__ import annotations
+"""Columns: the names that are recognised, and the ids and numbers that the cells hold. Taught in notebook 01."""
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,9 +1,4 @@
-"""Data files that are committed with the course, read only if they match their checksums.
-
-Taught in notebook 01.
-"""
-
-from __future__ import annotations
+"""Data files that are committed with the course, read only if they match their checksums. Taught in notebook 01."""
 
 import json
 from pathlib import Path

@@ -1,9 +1,6 @@
 """Files of rows, known by their content and not their name: CSV, JSON lines, Parquet, Excel, gzipped or not.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import codecs
 import dataclasses

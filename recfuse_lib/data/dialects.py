@@ -1,9 +1,6 @@
 """CSV in any usual dialect: its separator, its quotes, a header or none, and its fields as they are written.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import csv
 import dataclasses

@@ -1,5 +1,4 @@
 """Faults of a table: gathered as masks over its rows, the first few put into words, the rest counted.
-
 Taught in notebook 01.
 """
 

@@ -1,7 +1,4 @@
-"""Items: what is known of them, apart from who chose them.
-
-Taught in notebook 01.
-"""
+"""Items: what is known of them, apart from who chose them. Taught in notebook 01."""
 
 from __future__ import annotations
 

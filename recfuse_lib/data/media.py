@@ -5,7 +5,6 @@ parts are black. Sounds (soundfile) are resampled, two channels averaged, the en
 (PyAV) are sampled evenly over time; frames repeat where there are too few. Errors are: a file that is missing, empty,
 damaged, truncated or of another type than its name says; a float or 32-bit picture; more than two channels; nothing to
 see or hear (one colour throughout, silence). `read_all` turns them into *missing* items where the caller says so.
-
 Taught in notebooks 01 and 06.
 """
 

@@ -1,9 +1,6 @@
 """MovieLens: 100,004 ratings that 671 real people gave 9,066 films, committed with the course.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import io
 from pathlib import Path

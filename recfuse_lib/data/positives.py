@@ -1,5 +1,4 @@
 """What counts as a positive: a rule that is stated, or inferred from signals and values, and that prints.
-
 Taught in notebook 01.
 """
 

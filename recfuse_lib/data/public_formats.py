@@ -1,11 +1,8 @@
 """Public data sets by name: folders as published, read into the same tables as one's own files.
 
 Their layouts are in `public_formats.toml`. Later counts (mean ratings, numbers of reviews) are left out.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import html

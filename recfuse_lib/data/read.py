@@ -1,9 +1,6 @@
 """One's own data: files in any usual form, read into tables; every choice is printed and can be overridden.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,9 +1,6 @@
 """Roles of the columns of a catalogue or of users: what an attribute is, so that a model knows how to read it.
-
 Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import ast
 import dataclasses

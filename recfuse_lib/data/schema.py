@@ -1,5 +1,4 @@
 """The validated, immutable `Dataset` of films, goods, songs or anything else, which all data becomes.
-
 Taught in notebook 01.
 """
 

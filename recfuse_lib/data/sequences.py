@@ -1,7 +1,6 @@
 """Arrays that models read, made of events: what came before, in order, and what came next.
 
 Histories are padded on the left with 0; a rating of 0 marks padding, since no real rating is 0.
-
 Taught in notebooks 01 and 05.
 """
 

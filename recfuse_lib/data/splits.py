@@ -3,9 +3,7 @@
 Each gives a validation fold for tuning and a test fold that is scored once. No history is later than the first target
 of the same user (`warm`, `last_one`) or the global cut (`rolling`), or touches a held-out item (`cold`). Only a
 *positive*, 4 or more on the scale of `Dataset.events`, is a target; any interaction may be history. Where no times are
-known, `warm` and `last_one` hold out at random.
-
-Taught in notebook 01.
+known, `warm` and `last_one` hold out at random. Taught in notebook 01.
 """
 
 from __future__ import annotations

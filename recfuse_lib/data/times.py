@@ -1,9 +1,4 @@
-"""Times as seconds since 1970, whatever they are written in.
-
-Taught in notebook 01.
-"""
-
-from __future__ import annotations
+"""Times as seconds since 1970, whatever they are written in. Taught in notebook 01."""
 
 import itertools
 

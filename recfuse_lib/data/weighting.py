@@ -1,7 +1,4 @@
-"""How much each interaction of a history counts: by its rating and by how recent it is.
-
-Taught in notebook 04.
-"""
+"""How much each interaction of a history counts: by its rating and by how recent it is. Taught in notebook 04."""
 
 from __future__ import annotations
 

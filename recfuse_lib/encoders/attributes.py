@@ -1,9 +1,6 @@
 """Attributes as numbers: labels, quantities, sums of money and dates, whatever they are called.
-
 Taught in notebook 06.
 """
-
-from __future__ import annotations
 
 import collections
 import dataclasses

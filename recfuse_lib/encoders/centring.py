@@ -1,9 +1,6 @@
 """Post-processing that fits encodings for recommending: removes what items share, spreads out what differs.
-
 Taught in notebook 02.
 """
-
-from __future__ import annotations
 
 from typing import Any, Self
 

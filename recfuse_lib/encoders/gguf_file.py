@@ -2,7 +2,6 @@
 
 GGUF, the format of llama.cpp, holds settings, vocabulary and weights, most of them quantised (32 weights share a
 scale). The package `gguf` unpacks them to float32. The one file in use is SmolLM2 (Allal et al., 2025).
-
 Taught in notebook 03.
 """
 

@@ -1,5 +1,4 @@
 """What is known of every item, dimension by dimension, and which items a dimension knows nothing about.
-
 Taught in notebook 06.
 """
 

@@ -1,9 +1,4 @@
-"""Language models that write and judge, behind one small interface, loaded by name.
-
-Taught in notebook 03.
-"""
-
-from __future__ import annotations
+"""Language models that write and judge, behind one small interface, loaded by name. Taught in notebook 03."""
 
 import functools
 import io

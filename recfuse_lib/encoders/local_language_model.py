@@ -1,9 +1,6 @@
 """A language model that writes and judges on this machine: a causal model of KerasHub, its tokenizer, its template.
-
 Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence

@@ -1,11 +1,8 @@
 """A language model behind an address that speaks OpenAI's protocol, asked through the package `openai`.
 
 The key, `$OPENAI_API_KEY`, is sent over https or to this machine, never anywhere else, and no error shows it.
-
 Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import ipaddress
 import os

@@ -2,11 +2,8 @@
 
 The vectors equal those of sentence-transformers on the same weights (tested to 1e-4). For speed on a CPU, the texts of
 a batch have equally many tokens, so nothing is padded; batches fit the processor's cache and run two at a time.
-
 Taught in notebook 02.
 """
-
-from __future__ import annotations
 
 import itertools
 import time

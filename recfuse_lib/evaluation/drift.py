@@ -2,8 +2,6 @@
 Taught in notebook 19.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

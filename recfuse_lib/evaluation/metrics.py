@@ -1,9 +1,4 @@
-"""Full-ranking metrics over the whole catalogue, and the error of predicted ratings.
-
-Taught in notebook 04.
-"""
-
-from __future__ import annotations
+"""Full-ranking metrics over the whole catalogue, and the error of predicted ratings. Taught in notebook 04."""
 
 import dataclasses
 from typing import Protocol

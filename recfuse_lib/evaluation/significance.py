@@ -1,9 +1,6 @@
 """How sure are we? Bootstrap intervals over users, paired where two models answered the same queries; many comparisons.
-
 Taught in notebook 04; notebook 10 goes further.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools

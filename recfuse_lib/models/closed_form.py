@@ -1,8 +1,6 @@
 """Dimensions of interest that need no gradient: each is fitted in a second and scores every item for every query.
 
-Each knows one thing, such as what follows what; none is a good recommender alone.
-
-Taught in notebook 07.
+Each knows one thing, such as what follows what; none is a good recommender alone. Taught in notebook 07.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Item content as numbers, centred and scaled by the items of a history alone.
-
-Taught in notebook 07.
-"""
-
-from __future__ import annotations
+"""Item content as numbers, centred and scaled by the items of a history alone. Taught in notebook 07."""
 
 import functools
 

@@ -4,8 +4,6 @@ A further dimension is one more entry: `FusedModel({**DIMENSIONS, "director": Di
 ("director",))})`. Taught in notebook 07.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,4 @@
-"""EASE: a linear model in which every item is explained by all others, solved in closed form.
-
-Taught in notebook 04.
-"""
+"""EASE: a linear model in which every item is explained by all others, solved in closed form. Taught in notebook 04."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""A trained gate as arrays: scoring needs NumPy alone.
-
-Taught in notebook 07.
-"""
-
-from __future__ import annotations
+"""A trained gate as arrays: scoring needs NumPy alone. Taught in notebook 07."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -2,9 +2,7 @@
 
 Every dimension scores all items, and a gate learns on held-out events how far to trust each: more behaviour for a
 person with a long history and an item that many have rated, more content for an item that nobody knows. Some rounds of
-training hide items, so that the gate meets new items before it has to recommend one.
-
-Taught in notebook 07.
+training hide items, so that the gate meets new items before it has to recommend one. Taught in notebook 07.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
 """Rounds of training: parts of a history are held out, so a fusion learns from what its dimensions have not seen.
 
 Each round that holds likes out is a `Fold`, and which items it hides altogether, bool (I,): they are new there.
-`events` is a history in order throughout, `seed` decides what is hidden.
-
-Taught in notebook 07.
+`events` is a history in order throughout, `seed` decides what is hidden. Taught in notebook 07.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import pandas as pd

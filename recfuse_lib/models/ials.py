@@ -1,7 +1,4 @@
-"""iALS: matrix factorisation of implicit feedback by alternating least squares.
-
-Taught in notebook 04.
-"""
+"""iALS: matrix factorisation of implicit feedback by alternating least squares. Taught in notebook 04."""
 
 from __future__ import annotations
 

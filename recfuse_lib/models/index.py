@@ -1,9 +1,6 @@
 """The retrieval index: the items with the largest inner product, exact or, in a large catalogue, approximate.
-
 Taught in notebook 18.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

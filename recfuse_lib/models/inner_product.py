@@ -1,9 +1,6 @@
 """Recommenders that score an item by the inner product of its vector with a vector of the person.
-
 Taught in notebook 18.
 """
-
-from __future__ import annotations
 
 import abc
 import functools

@@ -1,7 +1,4 @@
-"""Recommend what is liked together with what this person liked.
-
-Taught in notebook 04.
-"""
+"""Recommend what is liked together with what this person liked. Taught in notebook 04."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 """The multimodal item tower: what an item says, is, looks, sounds and moves like, and what people made of it.
-
 Taught in notebook 06; notebook 08 uses it with text alone.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any

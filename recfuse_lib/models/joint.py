@@ -1,9 +1,4 @@
-"""The joint model: retrieval and ranking trained together over shared towers.
-
-Taught in notebooks 00 and 08.
-"""
-
-from __future__ import annotations
+"""The joint model: retrieval and ranking trained together over shared towers. Taught in notebooks 00 and 08."""
 
 from collections.abc import Mapping
 from typing import Any, Self

@@ -1,9 +1,4 @@
-"""Memory that a model will need, estimated before anything is allocated.
-
-Taught in notebook 04.
-"""
-
-from __future__ import annotations
+"""Memory that a model will need, estimated before anything is allocated. Taught in notebook 04."""
 
 import psutil
 

@@ -1,7 +1,4 @@
-"""Recommend to everybody what most people liked.
-
-Taught in notebook 04.
-"""
+"""Recommend to everybody what most people liked. Taught in notebook 04."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 """A fitted recommender in one file: arrays and plain settings, no pickle, so nothing in it runs when it is read.
-
 Taught in notebook 18.
 """
-
-from __future__ import annotations
 
 import importlib
 import json

@@ -1,9 +1,6 @@
 """The sequential model: a transformer over the history, over items that are anchored in content.
-
 Taught in notebook 05.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Self

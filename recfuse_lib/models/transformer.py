@@ -1,9 +1,6 @@
 """A causal transformer that reads a history with its ratings and times, and crosses of attributes.
-
 Taught in notebook 05.
 """
-
-from __future__ import annotations
 
 from typing import Any
 

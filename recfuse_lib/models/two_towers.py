@@ -1,5 +1,4 @@
 """The joint model as a retriever: Keras trains two towers over content and behaviour, NumPy scores.
-
 Taught in notebooks 08 and 18.
 """
 

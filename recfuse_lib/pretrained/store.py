@@ -1,9 +1,6 @@
 """Files and folders that are replaced whole or not at all, checksums, and a cache of what is expensive to compute.
-
 Taught in notebook 02.
 """
-
-from __future__ import annotations
 
 import contextlib
 import glob

@@ -1,10 +1,6 @@
 """Checks whether a text about a person is true: rules find what it claims, and the person's history is the evidence.
-The rules read words, not meaning: `tests/test_faithfulness.py` measures how reliable they are.
-
-Taught in notebook 03.
+The rules read words, not meaning: `tests/test_faithfulness.py` measures how reliable they are. Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import re

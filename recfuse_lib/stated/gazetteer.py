@@ -1,7 +1,5 @@
 """Finds in words what a catalogue knows: labels, titles and the words of its texts. All of it is computed once a
-catalogue, so that a wish is read in less than a millisecond.
-
-Taught in notebook 03.
+catalogue, so that a wish is read in less than a millisecond. Taught in notebook 03.
 """
 
 from __future__ import annotations

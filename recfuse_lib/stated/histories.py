@@ -1,10 +1,6 @@
 """Summarises a person's history, and decides when it is enough evidence of a taste. A profile uses strict rules; a text
-is judged by looser ones, so that a slightly different reading is not called false.
-
-Taught in notebook 03.
+is judged by looser ones, so that a slightly different reading is not called false. Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools

@@ -1,6 +1,5 @@
 """Writes interest profiles, two or three sentences about a person: by a template, which states the facts, or by a
 language model, which may rephrase them; `recfuse_lib.stated.faithfulness` counts what it made up.
-
 Taught in notebook 03.
 """
 

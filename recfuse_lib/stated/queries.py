@@ -1,11 +1,7 @@
 """Understands a wish in words: patterns find years, sums of money, exclusions and "like" with a known title; the
 encoder reads the rest. A label that is merely named stays text: the encoder treats it as a matter of degree, as a
-person does.
-
-Taught in notebook 03.
+person does. Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import itertools

@@ -1,9 +1,6 @@
 """The words by which a text can name genres, brands and titles: a closed list, so that claims can be checked.
-
 Taught in notebook 03.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools

@@ -1,7 +1,4 @@
-"""Figures in one colour-blind-safe style, each with alternative text and a caption.
-
-Used in every notebook.
-"""
+"""Figures in one colour-blind-safe style, each with alternative text and a caption. Used in every notebook."""
 
 import base64
 import io

@@ -1,9 +1,6 @@
 """What to watch while a model learns: the validation metrics after every epoch, and TensorBoard.
-
 Taught in notebook 08.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""What training runs on: GPUs of any backend, and the precision that pays there.
-
-Taught in notebook 09.
-"""
+"""What training runs on: GPUs of any backend, and the precision that pays there. Taught in notebook 09."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The gradient of each task by itself, on any backend, and the angle between them.
-
-Taught in notebook 08.
-"""
-
-from __future__ import annotations
+"""The gradient of each task by itself, on any backend, and the angle between them. Taught in notebook 08."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

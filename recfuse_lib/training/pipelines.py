@@ -1,5 +1,4 @@
 """Keras's `fit` without what TensorFlow adds to a training of seconds.
-
 Taught in notebook 04.
 """
 

@@ -2,9 +2,7 @@
 
 A material, an occasion or an opinion has many wordings; some deny what another would say ("not exactly cheap"), some
 mislead ("the hours after the office closes" is a party): a language model reads them, a keyword search does not. All
-draws are integers of a NumPy generator, so one seed gives the same texts on every platform.
-
-Taught in notebook 01.
+draws are integers of a NumPy generator, so one seed gives the same texts on every platform. Taught in notebook 01.
 """
 
 import functools

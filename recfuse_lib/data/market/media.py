@@ -2,12 +2,8 @@
 
 Samples and pixels are the same on every platform: they come from integers and from single additions, multiplications
 and divisions, which IEEE 754 rounds in one way only. Sines and pitches, which libraries may round differently, come
-from two integer tables; a test checks that no entry is near a rounding boundary.
-
-Taught in notebook 01.
+from two integer tables; a test checks that no entry is near a rounding boundary. Taught in notebook 01.
 """
-
-from __future__ import annotations
 
 import math
 import shutil

@@ -1,7 +1,4 @@
-"""The market's product photographs, real ones, and what can be measured on their pixels.
-
-Taught in notebook 01.
-"""
+"""The market's product photographs, real ones, and what can be measured on their pixels. Taught in notebook 01."""
 
 import io
 from pathlib import Path

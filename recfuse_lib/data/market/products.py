@@ -1,5 +1,4 @@
 """The products of the simulated shop: what its customers see of them, and what is true of them.
-
 Taught in notebook 01.
 """
 

@@ -1,5 +1,4 @@
 """The customers of the simulated shop: what each likes, and how they act on it; `visit` is one step in time.
-
 Taught in notebook 01.
 """
 

@@ -1,5 +1,4 @@
 """The simulated shop at work: sessions, slates, behaviours, reviews; and, apart from them, the truth.
-
 Taught in notebook 01; notebook 14 makes use of the propensities of `LoggingPolicy`.
 """
 
