@@ -35,8 +35,6 @@ from recfuse_lib.evaluation.metrics import evaluate, rmse
 from recfuse_lib.evaluation.significance import Interval, bootstrap, paired_bootstrap
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.pretrained import store
-from recfuse_lib.training.devices import describe_devices
-from recfuse_lib.training.optimizers import layer_rates, optimizer, schedule
 
 lesson = definitions("09_fine_tune_on_gpu")
 
@@ -73,7 +71,6 @@ TABLES = [
             *(f"recfuse_lib/encoders/{name}.py" for name in ("centring", "item_encodings", "text")),
             *(f"recfuse_lib/evaluation/{name}.py" for name in ("metrics", "significance")),
             *(f"recfuse_lib/models/{name}.py" for name in ("joint", "user_tower", "item_tower")),
-            "recfuse_lib/training/optimizers.py",
             "notebooks/09_fine_tune_on_gpu.ipynb",
         ),
         keys=("policy",),
@@ -152,7 +149,9 @@ class Bench:
             return joint
         model, _, available = self.tuning(joint, history, "frozen")
         batches = self.batches(joint, history, "frozen", 1024, seed)
-        lesson.train(model, batches, optimizer("adam", schedule(3e-3, FIRST_STEPS)), 1, FIRST_STEPS, available)
+        lesson.train(
+            model, batches, lesson.optimizer("adam", lesson.schedule(3e-3, FIRST_STEPS)), 1, FIRST_STEPS, available
+        )
         with store.replacing(path) as file:
             np.savez(file, *joint.network.get_weights())
         return joint
@@ -162,7 +161,9 @@ class Bench:
         history, numbers, people = task_of(self.dataset, protocol, seed, part)
         joint = self.start(protocol, seed, part, history)
         model, encoder, available = self.tuning(joint, history, policy)
-        chosen = optimizer("adamw", schedule(PHI_RATE, ROUNDS * STEPS), layer_rates(encoder, rate / PHI_RATE))
+        chosen = lesson.optimizer(
+            "adamw", lesson.schedule(PHI_RATE, ROUNDS * STEPS), lesson.layer_rates(encoder, rate / PHI_RATE)
+        )
         batches = self.batches(joint, history, policy, BATCH, seed)
         begun = time.process_time()
         measured = [lesson.ThroughputLogger(batches, STEPS)]
@@ -268,7 +269,7 @@ def write_page():
     )
     grid = chosen.pivot(index="policy", columns="θ rate", values="NDCG@10")
     grid = grid[sorted(grid.columns, key=float)].reindex([one for one in POLICIES if one in grid.index]).reset_index()
-    machine = pd.DataFrame({"machine": [str(device) for device in describe_devices()]})
+    machine = pd.DataFrame({"machine": [str(device) for device in lesson.describe_devices()]})
     path = ROOT / "docs" / "finetuning.md"
     text = path.read_text(encoding="utf-8")
     for name, frame in {**sections(policies), "choice": grid, "machine": machine}.items():

@@ -24,13 +24,15 @@ import pandas as pd
 import tables
 from generator_tuning import GeneratorTuning, auc_table, judge_prompts, judgement
 
+from course.lessons import definitions
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.items import Items
 from recfuse_lib.encoders import language_model
 from recfuse_lib.models.ratings import ContentBiases
 from recfuse_lib.pretrained import store
 from recfuse_lib.stated.histories import shown_title
-from recfuse_lib.training.optimizers import optimizer, schedule
+
+lesson = definitions("09_fine_tune_on_gpu")
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "generator_lora"
@@ -54,7 +56,6 @@ TABLES = [
             "recfuse_lib/evaluation/significance.py",
             "recfuse_lib/stated/histories.py",
             "recfuse_lib/models/ratings.py",
-            "recfuse_lib/training/optimizers.py",
             "benchmarks/generator_tuning.py",
             "notebooks/09_fine_tune_on_gpu.ipynb",
         ),
@@ -125,7 +126,7 @@ def tuned(original, examples, arguments, seed):
     tuning = GeneratorTuning(original, arguments.rank)
     if not costs.exists():
         steps = arguments.epochs * -(-len(prompts) // arguments.batch)
-        tuning.compile(optimizer("adamw", schedule(arguments.rate, steps)), jit_compile=arguments.jit)
+        tuning.compile(lesson.optimizer("adamw", lesson.schedule(arguments.rate, steps)), jit_compile=arguments.jit)
         tell = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda step, logs: print(f"step {step + 1}: {logs['loss']:.3f}", flush=True)
         )

@@ -49,10 +49,10 @@ from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.models.joint import JointModel
 from recfuse_lib.pretrained import store
-from recfuse_lib.training.devices import GIB, describe_devices, set_precision
-from recfuse_lib.training.optimizers import layer_rates, optimizer
 
 lesson = definitions("09_fine_tune_on_gpu")
+
+GIB = 2**30
 
 POLICIES = ("frozen", "lora-8-top-2", "top-2", "bias-only", "everything")
 """From the least memory to the most: JAX knows the highest use so far and no other."""
@@ -95,7 +95,7 @@ def random_encoder(size: Size, precision: str) -> TextEncoder:
         dropout=0.0,
     )
     encoder = TextEncoder(backbone, Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")), size.tokens)
-    set_precision(encoder, precision)
+    lesson.set_precision(encoder, precision)
     return encoder
 
 
@@ -217,7 +217,7 @@ def measure(
     weights = {weight.path: weight for weight in encoder.backbone.weights}
     before = {path: ops.convert_to_numpy(weight).copy() for path, weight in weights.items()}
 
-    model.compile(optimizer("adamw", 1e-3, layer_rates(encoder, 0.1)), run_eagerly=eager)
+    model.compile(lesson.optimizer("adamw", 1e-3, lesson.layer_rates(encoder, 0.1)), run_eagerly=eager)
     clock, used = Clock(), peak_memory()
     steps = list(batches(size, examples, known, generator))
     if text is None:
@@ -262,7 +262,7 @@ def main() -> None:
     size = TINY if arguments.tiny else Size()
     if arguments.texts:
         size = dataclasses.replace(size, texts=arguments.texts)
-    device = describe_devices()[0]
+    device = lesson.describe_devices()[0]
     peak = arguments.peak * 1e12 if arguments.peak else device.peak
     # Nothing is measured on TensorFlow without a card, and its graphs take longer to make than toys to train.
     eager = (device.kind, keras.backend.backend()) == ("cpu", "tensorflow")

@@ -11,7 +11,6 @@ from recfuse_lib.data.splits import Queries
 from recfuse_lib.encoders.item_encodings import ItemEncodings
 from recfuse_lib.encoders.text import TextEncoder
 from recfuse_lib.models.joint import JointModel
-from recfuse_lib.training.optimizers import layer_rates, optimizer
 
 lesson = definitions("09_fine_tune_on_gpu")
 
@@ -86,5 +85,5 @@ def batches(tuned, size=48, encoded=8, seed=0):
 
 def learn(tuned, rounds=2, steps=3, rate=0.01, name="adam", clip=1.0, data=None, **settings):
     """Some rounds of training; returns the logs."""
-    chosen = optimizer(name, rate, layer_rates(tuned.encoder, 0.3), clip=clip)
+    chosen = lesson.optimizer(name, rate, lesson.layer_rates(tuned.encoder, 0.3), clip=clip)
     return lesson.train(tuned, data or batches(tuned, seed=3), chosen, rounds, steps, **settings)

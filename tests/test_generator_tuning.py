@@ -23,8 +23,8 @@ from generator_tuning import (
     judgement,
 )
 
+from course.lessons import definitions
 from recfuse_lib.encoders.local_language_model import LocalLanguageModel
-from recfuse_lib.training.optimizers import optimizer
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -55,7 +55,7 @@ def taught(tiny):
     keras.utils.set_random_seed(0)
     tuning = GeneratorTuning(tiny, rank=4)
     before, untaught = frozen(tuning), tuning.tuned().name
-    tuning.compile(optimizer("adamw", 0.03), jit_compile=False)
+    tuning.compile(definitions("09_fine_tune_on_gpu").optimizer("adamw", 0.03), jit_compile=False)
     losses = tuning.fit(tuning.examples(MESSAGES, ANSWERS), batch_size=4, epochs=60, verbose=0).history["loss"]
     return tuning, before, untaught, losses, tuning.tuned()
 

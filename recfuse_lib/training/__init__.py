@@ -1,1 +1,1 @@
-"""Training: optimizers, callbacks, gradients by task, devices, and a search with the same budget for every model."""
+"""Training: TensorBoard, gradients by task, and Keras's input pipelines."""

@@ -13,9 +13,8 @@ def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
 
     Above 0 a step for one task also helps the other, below 0 it harms it, to first order.
 
-    Example:
-        >>> cosine([np.array([1.0, 0.0])], [np.array([-2.0, 0.0])])
-        -1.0
+    >>> cosine([np.array([1.0, 0.0])], [np.array([-2.0, 0.0])])
+    -1.0
 
     References:
         Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS.
