@@ -16,7 +16,7 @@ import tables
 
 BUILD = tables.REPOSITORY / "build"
 PROGRESS = BUILD / "figures"
-ACCEPT = ["-m", "recfuse_lib.teaching.leaderboard", "--accept"]
+ACCEPT = ["-m", "course.leaderboard", "--accept"]
 LEADERBOARD = [f"docs/leaderboard/{name}.csv" for name in ("warm", "rolling", "cold", "last-one", "rating")]
 SCRIPTS = [
     *(["benchmarks/peers.py"], ["benchmarks/fused_model.py"], ["benchmarks/joint_model.py"]),

@@ -24,6 +24,7 @@ from typing import Any
 
 from course import costs, plans
 from course.costs import MEASURES, NOTEBOOKS, REPOSITORY
+from course.leaderboard import render
 from recfuse_lib.pretrained import store
 from recfuse_lib.teaching import environment, leaderboard
 
@@ -219,7 +220,7 @@ def _write_summary(runs: list[Run], output: Path) -> None:
     ]
     costs.write_timings(rows, output / "timings.csv")
     tables = {protocol: leaderboard.table(protocol, provenance=True) for protocol in leaderboard.PROTOCOLS}
-    page = leaderboard.render(tables)
+    page = render(tables)
     store.write(output / "leaderboard.md", page)
     print(f"\n{page}\n{'notebook':<32}{'processor s':>12}{'seconds':>9}{'peak GB':>9}")
     for run in runs:

@@ -21,6 +21,7 @@ import pytest
 from course import __main__ as course
 from course import checks, costs, usage
 from course import environment as environment_check
+from course import leaderboard as pages
 from course.execution import NotebookError, execute
 from recfuse_lib.teaching import environment, figures, leaderboard
 
@@ -123,17 +124,17 @@ def test_rmse_sorts_upwards(own_rows: Path) -> None:
 
 def test_own_rows_stand_over_the_committed_ones_and_can_be_accepted(own_rows: Path) -> None:
     leaderboard.record("warm", "EASE", {"ndcg@10": (0.13, 0.12, 0.14)}, seeds=0, command="c")
-    assert leaderboard.accept() == ["warm"]
+    assert pages.accept() == ["warm"]
     leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
-    assert leaderboard.accept() == leaderboard.accept() == ["warm"]
-    scorings = pd.read_csv(leaderboard.COMMITTED / leaderboard.SCORINGS)
+    assert pages.accept() == pages.accept() == ["warm"]
+    scorings = pd.read_csv(leaderboard.COMMITTED / pages.SCORINGS)
     assert scorings["value"].tolist() == [0.13, 0.5], "each scoring of the test once, the older ones too"
     leaderboard.record("warm", "EASE", {"ndcg@10": (0.13, 0.12, 0.14)}, seeds=0, command="c")
-    assert leaderboard.accept() == ["warm"]
+    assert pages.accept() == ["warm"]
     leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
     leaderboard.record("warm", "Other", {"ndcg@10": 0.4}, seeds=0, command="c")
     assert leaderboard.table("warm")["run"].to_dict() == {"EASE": "yours", "Other": "yours"}
-    page = leaderboard.render(leaderboard.committed_tables())
+    page = pages.render(pages.committed_tables())
     assert "0.130 [0.120, 0.140]" in page and "Other" not in page
 
 
@@ -152,12 +153,10 @@ def test_an_unknown_protocol_and_a_missing_metric_are_named(own_rows: Path) -> N
 
 
 def test_the_committed_page_equals_the_committed_rows() -> None:
-    tables = leaderboard.committed_tables()
+    tables = pages.committed_tables()
     if not tables:
         pytest.skip("no rows have been accepted yet")
-    assert leaderboard.PAGE.read_text("utf-8") == leaderboard.render(tables), (
-        "run: python -m recfuse_lib.teaching.leaderboard"
-    )
+    assert pages.PAGE.read_text("utf-8") == pages.render(tables), "run: python -m course.leaderboard"
     for protocol, rows in tables.items():
         assert rows.index.is_unique and isinstance(rows, pd.DataFrame), protocol
 
