@@ -3,7 +3,6 @@
 import builtins
 import codecs
 import csv
-import dataclasses
 import gzip
 import io
 import json
@@ -24,7 +23,6 @@ from hypothesis import strategies as st
 
 from recfuse_lib.data.dialects import csv_source
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.media import Media
 from recfuse_lib.data.read import read
 from recfuse_lib.data.schema import Dataset
 
@@ -753,26 +751,3 @@ def test_a_million_interactions_in_six_seconds_and_a_gigabyte_and_ten_times_as_m
 def test_a_dialect_may_be_stated() -> None:
     source = csv_source("a.csv", b'1|"x\n2|y"\n', separator="|", names=["n", "t"], quoting=False)
     assert source.load(["t"], [])["t"].tolist() == ['"x', 'y"']
-
-
-# pictures, sounds and clips
-
-
-def test_media_are_files_named_by_item_id(reader: Reader) -> None:
-    for name in ("a1.png", "stranger.png"):
-        reader.file(name, b"")
-    (reader.folder / "pictures").mkdir()
-    (reader.folder / "a1.png").rename(reader.folder / "pictures" / "a1.png")
-    dataset = reader(LOG, ITEMS, media={"image": reader.folder / "pictures"})
-    assert dataset.media is not None and [path and path.name for path in dataset.media.files["image"]] == [
-        "a1.png",
-        None,
-    ]
-    assert "image files of 1 of 2 items" in reader.said
-    assert "modality" in reader.refused(LOG, ITEMS, media={"smell": reader.folder})
-
-
-def test_media_of_another_catalogue_are_refused(reader: Reader) -> None:
-    dataset = reader(LOG, ITEMS)
-    with pytest.raises(DataError, match="media are of 1 items, the catalogue has 2"):
-        dataclasses.replace(dataset, media=Media({"image": (None,)}))

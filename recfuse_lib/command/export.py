@@ -40,9 +40,7 @@ def to_onnx(folder: Path, out: Path) -> list[Path]:
     `retriever.onnx` maps `history`, int64 (B, L) item codes, oldest first, and `history_rating`, float32 (B, L), 0
     where padded, to `scores`, float32 (B, I), as for a person whom the model does not know. Ranking by all dimensions
     reads the history's own tables, which is no graph: it stays with this library.
-
-    Raises:
-        BundleError: The graph does not score as NumPy does; nothing is written.
+    Raises `BundleError`: the graph does not score as NumPy does; nothing is written.
     """
     bundle = Bundle.load(folder)
     retriever = bundle.model().retriever

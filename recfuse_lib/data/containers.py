@@ -41,9 +41,7 @@ def open_table(path: Path | str, encoding: str | None = None, **dialect: Any) ->
     """Finds out what a file is.
 
     `encoding` is needed for text that is neither UTF-8 nor has a byte order mark; `dialect` is as in `csv_source`.
-
-    Raises:
-        DataError: The file cannot be read as a table; the message names the file and what to do.
+    Raises `DataError`: the file cannot be read as a table; the message names the file and what to do.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "sales.csv"

@@ -41,9 +41,6 @@ class Items:
         encodings: Dimension, such as "text" → raw encodings, float32 (I, D).
         available: Items that could be chosen during the history that a model is fitted on, bool (I,); None for all.
             The others are new: that nobody has chosen them says nothing against them.
-
-    >>> Items.unnamed(3).n_items
-    3
     """
 
     catalogue: pd.DataFrame

@@ -42,17 +42,10 @@ class Media:
 
     files: Mapping[str, tuple[Path | None, ...]]
 
-    @property
-    def n_items(self) -> int:
-        """Number of items, with or without a file."""
-        return max((len(paths) for paths in self.files.values()), default=0)
-
     @classmethod
     def in_folder(cls, folder: str | Path, item_ids: Sequence[Any], modality: str = "image") -> Self:
         """Find the files of a folder that are named by item id, such as 862.jpg; hidden files are ignored.
-
-        Raises:
-            MediaError: No such folder or modality, no file of any item, a wrong name or suffix, or two files of one.
+        Raises `MediaError`: no such folder or modality, no file of any item, a wrong name or suffix, two files of one.
         """
         folder = Path(folder)
         if modality not in SUFFIXES:

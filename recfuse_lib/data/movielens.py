@@ -28,9 +28,7 @@ def load(folder: Path | str = DATA) -> Dataset:
 
     Five films without title and year are called "Untitled film <id>", so that every item has a text.
     Source: Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4).
-
-    Raises:
-        DataError: A file is missing or does not match its checksum.
+    Raises `DataError`: a file is missing or does not match its checksum.
 
     >>> dataset = load()
     >>> len(dataset.interactions), dataset.n_users, dataset.n_items

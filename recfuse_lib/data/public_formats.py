@@ -38,9 +38,7 @@ TAGS_KEPT = 5
 
 def load(name: str, folder: Path | str, say: Callable[[str], None] = print) -> Dataset:
     """Reads the data set `name`, a key of `FORMATS`, from the folder where it was unpacked; files may stay gzipped.
-
-    Raises:
-        DataError: There is no such name, no such file, or a file is not in the public format.
+    Raises `DataError`: there is no such name, no such file, or a file is not in the public format.
     """
     if name not in FORMATS:
         raise DataError(f"no public format is called {name!r}; there are {', '.join(FORMATS)}")

@@ -12,7 +12,6 @@ from recfuse_lib.data.columns import FIELDS, IGNORED, MISSING, NAMES, parsed_num
 from recfuse_lib.data.containers import open_table
 from recfuse_lib.data.dialects import Source
 from recfuse_lib.data.faults import DataError
-from recfuse_lib.data.media import Media
 from recfuse_lib.data.roles import check_columns
 from recfuse_lib.data.schema import Dataset
 
@@ -24,7 +23,6 @@ def read(
     items: Path | str | None = None,
     users: Path | str | None = None,
     *,
-    media: Mapping[str, Path | str] | None = None,
     name: str | None = None,
     columns: Mapping[str, str] | Sequence[str] | None = None,
     roles: Mapping[str, str] | None = None,
@@ -42,7 +40,6 @@ def read(
     `columns.NAMES`; ids stay text as written; times become seconds; times, values and items may be absent.
 
     Args:
-        media: Modality ("image", "sound", "clip") → folder of files that are named by item id, as 862.jpg.
         columns: Name in a file → field (`user_id`, `item_id`, `value`, `signal`, `timestamp`), another name for an
             attribute, or "ignored"; a list names the columns of `interactions` where that file has no header.
         roles: Attribute → role (`roles.ROLES`).
@@ -98,12 +95,7 @@ def read(
         keep=keep,
         say=say,
     )
-    ids, files = tables["catalogue"]["item_id"], {}
-    for modality, folder in (media or {}).items():
-        files[modality] = Media.in_folder(folder, ids, modality).files[modality]
-        say(f"{folder}: {modality} files of {len(ids) - files[modality].count(None):,} of {len(ids):,} items")
-    title = name or Path(interactions).name.split(".")[0]
-    return Dataset(title, **tables, media=Media(files) if files else None)
+    return Dataset(name or Path(interactions).name.split(".")[0], **tables)
 
 
 def _events(source: Source, stated: Mapping[str, str]) -> Part:

@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.assembly import assemble, part
-from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
-from recfuse_lib.data.media import Media
 from recfuse_lib.data.positives import Positives
 
 
@@ -42,12 +40,6 @@ class Dataset(Items):
     users: pd.DataFrame | None
     user_roles: Mapping[str, str]
     positives: Positives
-    media: Media | None = None
-
-    def __post_init__(self) -> None:
-        if self.media is not None and self.media.n_items != self.n_items:
-            sizes = f"media are of {self.media.n_items:,} items, the catalogue has {self.n_items:,}"
-            raise DataError(f"{self.name}: {sizes}; give one file or None an item")
 
     @classmethod
     def of(
@@ -63,9 +55,7 @@ class Dataset(Items):
         keep: str | None = None,
     ) -> Dataset:
         """Validates and orders tables, as `recfuse_lib.data.read.read` does files; times are seconds since 1970.
-
-        Raises:
-            DataError: A column is missing, or a row breaks the schema; the message names table, row, field and reason.
+        Raises `DataError`: a column is missing, or a row breaks the schema; the message names table, row and field.
         """
         log = part("interactions", interactions)
         items = None if catalogue is None else part("catalogue", catalogue)

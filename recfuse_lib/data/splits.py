@@ -205,9 +205,7 @@ def warm(dataset: Dataset) -> Split:
     """Splits by user: the last 20 % of each user's positives are the test, the 20 % before them the validation.
 
     Users with fewer than five positives are history only. A history ends before the first target: no future leaks.
-
-    Raises:
-        DataError: Nobody has five positives, or there is nothing to learn from.
+    Raises `DataError`: nobody has five positives, or there is nothing to learn from.
     """
     events, positives = _positives_from_the_end(dataset, "warm")
     asked = np.maximum(1, np.floor(positives["count"] * TEST_SHARE + 1e-9))
@@ -243,25 +241,24 @@ def _split_by_user(
     everything = np.ones(dataset.n_items, bool)
 
     def fold(targets: pd.DataFrame) -> Fold:
-        first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
-        end = events["user"].map(first).fillna(len(events))
-        return _fold(dataset, events[events.index < end], targets, everything)
+        return fold_of(dataset.items, before_targets(events, targets), targets, everything, dataset.n_users)
 
     return Split(protocol, fold(events.loc[validation]), fold(events.loc[test]))
 
 
-def _fold(dataset: Dataset, history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray) -> Fold:
+def before_targets(events: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
+    """Returns ordered events without those that come after the same user's first target; `targets` are some of them."""
+    first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
+    return events[events.index < events["user"].map(first).fillna(len(events))]
+
+
+def fold_of(items: Items, history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray, n_users: int) -> Fold:
+    """Makes a fold that asks each user of `targets` (`user`, `item`) for their targets among the candidates."""
     users = np.unique(targets["user"])
-    rows = np.searchsorted(users, targets["user"])
-    shape = (len(users), dataset.n_items)
-    return Fold(
-        history.reset_index(drop=True),
-        Queries.of(history, users, dataset.n_items),
-        scipy.sparse.csr_array((np.ones(len(rows), bool), (rows, targets["item"])), shape=shape),
-        candidates,
-        dataset.n_users,
-        dataset.items,
-    )
+    entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
+    wanted = scipy.sparse.csr_array(entries, shape=(len(users), items.n_items))
+    queries = Queries.of(history, users, items.n_items)
+    return Fold(history.reset_index(drop=True), queries, wanted, candidates, n_users, items)
 
 
 def cold(dataset: Dataset, seed: int) -> Split:
@@ -280,7 +277,8 @@ def cold(dataset: Dataset, seed: int) -> Split:
         if not is_target.any() or len(unknown) == dataset.n_items:
             reason = f"of its {dataset.n_items:,} items a tenth is held out, and nobody likes one of those"
             raise _unusable(dataset, "cold", reason)
-        return _fold(dataset, events[~np.isin(events["item"], unknown)], events[is_target], candidates)
+        history = events[~np.isin(events["item"], unknown)]
+        return fold_of(dataset.items, history, events[is_target], candidates, dataset.n_users)
 
     return Split("cold", fold(order[n_cold : 2 * n_cold], order[: 2 * n_cold]), fold(order[:n_cold], order[:n_cold]))
 

@@ -30,9 +30,7 @@ def times(
     `FORMATS`. Fractions of a second are cut off; times without a zone are read as UTC. `stated` overrides this: "s",
     "ms", "us", "ns" or a format as "%d.%m.%Y". `faults` gets the cells of `field` that are no time, or before
     `earliest`, since a film may be older than 1970.
-
-    Raises:
-        DataError: The unit or the order of day and month is ambiguous.
+    Raises `DataError`: the unit or the order of day and month is ambiguous.
 
     >>> from recfuse_lib.data.faults import Origin
     >>> times(pd.Series(["1700000000123", "1700000001000"]), "ts", Faults(Origin("log.csv")))

@@ -37,17 +37,16 @@ class AttributeEncoder:
 
     Vocabulary, means and deviations come from the items given to `fit` alone; absent and empty columns are left out.
 
-    Example:
-        >>> seen = pd.DataFrame({"genres": ["Drama|War", "Comedy"], "year": [1979, 1999]})
-        >>> encoder = AttributeEncoder({"genres": "categories", "year": "number"}).fit(seen)
-        >>> encoder.names
-        ('genres=Comedy', 'genres=Drama', 'genres=War', 'year')
-        >>> matrix, present = encoder.transform(pd.DataFrame({"genres": ["War|Western", ""], "year": [1999, None]}))
-        >>> matrix
-        array([[0., 0., 1., 1.],
-               [0., 0., 0., 0.]], dtype=float32)
-        >>> present
-        array([ True, False])
+    >>> seen = pd.DataFrame({"genres": ["Drama|War", "Comedy"], "year": [1979, 1999]})
+    >>> encoder = AttributeEncoder({"genres": "categories", "year": "number"}).fit(seen)
+    >>> encoder.names
+    ('genres=Comedy', 'genres=Drama', 'genres=War', 'year')
+    >>> matrix, present = encoder.transform(pd.DataFrame({"genres": ["War|Western", ""], "year": [1999, None]}))
+    >>> matrix
+    array([[0., 0., 1., 1.],
+           [0., 0., 0., 0.]], dtype=float32)
+    >>> present
+    array([ True, False])
     """
 
     def __init__(self, roles: Mapping[str, str]) -> None:

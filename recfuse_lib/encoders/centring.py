@@ -18,11 +18,10 @@ class Centring:
     Sentence encodings lie in a narrow cone, so their cosines are all alike; around their mean they differ. μ comes from
     the training items alone: held-out items must not influence it.
 
-    Example:
-        >>> training = np.array([[1.0, 0.1], [1.0, -0.1]], "float32")
-        >>> Centring().fit(training).transform(training)
-        array([[ 0.,  1.],
-               [ 0., -1.]], dtype=float32)
+    >>> training = np.array([[1.0, 0.1], [1.0, -0.1]], "float32")
+    >>> Centring().fit(training).transform(training)
+    array([[ 0.,  1.],
+           [ 0., -1.]], dtype=float32)
 
     References:
         Mu and Viswanath (2018), All-but-the-Top, ICLR.

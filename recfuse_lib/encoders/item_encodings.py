@@ -19,15 +19,14 @@ class ItemEncodings:
     A missing encoding is not a zero encoding: the mask says which rows exist, and the others are zero. Every method
     returns a new object.
 
-    Example:
-        >>> text, image = np.eye(3), np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
-        >>> encodings = ItemEncodings.of({"text": text, "image": image}, present={"image": [True, True, False]})
-        >>> encodings.widths
-        {'text': 3, 'image': 2}
-        >>> encodings.matrices["image"]
-        array([[1., 2.],
-               [3., 4.],
-               [0., 0.]], dtype=float32)
+    >>> text, image = np.eye(3), np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
+    >>> encodings = ItemEncodings.of({"text": text, "image": image}, present={"image": [True, True, False]})
+    >>> encodings.widths
+    {'text': 3, 'image': 2}
+    >>> encodings.matrices["image"]
+    array([[1., 2.],
+           [3., 4.],
+           [0., 0.]], dtype=float32)
     """
 
     matrices: Mapping[str, np.ndarray]

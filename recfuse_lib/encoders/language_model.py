@@ -116,10 +116,7 @@ def load(name: str = "smollm2") -> LanguageModel:
 
     `name` is `"smollm2"`; a causal language model of KerasHub (`"gpt2_base_en"`, a folder, `"hf://…"`), which continues
     text without a chat template; or a server that speaks the OpenAI protocol, as `"http://127.0.0.1:8080/v1#model"`,
-    with the key in `$OPENAI_API_KEY` if it wants one.
-
-    Raises:
-        recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
+    with the key in `$OPENAI_API_KEY` if it wants one. Raises `PretrainedError`: the weights cannot be had.
     """
     if name.startswith(("http://", "https://")):
         from recfuse_lib.encoders.openai_compatible import OpenAICompatible

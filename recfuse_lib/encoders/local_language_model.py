@@ -24,14 +24,13 @@ class LocalLanguageModel:
     (the *cache*), so a step reads one token. `tokenizer` has `encode(text, special)` → token ids, `decode(ids)` → text
     and `end`, the id that ends an answer; `template` is in Jinja, None for a model that was not trained to chat.
 
-    Example:
-        >>> from recfuse_lib.encoders import language_model
-        >>> model = language_model.load("smollm2")
-        >>> model.generate(["What is the capital of France?"], max_tokens=12)
-        ['The capital of France is Paris.']
-        >>> paris, rome = model.log_likelihood(["What is the capital of France?"], ["Paris", "Rome"])[0]
-        >>> bool(paris > rome)
-        True
+    >>> from recfuse_lib.encoders import language_model
+    >>> model = language_model.load("smollm2")
+    >>> model.generate(["What is the capital of France?"], max_tokens=12)
+    ['The capital of France is Paris.']
+    >>> paris, rome = model.log_likelihood(["What is the capital of France?"], ["Paris", "Rome"])[0]
+    >>> bool(paris > rome)
+    True
 
     References:
         Radford et al. (2019), Language Models are Unsupervised Multitask Learners.

@@ -28,9 +28,7 @@ class OpenAICompatible:
 
     A given beginning of the answer is sent as the assistant's last message: some servers continue it, others start over
     (a beginning that comes back is removed).
-
-    Raises:
-        ValueError: Not an http or https address, or a key that may not be sent there.
+    Raises `ValueError`: not an http or https address, or a key that may not be sent there.
     """
 
     def __init__(self, address: str, model: str) -> None:
@@ -59,9 +57,7 @@ class OpenAICompatible:
         seed: int = 0, answer: Sequence[str] = (),
     ) -> list[str]:  # fmt: skip
         """See `LanguageModel.generate`: one request a prompt, several at once; the server applies the chat template.
-
-        Raises:
-            LanguageModelError: The server cannot be reached, refuses, or answers something else.
+        Raises `LanguageModelError`: the server cannot be reached, refuses, or answers something else.
         """
         settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         settings |= {"stop": [stop]} if stop else {}

@@ -34,11 +34,10 @@ class TextEncoder:
     `tokenizers.Tokenizer` that adds [CLS] and [SEP]. Texts longer than `max_tokens` lose their end but keep [SEP]; the
     weights were trained with 256.
 
-    Example:
-        >>> encoder = TextEncoder.from_pretrained("minilm")
-        >>> wish, comedy, horror = encoder.encode(["something funny", "A hilarious comedy.", "A cruel slasher film."])
-        >>> bool(wish @ comedy > wish @ horror)
-        True
+    >>> encoder = TextEncoder.from_pretrained("minilm")
+    >>> wish, comedy, horror = encoder.encode(["something funny", "A hilarious comedy.", "A cruel slasher film."])
+    >>> bool(wish @ comedy > wish @ horror)
+    True
 
     References:
         Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling).
@@ -61,9 +60,7 @@ class TextEncoder:
     @classmethod
     def from_pretrained(cls, name: str = "minilm", *, progress: bool = True) -> Self:
         """Load the encoder with the verified weights called `name` in `recfuse_lib.pretrained.MODELS`.
-
-        Raises:
-            recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
+        Raises `PretrainedError`: the weights cannot be had.
         """
         import json
 
@@ -83,9 +80,8 @@ class TextEncoder:
     def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
         """Return the token ids of each text, with [CLS] and [SEP], cut to `max_tokens`.
 
-        Example:
-            >>> TextEncoder.from_pretrained().tokenize(["Heat", ""])
-            [[101, 3684, 102], [101, 102]]
+        >>> TextEncoder.from_pretrained().tokenize(["Heat", ""])
+        [[101, 3684, 102], [101, 102]]
         """
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(listed(texts))]
         return [
@@ -138,10 +134,9 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
 
     `states` are h, (B, T, D); `mask` is a, (B, T), 1 for a token and 0 for padding, None when nothing is padded.
 
-    Example:
-        >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
-        >>> np.asarray(masked_mean(states, np.array([[1, 1, 0]])))
-        array([[2., 3.]], dtype=float32)
+    >>> states = np.array([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]], "float32")
+    >>> np.asarray(masked_mean(states, np.array([[1, 1, 0]])))
+    array([[2., 3.]], dtype=float32)
     """
     from keras import ops
 
@@ -153,13 +148,7 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
 
 def encode_texts(texts: Iterable[str], model: str = "minilm") -> Encodings:
     """Encode N texts with a `pretrained.MODELS` encoder: float32 (N, D), rows of norm 1, cached by texts and weights.
-
-    Raises:
-        recfuse_lib.pretrained.PretrainedError: The weights cannot be had.
-
-    Example:
-        >>> encode_texts(["The Hangover (2009). Comedy, Crime.", "Heat (1995). Action, Crime."]).shape
-        (2, 384)
+    Raises `PretrainedError`: the weights cannot be had.
     """
     texts = listed(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}

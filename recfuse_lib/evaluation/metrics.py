@@ -42,9 +42,8 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
     In `scores`, (Q, n_items), `-inf` marks an item that may not be recommended; -1 is returned where items run out.
 
-    Example:
-        >>> top_k(np.array([[0.1, 0.9, 0.9, -np.inf]]), k=4)
-        array([[ 1,  2,  0, -1]], dtype=int32)
+    >>> top_k(np.array([[0.1, 0.9, 0.9, -np.inf]]), k=4)
+    array([[ 1,  2,  0, -1]], dtype=int32)
     """
     if np.isnan(scores).any():
         raise ValueError(
@@ -64,9 +63,8 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
     `hits` says whether each recommended item is relevant, best first, (Q, K); `n_relevant` is at least 1, (Q,).
 
-    Example:
-        >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
-        array([0.6309])
+    >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
+    array([0.6309])
 
     References:
         Järvelin and Kekäläinen (2002), Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20(4).
@@ -79,9 +77,7 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
 
 def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
     """Ranks the whole catalogue for every query of a fold, with the history masked.
-
-    Raises:
-        ValueError: The scores have the wrong shape or hold a NaN.
+    Raises `ValueError`: the scores have the wrong shape or hold a NaN.
     """
     recommended = np.empty((len(fold.queries), k), "int32")
     hits = np.empty((len(fold.queries), k), bool)
@@ -111,10 +107,5 @@ def evaluate(scorer: Scorer, fold: Fold, k: int = 10) -> Ranking:
 
 
 def rmse(ratings: np.ndarray, predictions: np.ndarray) -> float:
-    """Computes the root mean squared error, in stars.
-
-    Example:
-        >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 4.0]))
-        1.0
-    """
+    """Computes the root mean squared error, in stars."""
     return float(np.sqrt(np.mean((np.asarray(ratings, "float64") - predictions) ** 2)))

@@ -23,46 +23,32 @@ class Recommender(abc.ABC):
 
     A subclass defines `fit`, and `_score`, `predict` or both.
 
-    Attributes:
-        is_flag: Whether the scores say yes or no, and keep their scale beside other models' scores.
-
-    Example:
-        >>> class Newest(Recommender):
-        ...     def fit(self, history, items):
-        ...         self.level = np.arange(items.n_items, dtype="float32")
-        ...         return self
-        ...
-        ...     def _score(self, queries):
-        ...         return np.tile(self.level, (len(queries), 1))
-        >>> history = pd.DataFrame({"user": [0], "item": [2], "rating": [5.0], "timestamp": [1]})
-        >>> queries = Queries.of(history, np.array([0]), n_items=3)
-        >>> Newest().fit(history, Items.unnamed(3)).score(queries, candidates=np.array([[2, 0]]))
-        array([[2., 0.]], dtype=float32)
+    >>> class Newest(Recommender):
+    ...     def fit(self, history, items):
+    ...         self.level = np.arange(items.n_items, dtype="float32")
+    ...         return self
+    ...
+    ...     def _score(self, queries):
+    ...         return np.tile(self.level, (len(queries), 1))
+    >>> history = pd.DataFrame({"user": [0], "item": [2], "rating": [5.0], "timestamp": [1]})
+    >>> queries = Queries.of(history, np.array([0]), n_items=3)
+    >>> Newest().fit(history, Items.unnamed(3)).score(queries, candidates=np.array([[2, 0]]))
+    array([[2., 0.]], dtype=float32)
     """
 
     is_flag = False
+    """Whether the scores say yes or no, and keep their scale beside other models' scores."""
 
     @abc.abstractmethod
     def fit(self, history: pd.DataFrame, items: Items) -> Self:
-        """Learn from the beginning.
-
-        Args:
-            history: Columns `user`, `item`, `rating`, `timestamp`.
-            items: What is known of the items.
-
-        Raises:
-            DataError: The model cannot learn from these, or does not fit into memory.
+        """Learn from the beginning, from `history` (`user`, `item`, `rating`, `timestamp`) and what the items are.
+        Raises `DataError`: the model cannot learn from these, or does not fit into memory.
         """
 
     def score(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
-        """Score items for each query; more is better.
+        """Score items for each of Q queries; more is better.
 
-        Args:
-            queries: Q histories.
-            candidates: Item codes, (Q, C); None for all items.
-
-        Returns:
-            float32 (Q, C), or (Q, I) for all items.
+        `candidates` are item codes, (Q, C), None for all I items. Returns float32 (Q, C), or (Q, I) for all.
         """
         scores = self._score(queries)
         return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
@@ -70,12 +56,8 @@ class Recommender(abc.ABC):
     def standardised(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
         """Compute z, the scores with mean 0 and standard deviation 1 over all items, cut at −4 and 12.
 
-        Args:
-            queries: Q histories.
-            candidates: Item codes, (Q, C); None for all items. What z is compared with stays the whole catalogue.
-
-        Returns:
-            float32 (Q, C), or (Q, I) for all items; the scores as they are where the model `is_flag`.
+        Shapes are as in `score`; the whole catalogue is what z compares with, for a few candidates too. The scores stay
+        as they are where the model `is_flag`.
         """
         scores = np.array(self.score(queries), "float32")
         if not self.is_flag:
@@ -97,15 +79,7 @@ class Recommender(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} predicts stars and does not rank")
 
     def predict(self, queries: Queries, asked: Asked) -> np.ndarray:
-        """Predict the stars that the people of the queries give.
-
-        Args:
-            queries: Q histories.
-            asked: Columns `user` (among the queries'), `item`, `timestamp`.
-
-        Returns:
-            Stars, (N,).
-        """
+        """Predict the stars, (N,), that people of the queries give to what is `asked`; see `Asked`."""
         raise NotImplementedError(f"{type(self).__name__} ranks and does not predict stars")
 
 

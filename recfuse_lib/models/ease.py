@@ -35,11 +35,10 @@ class EASE(Recommender):
 
     λ is `l2`. `weighting` sets how much each interaction counts; recency is applied to the query's history only.
 
-    Example:
-        >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "rating": 5.0, "timestamp": [1, 2, 3]})
-        >>> model = EASE(l2=1.0).fit(history, Items.unnamed(3))
-        >>> model.score(Queries.of(history, np.array([1]), 3)).round(2)
-        array([[0.  , 0.33, 0.  ]], dtype=float32)
+    >>> history = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "rating": 5.0, "timestamp": [1, 2, 3]})
+    >>> model = EASE(l2=1.0).fit(history, Items.unnamed(3))
+    >>> model.score(Queries.of(history, np.array([1]), 3)).round(2)
+    array([[0.  , 0.33, 0.  ]], dtype=float32)
 
     References:
         Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data, WWW.

@@ -71,9 +71,7 @@ class FusedModel(Recommender):
         Four rounds hold likes out: each person's last tenth of positives, where a tenth of the items is new; twice a
         tenth of the items; and all that came after a moment. Four more hold out a quarter of the ratings each. The
         dimensions are fitted without what is held out, so the gates learn from scores for what they have not seen.
-
-        Raises:
-            DataError: Nobody has enough positives to hold any out.
+        Raises `DataError`: nobody has enough positives to hold any out.
         """
         events = splits.in_order(history)
         self.train(self.examples(events, items), verbose)

@@ -6,12 +6,11 @@ Each round that holds likes out is a `Fold`, and which items it hides altogether
 
 import numpy as np
 import pandas as pd
-import scipy.sparse
 
 from recfuse_lib.data import splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
-from recfuse_lib.data.splits import Fold, Queries
+from recfuse_lib.data.splits import Fold
 
 HIDDEN_SHARE = 0.1
 HARDEST, DRAWN = 400, 400
@@ -26,10 +25,7 @@ def hold_out_positives(
     """Hold out a `share` of each person's positives, the last, as `splits.warm` does, and hide some items altogether.
 
     Hidden items, a share `hidden` of the known, are ranked among all others, so a fusion learns how often what is new
-    is liked.
-
-    Raises:
-        DataError: Nobody has enough positives to hold any out.
+    is liked. Raises `DataError`: nobody has enough positives to hold any out.
     """
     liked = events[events["rating"] >= splits.POSITIVE].groupby("user")["item"]
     count, from_end = liked.transform("size"), liked.cumcount(ascending=False)
@@ -37,8 +33,7 @@ def hold_out_positives(
     targets = events.loc[held_out.index[held_out]]
     if targets.empty:
         raise DataError(f"nobody has {splits.MIN_POSITIVES} positives; there is nothing to train the gate on")
-    first = pd.Series(targets.index, index=targets["user"]).groupby(level=0).min()
-    known = events[events.index < events["user"].map(first).fillna(len(events))]
+    known = splits.before_targets(events, targets)
     new = _some_items(events, items, seed, hidden)
     return _round(known[~new[known["item"]]], targets, np.ones(items.n_items, bool), items), new
 
@@ -66,11 +61,7 @@ def _some_items(events: pd.DataFrame, items: Items, seed: int, share: float) -> 
 
 
 def _round(history: pd.DataFrame, targets: pd.DataFrame, candidates: np.ndarray, items: Items) -> Fold:
-    users = np.unique(targets["user"])
-    entries = np.ones(len(targets), bool), (np.searchsorted(users, targets["user"]), targets["item"])
-    wanted = scipy.sparse.csr_array(entries, shape=(len(users), items.n_items))
-    queries = Queries.of(history, users, items.n_items)
-    fold = Fold(history.reset_index(drop=True), queries, wanted, candidates, int(history["user"].max()) + 1, items)
+    fold = splits.fold_of(items, history, targets, candidates, int(history["user"].max()) + 1)
     return fold.drawn(MOST, seed=DRAWN_BY)
 
 

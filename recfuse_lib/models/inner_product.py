@@ -15,12 +15,10 @@ class InnerProduct(Recommender):
     """s(u, i) = p_uᵀ v_i; scores of a few candidates cost nothing for the others, standardised ones too.
 
     A subclass defines `interest`, and calls `keep` in `fit`.
-
-    Attributes:
-        vectors: v, float32 (I, D).
     """
 
     vectors: np.ndarray
+    """v, float32 (I, D)."""
 
     @abc.abstractmethod
     def interest(self, queries: Queries) -> np.ndarray:

@@ -32,14 +32,13 @@ class MultimodalTower(keras.layers.Layer):
     available in training: nothing corrected it. A share of the (item, dimension) pairs (`modality_dropout`) is dropped
     as well, never all of an item's, so that none relies on one dimension alone.
 
-    Example:
-        >>> tower = MultimodalTower(n_items=3, widths={"text": 3, "image": 2}, dimension=4)
-        >>> present = {"image": np.array([True, True, False])}
-        >>> tower.set_encodings(ItemEncodings.of({"text": np.eye(3), "image": np.ones((3, 2))}, present))
-        >>> tuple(tower().shape)
-        (3, 4)
-        >>> tower.gates()[2]
-        array([1., 0.], dtype=float32)
+    >>> tower = MultimodalTower(n_items=3, widths={"text": 3, "image": 2}, dimension=4)
+    >>> present = {"image": np.array([True, True, False])}
+    >>> tower.set_encodings(ItemEncodings.of({"text": np.eye(3), "image": np.ones((3, 2))}, present))
+    >>> tuple(tower().shape)
+    (3, 4)
+    >>> tower.gates()[2]
+    array([1., 0.], dtype=float32)
 
     References:
         Arevalo et al. (2017), Gated Multimodal Units for Information Fusion, ICLR workshop (gates from the inputs).
@@ -76,9 +75,7 @@ class MultimodalTower(keras.layers.Layer):
 
     def set_encodings(self, encodings: ItemEncodings) -> None:
         """Sets the encodings of the catalogue, at any time.
-
-        Raises:
-            ValueError: The number of items, the dimensions or their widths differ from what the tower was made for.
+        Raises `ValueError`: the number of items, the dimensions or their widths are not those of the tower.
         """
         if (encodings.n_items, encodings.widths) != (self.n_items, self.widths):
             raise ValueError(
@@ -152,9 +149,7 @@ def encodings_of(
     items: Items | ItemEncodings, history: pd.DataFrame, available: np.ndarray | None = None
 ) -> tuple[ItemEncodings, np.ndarray]:
     """Prepares the encodings that a `MultimodalTower` reads, and which items could be chosen, bool (I,).
-
-    Raises:
-        ValueError: The history holds an item that was not available.
+    Raises `ValueError`: the history holds an item that was not available.
     """
     if isinstance(items, Items):
         available = items.available if available is None else available

@@ -160,13 +160,6 @@ class JointModel(Recommender):
     and z_i (`MultimodalTower`). `settings` are those of `JointNetwork`: `dimension` D; `history_length` L, how many
     events the user tower reads; `task_weight` λ; `mean_rating` μ, in stars; and the dropout rates.
 
-    Example:
-        >>> history = pd.DataFrame({"user": 0, "item": [0, 1], "rating": [5.0, 2.0], "timestamp": [1, 2]})
-        >>> model = JointModel(dimension=8).fit(history, ItemEncodings.of({"text": np.eye(3, 4)}), epochs=1)
-        >>> queries = Queries.of(history, np.array([0]), n_items=3)
-        >>> model.score(queries).shape, model.predict(queries, history).shape
-        ((1, 3), (2,))
-
     References:
         Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
     """

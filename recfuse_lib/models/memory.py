@@ -7,15 +7,7 @@ from recfuse_lib.data.faults import DataError
 
 def check(n_bytes: float, what: str, way_out: str) -> None:
     """Refuses what does not fit: `what` needs `n_bytes` at one time, and `way_out` says what to do instead.
-
-    Raises:
-        DataError: Less is free.
-
-    Example:
-        >>> check(1e18, "EASE over 350,000,000 items", "leave out items with fewer interactions")
-        Traceback (most recent call last):
-        ...
-        recfuse_lib.data.faults.DataError: EASE over 350,000,000 items needs 1000000000.0 GB of memory, and ...
+    Raises `DataError`: less is free.
     """
     free = psutil.virtual_memory().available
     if n_bytes > free:

@@ -15,11 +15,10 @@ SECONDS_PER_DAY = 86_400
 class Popularity(Recommender):
     """Scores an item by its number of positives, each halved for every `half_life_days` of age at the end of the log.
 
-    Example:
-        >>> history = pd.DataFrame({"user": [0, 1, 1], "item": [2, 2, 0], "rating": [5.0, 4, 1], "timestamp": 1})
-        >>> model = Popularity().fit(history, Items.unnamed(3))
-        >>> model.score(Queries.of(history, np.array([0]), 3))
-        array([[0., 0., 2.]], dtype=float32)
+    >>> history = pd.DataFrame({"user": [0, 1, 1], "item": [2, 2, 0], "rating": [5.0, 4, 1], "timestamp": 1})
+    >>> model = Popularity().fit(history, Items.unnamed(3))
+    >>> model.score(Queries.of(history, np.array([0]), 3))
+    array([[0., 0., 2.]], dtype=float32)
     """
 
     def __init__(self, half_life_days: float = np.inf) -> None:

@@ -28,9 +28,7 @@ LEFT_OUT = ("items", "index", "training")
 
 def save(model: FusedModel | TwoStage, path: Path | str) -> None:
     """Writes a fitted model into an `.npz` file, whole or not at all.
-
-    Raises:
-        ValueError: The model, or a part of it, is not of this library, such as a gate other than `EvidenceGate`.
+    Raises `ValueError`: the model, or a part of it, is not of this library, such as a gate other than `EvidenceGate`.
     """
     arrays: dict[str, np.ndarray] = {}
     written = {"checksum": _checksum(model.items), "model": _described(model, "model", arrays, {})}
@@ -42,9 +40,7 @@ def load(path: Path | str, items: Items) -> Any:
     """Reads a saved model; its scores are the same.
 
     `items` hold the catalogue and the encodings that the model learned on.
-
-    Raises:
-        DataError: The file is no saved model, or the catalogue or the encodings differ.
+    Raises `DataError`: the file is no saved model, or the catalogue or the encodings differ.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

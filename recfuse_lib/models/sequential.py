@@ -168,13 +168,6 @@ class SequentialModel(Recommender):
     `crosses`, layers of the attribute crosses; `horizon` H; `negatives`, how many items the sampled softmax draws, 0
     for the full one; `dropout`, see `HistoryTransformer`.
 
-    Example:
-        >>> history = pd.DataFrame({"user": 0, "item": [0, 1, 2], "rating": 5.0, "timestamp": [1, 2, 3]})
-        >>> model = SequentialModel(dimension=8, history_length=4)
-        >>> _ = model.fit(history, ItemEncodings.of({"text": np.eye(3, 4)}), epochs=1)
-        >>> model.score(Queries.of(history, np.array([0]), n_items=3)).shape
-        (1, 3)
-
     References:
         Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
         Pancha et al. (2022), PinnerFormer: Sequence Modeling for User Representation at Pinterest, KDD (H items).

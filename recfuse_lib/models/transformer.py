@@ -18,9 +18,8 @@ TIME_BUCKETS = 16
 def time_bucket(seconds: Any) -> Any:
     """Computes the bucket of time spans in whole seconds: ⌊log₄(1 + seconds)⌋, from 0 to `TIME_BUCKETS` − 1.
 
-    Example:
-        >>> ops.convert_to_numpy(time_bucket(np.array([0, 2, 3, 3_600, 86_400])))
-        array([0, 0, 1, 5, 8], dtype=int32)
+    >>> ops.convert_to_numpy(time_bucket(np.array([0, 2, 3, 3_600, 86_400])))
+    array([0, 0, 1, 5, 8], dtype=int32)
     """
     span = ops.cast(ops.maximum(seconds, 0), "float32")
     # A little is added because the logarithm of an exact power of 4 may come out just below the whole number.

@@ -22,12 +22,7 @@ class TwoTowers(InnerProduct):
         s(u, i) = [p_u, 1]ᵀ [z_i, β_i],   z_i = C_i W + δ_i
 
     δ is 0 for an item that nobody has chosen, and its β is the median. A person whom the model does not know has the
-    vector of a stranger: p_u comes from the history alone.
-
-    Args:
-        epochs: Of training.
-        dimension: D.
-        seed: Of the initial weights and of dropout.
+    vector of a stranger: p_u comes from the history alone. `dimension` is D, `seed` that of weights and dropout.
     """
 
     def __init__(self, epochs: int = 3, dimension: int = 32, seed: int = 0) -> None:

@@ -87,9 +87,7 @@ def load(name: str, *, source: str | Path | None = None, progress: bool = True) 
 
     `source` (default `$RECFUSE_WEIGHTS`) holds the files, or has a sub-folder `name` that does. `progress` prints a
     line for each step and every five seconds of a long one.
-
-    Raises:
-        PretrainedError: Unknown name; no source gives the pinned files; the disk is full; the cache cannot be written.
+    Raises `PretrainedError`: unknown name; no source gives the pinned files; the disk is full; the cache is read-only.
     """
     if name not in MODELS:
         raise PretrainedError(f"No pretrained model is called {name!r}; known names: {', '.join(sorted(MODELS))}.")

@@ -99,12 +99,11 @@ def judge(found: Sequence[Claim], history: RatingHistory) -> Faithfulness:
     A claim is *supported* when the loose rules of `GroupStats` (for a title, `RatingHistory.opinion`) agree with it,
     *contradicted* when they support the opposite, and *unsupported* otherwise.
 
-    Example:
-        >>> comedy = frozenset({("genre", "Comedy")})
-        >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (1994, 1999, 1981))
-        >>> print(judge([Claim("genre", "Comedy", True, "comedies"), Claim("genre", "War", True, "war")], past))
-        supported: likes genre 'comedies' (2 rated, 2 liked, mean +1.08 from the person's own)
-        unsupported: likes genre 'war' (none rated)
+    >>> comedy = frozenset({("genre", "Comedy")})
+    >>> past = RatingHistory(7, (0, 1, 2), (4.0, 4.5, 1.0), (comedy, comedy, frozenset()), (1994, 1999, 1981))
+    >>> print(judge([Claim("genre", "Comedy", True, "comedies"), Claim("genre", "War", True, "war")], past))
+    supported: likes genre 'comedies' (2 rated, 2 liked, mean +1.08 from the person's own)
+    unsupported: likes genre 'war' (none rated)
     """
     return Faithfulness(tuple(_judged(claim, history) for claim in found))
 
@@ -134,13 +133,12 @@ def claims(text: str, vocabulary: Vocabulary) -> list[Claim]:
     and decades follow, the words of the vocabulary, and capitalised names of two words or more that are unknown to the
     catalogue.
 
-    Example:
-        >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy"], ("genre", "Horror"): ["Horror", "scary"]})
-        >>> for claim in claims("Loves comedies of the 90s, but not scary films.", words):
-        ...     print(claim.liked, claim.kind, claim.value)
-        True genre Comedy
-        True years (1990, 1999)
-        False genre Horror
+    >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy"], ("genre", "Horror"): ["Horror", "scary"]})
+    >>> for claim in claims("Loves comedies of the 90s, but not scary films.", words):
+    ...     print(claim.liked, claim.kind, claim.value)
+    True genre Comedy
+    True years (1990, 1999)
+    False genre Horror
     """
     found: list[Span] = []
     finders = [_quoted, _titles, _times, _words, _names] if vocabulary.titles else [_times, _words]

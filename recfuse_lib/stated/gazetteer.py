@@ -66,12 +66,11 @@ class Gazetteer:
         money: The first column of what one pays or is paid; None where none is known.
         length, minutes: The first column of how long something takes, None where none is known; minutes in its unit.
 
-    Example:
-        >>> import pandas as pd
-        >>> books = pd.DataFrame({"item_id": [1, 2], "title": ["Emma", "Dune"], "shelf": ["Romance", "Space opera"]})
-        >>> known = Gazetteer.of(Items(catalogue=books, roles={"title": "text", "shelf": "category"}))
-        >>> known.label_at("space operas", 0), known.title_at("Emma, please", 0), known.says("opera")
-        ((['Space opera'], 12), Title(name='Emma', end=4, codes=(0,)), [1])
+    >>> import pandas as pd
+    >>> books = pd.DataFrame({"item_id": [1, 2], "title": ["Emma", "Dune"], "shelf": ["Romance", "Space opera"]})
+    >>> known = Gazetteer.of(Items(catalogue=books, roles={"title": "text", "shelf": "category"}))
+    >>> known.label_at("space operas", 0), known.title_at("Emma, please", 0), known.says("opera")
+    ((['Space opera'], 12), Title(name='Emma', end=4, codes=(0,)), [1])
     """
 
     @classmethod

@@ -63,12 +63,11 @@ def facts(dataset: Dataset, queries: Queries) -> list[Facts]:
     It is *disliked* when at least three of its items were rated, on average half a star or more below the person's own
     mean and below `POSITIVE`; the largest lag·√(number of items) is named first.
 
-    Example:
-        >>> from recfuse_lib.data import movielens, splits
-        >>> dataset = movielens.load()
-        >>> known = facts(dataset, splits.warm(dataset).test.queries[:1])[0]
-        >>> known.liked
-        ('Western', 'War', 'Drama')
+    >>> from recfuse_lib.data import movielens, splits
+    >>> dataset = movielens.load()
+    >>> known = facts(dataset, splits.warm(dataset).test.queries[:1])[0]
+    >>> known.liked
+    ('Western', 'War', 'Drama')
     """
     counts: collections.Counter[Group] = collections.Counter()
     for groups, year in zip(catalogue_groups(dataset), dataset.years(), strict=True):
@@ -135,11 +134,10 @@ def clearest(
 def template(known: Facts) -> str:
     """States the facts in one to three plain sentences, without a language model.
 
-    Example:
-        >>> template(Facts(7, 12, liked=("Horror", "Sci-Fi"), decades=(1980,), liked_titles=("Alien",)))
-        'Likes Horror and Sci-Fi, above all of the 1980s. A favourite is "Alien".'
-        >>> template(Facts(7, 0))
-        'Nothing is known of this person yet.'
+    >>> template(Facts(7, 12, liked=("Horror", "Sci-Fi"), decades=(1980,), liked_titles=("Alien",)))
+    'Likes Horror and Sci-Fi, above all of the 1980s. A favourite is "Alien".'
+    >>> template(Facts(7, 0))
+    'Nothing is known of this person yet.'
     """
     if known == Facts(known.user, known.rated):
         return UNCLEAR if known.rated else UNKNOWN
@@ -170,9 +168,8 @@ def _quoted(titles: Sequence[str]) -> list[str]:
 def grounded_prompt(known: Facts) -> str:
     """Asks a language model to rephrase the facts, in one line.
 
-    Example:
-        >>> grounded_prompt(Facts(7, 12, liked=("Horror", "Sci-Fi"), liked_titles=("Alien",)))
-        'Facts about a person: likes Horror and Sci-Fi; loved "Alien". Write two short sentences ... Add nothing else.'
+    >>> grounded_prompt(Facts(7, 12, liked=("Horror", "Sci-Fi"), liked_titles=("Alien",)))
+    'Facts about a person: likes Horror and Sci-Fi; loved "Alien". Write two short sentences ... Add nothing else.'
     """
     named = {
         "likes": known.liked,

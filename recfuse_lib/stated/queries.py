@@ -118,12 +118,11 @@ def parse(text: str, items: Items) -> Wish:
     whose text contains it, so "nothing sad" excludes only what calls itself sad; "not too long" excludes nothing.
     "like" a title, which may be misspelt, asks for its neighbours, "not like" for others. "old" is not interpreted.
 
-    Example:
-        >>> import pandas as pd
-        >>> catalogue = pd.DataFrame({"item_id": [3], "title": ["Alien"], "year": [1979], "genres": ["Horror|Sci-Fi"]})
-        >>> items = Items(catalogue=catalogue, roles={"title": "text", "year": "number", "genres": "categories"})
-        >>> parse("something like Alien but funny, after 1990, no horror", items).shown()
-        'like: Alien; meaning: funny; year > 1990; without Horror'
+    >>> import pandas as pd
+    >>> catalogue = pd.DataFrame({"item_id": [3], "title": ["Alien"], "year": [1979], "genres": ["Horror|Sci-Fi"]})
+    >>> items = Items(catalogue=catalogue, roles={"title": "text", "year": "number", "genres": "categories"})
+    >>> parse("something like Alien but funny, after 1990, no horror", items).shown()
+    'like: Alien; meaning: funny; year > 1990; without Horror'
     """
     printable = "".join(" " if unicodedata.category(character)[0] == "C" else character for character in text)
     tidy = " ".join(unicodedata.normalize("NFC", printable).split())

@@ -28,10 +28,9 @@ class Vocabulary:
     """What a claim can be about: `words` map a normal form to what it names ("romcom" names two genres); `titles` and
     `longest` are from `title_index`, `as_shown` from `shown_title`.
 
-    Example:
-        >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy", "funny"]})
-        >>> [match[0] for match in words.pattern.finditer("Funny films, dark comedies, uncomic ones")]
-        ['Funny', 'comedies']
+    >>> words = Vocabulary.of_words({("genre", "Comedy"): ["Comedy", "funny"]})
+    >>> [match[0] for match in words.pattern.finditer("Funny films, dark comedies, uncomic ones")]
+    ['Funny', 'comedies']
     """
 
     words: Mapping[str, tuple[Concept, ...]]

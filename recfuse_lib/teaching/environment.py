@@ -19,10 +19,6 @@ def quiet_import(name: str) -> ModuleType:
     """Imports a framework without its start-up messages; when the import fails they are shown.
 
     TensorFlow writes some of them straight to the process's standard error, before any of its settings takes effect.
-
-    Example:
-        >>> quiet_import("json").__name__
-        'json'
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     standard_error = os.dup(2)
@@ -52,10 +48,9 @@ def start(seed: int = 0) -> None:
 
     Call it before Keras or TensorFlow is imported: it also keeps their start-up messages off the page.
 
-    Example:
-        >>> start(seed=0)  # doctest: +ELLIPSIS
-        Python 3..., tensorflow 2..., keras 3...
-        profile laptop, seed 0, tensorflow on ..., ... CPU cores
+    >>> start(seed=0)  # doctest: +ELLIPSIS
+    Python 3..., tensorflow 2..., keras 3...
+    profile laptop, seed 0, tensorflow on ..., ... CPU cores
     """
     # KerasHub's dependencies ask for a progress widget, which the course does not use.
     warnings.filterwarnings("ignore", message="IProgress not found")

@@ -58,14 +58,13 @@ def show(figure: "Figure", *, alt: str, caption: str) -> None:
     it; it is saved with the image, where screen readers and HTML exports find it. ``caption`` is one sentence that says
     what to take from the figure.
 
-    Example:
-        >>> import matplotlib.pyplot as plt
-        >>> figure, axes = plt.subplots()
-        >>> line = axes.plot([1, 2, 3], [3, 1, 2])
-        >>> labels = axes.set(xlabel="epoch", ylabel="loss (nats)")
-        >>> show(figure, alt="The loss falls, then rises.", caption="The loss over three epochs.")
-        [figure] The loss falls, then rises.
-        The loss over three epochs.
+    >>> import matplotlib.pyplot as plt
+    >>> figure, axes = plt.subplots()
+    >>> line = axes.plot([1, 2, 3], [3, 1, 2])
+    >>> labels = axes.set(xlabel="epoch", ylabel="loss (nats)")
+    >>> show(figure, alt="The loss falls, then rises.", caption="The loss over three epochs.")
+    [figure] The loss falls, then rises.
+    The loss over three epochs.
     """
     import matplotlib.pyplot as plt
 
@@ -88,10 +87,9 @@ def show(figure: "Figure", *, alt: str, caption: str) -> None:
 def say(markdown: str) -> None:
     """Shows a sentence whose numbers come from the run, formatted as Markdown.
 
-    Example:
-        >>> ndcg = 0.13812
-        >>> say(f"EASE reaches an NDCG@10 of **{ndcg:.3f}**.")
-        EASE reaches an NDCG@10 of **0.138**.
+    >>> ndcg = 0.13812
+    >>> say(f"EASE reaches an NDCG@10 of **{ndcg:.3f}**.")
+    EASE reaches an NDCG@10 of **0.138**.
     """
     _publish({"text/markdown": markdown, "text/plain": markdown})
 

@@ -52,9 +52,8 @@ def opinions(tag: int, polarity: int) -> list[str]:
 def titles(generator: np.random.Generator, category: Codes, brand: Codes, material: Codes) -> list[str]:
     """Draw product names from codes of the tuples above, (I,); half name the material, and names may repeat.
 
-    Example:
-        >>> titles(np.random.default_rng(5), np.array([6, 9]), np.array([0, 1]), np.array([3, 1]))
-        ['Halven linen shirt', 'Ostrel leather ankle boots']
+    >>> titles(np.random.default_rng(5), np.array([6, 9]), np.array([0, 1]), np.array([3, 1]))
+    ['Halven linen shirt', 'Ostrel leather ankle boots']
     """
     series, nouns = phrases()["series"], phrases()["title_nouns"]
     draw = generator.integers(0, 2 * len(series), len(category))

@@ -102,10 +102,9 @@ def make(
     differently the dimensions matter to the shoppers: each one's weight of each is multiplied by e^(`personal` · n −
     `personal`² / 2), n standard normal, 1 on average; at 1 two thirds of the factors lie between .22 and 1.6.
 
-    Example:
-        >>> market, truth = make(seed=0, scale=0.1)
-        >>> len(market.catalogue), len(truth.shoppers), len(market.impressions) == len(truth.outcomes)
-        (300, 400, True)
+    >>> market, truth = make(seed=0, scale=0.1)
+    >>> len(market.catalogue), len(truth.shoppers), len(market.impressions) == len(truth.outcomes)
+    (300, 400, True)
     """
     n_products, n_shoppers = round(scale * N_PRODUCTS), round(scale * N_SHOPPERS)
     if n_products < 100:
