@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from recfuse_lib.data.faults import PROBLEMS_SHOWN, DataError
+from recfuse_lib.data.faults import DataError, and_more
 
 SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
@@ -66,7 +66,7 @@ class Media:
             else:
                 paths[code] = path
         if problems:
-            raise MediaError(_listed(problems))
+            raise MediaError(and_more(problems, len(problems)))
         if not any(paths):
             raise MediaError(f"{folder}: holds no file of any item; name files by item id, such as {item_ids[0]}.png")
         return cls({modality: tuple(paths)})
@@ -167,20 +167,17 @@ def read_all(
     if missing == "error" and len(arrays) < len(files):
         way_out = "has no file; give it one, leave the item out or let it be missing"
         absent = [f"item {item} {way_out}" for item, path in enumerate(files) if path is None]
-        raise MediaError(_listed(unreadable + absent))
+        raise MediaError(and_more(unreadable + absent, len(files) - len(arrays)))
     if not arrays:
         raise MediaError("\n".join([f"none of the {len(files)} items has a file that can be read", *unreadable[:1]]))
     if unreadable:
-        warnings.warn(f"{len(unreadable)} files count as missing: {_listed(unreadable)}", stacklevel=2)
+        warnings.warn(
+            f"{len(unreadable)} files count as missing: {and_more(unreadable, len(unreadable))}", stacklevel=2
+        )
     present = np.isin(np.arange(len(files)), list(arrays))
     matrix = np.zeros((len(files), *next(iter(arrays.values())).shape), np.float32)
     matrix[present] = list(arrays.values())
     return matrix, present
-
-
-def _listed(problems: list[str]) -> str:
-    more = len(problems) - PROBLEMS_SHOWN
-    return "\n".join(problems[:PROBLEMS_SHOWN]) + (f"\n… and {more:,} more" if more > 0 else "")
 
 
 @contextmanager

@@ -84,17 +84,9 @@ def read(
     there = [column for source in (log, *others.values()) for column in source.columns]
     check_columns(stated, there, "columns")
     parts = {field: _entities(source, field, stated) for field, source in others.items()}
-    tables = assemble(
-        _events(log, stated if names is None else {column: column for column in names}),
-        parts.get("item_id"),
-        parts.get("user_id"),
-        roles=roles,
-        positive=positive,
-        signal=signal,
-        time=time,
-        keep=keep,
-        say=say,
-    )
+    events = _events(log, stated if names is None else {column: column for column in names})
+    how = {"positive": positive, "signal": signal, "time": time, "keep": keep}
+    tables = assemble(events, parts.get("item_id"), parts.get("user_id"), roles=roles, say=say, **how)
     return Dataset(name or Path(interactions).name.split(".")[0], **tables)
 
 

@@ -23,8 +23,7 @@ class Centring:
     array([[ 0.,  1.],
            [ 0., -1.]], dtype=float32)
 
-    References:
-        Mu and Viswanath (2018), All-but-the-Top, ICLR.
+    Source: Mu and Viswanath (2018), All-but-the-Top, ICLR.
     """
 
     mean: Encodings | None = None
@@ -62,8 +61,7 @@ class Whitening(Centring):
     U and Λ are eigenvectors and eigenvalues of the training items' covariance, widest first. Directions with next to no
     width hold mostly noise, so ε, `SHRINKAGE` times the mean eigenvalue, is added to each.
 
-    References:
-        Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.
+    Source: Su et al. (2021), Whitening Sentence Representations for Better Semantics and Faster Retrieval.
     """
 
     def _learn(self, matrix: npt.NDArray[np.float64]) -> None:

@@ -32,8 +32,7 @@ class LocalLanguageModel:
     >>> bool(paris > rome)
     True
 
-    References:
-        Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
+    Source: Radford et al. (2019), Language Models are Unsupervised Multitask Learners.
     """
 
     def __init__(self, model: Any, tokenizer: Any, template: str | None, name: str) -> None:

@@ -39,8 +39,7 @@ class TextEncoder:
     >>> bool(wish @ comedy > wish @ horror)
     True
 
-    References:
-        Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling).
+    Source: Reimers and Gurevych (2019), Sentence-BERT, EMNLP, section 3 (mean pooling).
     """
 
     def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int) -> None:

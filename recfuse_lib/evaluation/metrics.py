@@ -66,8 +66,7 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     >>> ndcg_at_k(np.array([[False, True]]), np.array([1])).round(4)
     array([0.6309])
 
-    References:
-        Järvelin and Kekäläinen (2002), Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20(4).
+    Source: Järvelin and Kekäläinen (2002), Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS 20(4).
     """
     k = hits.shape[1]
     discount = 1 / np.log2(np.arange(k) + 2)

@@ -40,8 +40,7 @@ def bootstrap(values: np.ndarray, groups: np.ndarray, samples: int = 10_000) -> 
     >>> bootstrap(np.array([0.0, 1.0, 1.0]), groups=np.array([0, 1, 2])).mean.__round__(3)
     0.667
 
-    References:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, Chapman & Hall.
+    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, Chapman & Hall.
     """
     values = np.asarray(values, "float64")
     if not len(values) or len(values) != len(groups):

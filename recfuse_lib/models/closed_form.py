@@ -37,8 +37,7 @@ class Transitions(Recommender):
 
     d is at most `window`, τ is `tau` (interactions); `shrinkage` pulls what rests on few pairs towards 0.
 
-    References:
-        Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
+    Source: Rendle, Freudenthaler and Schmidt-Thieme (2010), Factorizing Personalized Markov Chains, WWW (the idea).
     """
 
     def __init__(self, window: int = 20, tau: float = 3.0, shrinkage: float = 5.0) -> None:

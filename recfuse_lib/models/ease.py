@@ -40,8 +40,7 @@ class EASE(Recommender):
     >>> model.score(Queries.of(history, np.array([1]), 3)).round(2)
     array([[0.  , 0.33, 0.  ]], dtype=float32)
 
-    References:
-        Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data, WWW.
+    Source: Steck (2019), Embarrassingly Shallow Autoencoders for Sparse Data, WWW.
     """
 
     def __init__(self, l2: float = 100.0, weighting: Weighting | None = None) -> None:

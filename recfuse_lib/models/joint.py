@@ -160,8 +160,7 @@ class JointModel(Recommender):
     and z_i (`MultimodalTower`). `settings` are those of `JointNetwork`: `dimension` D; `history_length` L, how many
     events the user tower reads; `task_weight` λ; `mean_rating` μ, in stars; and the dropout rates.
 
-    References:
-        Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
+    Source: Yi et al. (2019), Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys.
     """
 
     def __init__(self, network: type[JointNetwork] = JointNetwork, **settings: Any) -> None:

@@ -87,8 +87,7 @@ class ResidualUserKNN(Recommender):
 
     The sums are over the people v who rated i, the cosine over the n_uv items that both rated. `overlap` is λ.
 
-    References:
-        Koren (2008), Factorization Meets the Neighborhood, KDD (shrunk similarities).
+    Source: Koren (2008), Factorization Meets the Neighborhood, KDD (shrunk similarities).
     """
 
     def __init__(self, expected: ContentBiases, overlap: float = 20.0) -> None:

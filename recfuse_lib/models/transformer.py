@@ -34,8 +34,7 @@ class AttributeCrosses(keras.layers.Layer):
 
     After n layers x_n holds products of up to n + 1 attributes: "a comedy *and* from the eighties".
 
-    References:
-        Wang et al. (2021), DCN V2: Improved Deep and Cross Network, WWW, Eq. 1.
+    Source: Wang et al. (2021), DCN V2: Improved Deep and Cross Network, WWW, Eq. 1.
     """
 
     def __init__(self, width: int, dimension: int, layers: int = 2) -> None:
@@ -111,8 +110,7 @@ class HistoryTransformer(keras.layers.Layer):
     of a history, where nothing came before. z_j is the item's vector. Training drops a share (`dropout`) of each
     history's positions, and of what each attention and feed-forward layer gives, the same for all positions.
 
-    References:
-        Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
+    Source: Kang and McAuley (2018), Self-Attentive Sequential Recommendation, ICDM.
     """
 
     def __init__(self, dimension: int, length: int, blocks: int = 1, heads: int = 2, dropout: float = 0.1) -> None:

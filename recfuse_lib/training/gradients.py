@@ -16,8 +16,7 @@ def cosine(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
     >>> cosine([np.array([1.0, 0.0])], [np.array([-2.0, 0.0])])
     -1.0
 
-    References:
-        Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS.
+    Source: Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS.
     """
     lengths = norm(a) * norm(b)
     return float(sum(np.vdot(x, y) for x, y in zip(a, b, strict=True)) / lengths) if lengths else 0.0

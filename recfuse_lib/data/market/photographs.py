@@ -21,8 +21,7 @@ def read_file(name: str) -> bytes:
 def load() -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of the 3,000 committed photographs, uint8 (3000, 28, 28), and the category of each, int64.
 
-    References:
-        Xiao, Rasul and Vollgraf (2017), Fashion-MNIST, arXiv:1708.07747.
+    Source: Xiao, Rasul and Vollgraf (2017), Fashion-MNIST, arXiv:1708.07747.
     """
     from PIL import Image
 
