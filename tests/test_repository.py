@@ -104,18 +104,18 @@ print(f"{time.perf_counter() - begun:.3f}", *heavy)
 MOST_LINES_A_FILE = 350
 ROOMS = {
     "pretrained": 430,
-    "data": 3_730,
-    "encoders": 1_120,
-    "evaluation": 320,
-    "training": 175,
+    "data": 3_720,
+    "encoders": 1_115,
+    "evaluation": 315,
+    "training": 185,
     "stated": 1_270,
-    "models": 3_045,
+    "models": 3_060,
     "teaching": 335,
     "serving": 3_760,
     "command": 800,
 }
 """The rooms of the library from the ground up, and the lines that each may have. They may shrink."""
-TOOLS, EXERCISES = 1_840, 150
+TOOLS, EXERCISES = 1_945, 150
 """Lines of the tools in `course/`; and lines of checks a lesson, on average, in `course/exercises/`."""
 
 
