@@ -5,6 +5,7 @@
 # make serve    fit a model to MovieLens when there is none, and answer over HTTP with a page: http://127.0.0.1:8000/
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
 # make site     the course as web pages in build/site/, from the outputs that the notebooks hold
+# make slides   one deck a lesson in build/slides/, with notes for the speaker
 # make translation EDITION=zh  check the catalogues of an edition and write it: notebooks/zh/, README.zh.md; then make site EDITION=zh
 # make tables   make one row of every committed table again and compare it
 # make machine  how this machine compares with the reference machine of all budgets, in a minute
@@ -40,7 +41,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test soak check serve course site translation tables machine figures notebooks lint types weights clean
+.PHONY: lab test soak check serve course site slides translation tables machine figures notebooks lint types weights clean
 
 # The course's defaults and layout; the reader's own settings stay where they are and win.
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/course/jupyter$(if $(JUPYTER_CONFIG_PATH),:$(JUPYTER_CONFIG_PATH))
@@ -74,6 +75,9 @@ site: $(READY)
 
 translation: $(READY)
 	$(BIN)/python -m course.translation $(or $(EDITION),zh) $(DOCUMENTS)
+
+slides: $(READY)
+	$(BIN)/python -m course.slides $(NOTEBOOKS)
 
 tables: $(READY) weights
 	$(BIN)/python benchmarks/repeat.py

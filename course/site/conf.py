@@ -19,7 +19,7 @@ from course.translation import LOCALES
 
 HERE = Path(__file__).parent
 SECTION = re.compile(r"(Args|Attributes|Example|Examples|Raises|References|Returns|Yields):$")
-MARKUP = re.compile(r"(`[^`]*`)|[|*]|_(?!\w)")
+MARKUP = re.compile(r"(``[^`]+``|`[^`]+`)|[|*]|_(?!\w)")
 
 project = "RecFuse"
 author = "The RecFuse authors"
@@ -65,7 +65,9 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "navbar_persistent": [],
     "use_download_button": False,
     "show_navbar_depth": 1,
     "show_toc_level": 2,
@@ -99,7 +101,7 @@ def _display_formula(self: Any, node: nodes.math_block) -> None:
 def _as_rst(app: Sphinx, kind: str, name: str, what: Any, options: Any, lines: list[str]) -> None:
     """The library's docstrings are read in an editor too: formulas are indented, and | and x_ are no markup."""
     written: list[str] = []
-    before, indented, sections = "", False, False
+    before, indented, sections, doctest = "", False, False, False
     for line in lines:
         sections = sections or bool(SECTION.match(line))
         inside = line.startswith("    ") and not sections and (indented or not before.strip())
@@ -107,11 +109,16 @@ def _as_rst(app: Sphinx, kind: str, name: str, what: Any, options: Any, lines: l
             written += ["::", ""]
         elif indented and line.strip() and not inside:
             written += [""]
-        plain = inside or ">>>" in line
+        doctest = bool(line.strip()) and (doctest or ">>>" in line)
         indented = inside or (indented and not line.strip())
-        written.append(line if plain else MARKUP.sub(lambda match: match[1] or "\\" + match[0], line))
+        written.append(line if inside or doctest else MARKUP.sub(_plain, line))
         before = line
     lines[:] = written
+
+
+def _plain(match: re.Match[str]) -> str:
+    """A span of code with room for the letter beside it; any other character as itself."""
+    return f"\\ ``{match[1].strip('`')}``\\ " if match[1] else "\\" + match[0]
 
 
 def _skip(app: Sphinx, kind: str, name: str, what: Any, skip: bool, options: Any) -> bool | None:

@@ -42,8 +42,10 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
         copy = folder / path.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
+    titles = {}
     for name in names:
         notebook = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+        titles[name] = "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
         if extras:
             notebook["cells"] = list(with_answers(name, notebook["cells"]))
             for number, cell in enumerate(notebook["cells"]):
@@ -58,7 +60,7 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
         inside = [module for module in modules if module.split(".")[1] == room]
         _write(folder / "api" / f"{room}.rst", _room(room, inside))
     parts = (
-        [f"notebooks/{name}" for name in names],
+        [f"{name[:2]} {titles[name]} <notebooks/{name}>" for name in names],
         ["docs/notation", "docs/solutions/README", *(f"{QUIZZES}/{name}" for name in quizzes)],
         _pages("docs/*.md", "data/*/README.md", "benchmarks/README.md"),
         _pages("docs/teaching/**/*.md", "CONTRIBUTING.md"),
