@@ -5,6 +5,7 @@ Pages lie as their sources do, so a link from one to another works on a code hos
 
 import ast
 import json
+import os
 import posixpath
 import re
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[2]
 QUIZZES = Path("docs/teaching/quizzes")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "data/*/README.md", "benchmarks/README.md")
-LINKED = ("LICENSE*", "CITATION.cff", "docs/images/*", "docs/*.csv")
+LINKED = ("LICENSE*", "CITATION.cff", "docs/images/*", "docs/*.csv", "docs/teaching/*.toml")
 """What pages show or hand out."""
 CAPTIONS = ("Lessons", "Practise", "Results and practice", "Teach", "Library")
 """The parts of the site."""
@@ -42,10 +43,13 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
         copy = folder / path.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
-    titles = {}
+    entries = []
     for name in names:
         notebook = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
-        titles[name] = "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
+        # Another edition has the titles of its own headings.
+        number = name[:2] if os.environ.get("RECFUSE_EDITION", "en") == "en" else ""
+        heading = "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
+        entries.append(f"{number} {heading} <notebooks/{name}>" if number else f"notebooks/{name}")
         if extras:
             notebook["cells"] = list(with_answers(name, notebook["cells"]))
             for number, cell in enumerate(notebook["cells"]):
@@ -60,7 +64,7 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
         inside = [module for module in modules if module.split(".")[1] == room]
         _write(folder / "api" / f"{room}.rst", _room(room, inside))
     parts = (
-        [f"{name[:2]} {titles[name]} <notebooks/{name}>" for name in names],
+        entries,
         ["docs/notation", "docs/solutions/README", *(f"{QUIZZES}/{name}" for name in quizzes)],
         _pages("docs/*.md", "data/*/README.md", "benchmarks/README.md"),
         _pages("docs/teaching/**/*.md", "CONTRIBUTING.md"),
@@ -201,8 +205,10 @@ def _linked(path: Path, text: str, names: list[str]) -> str:
         full = posixpath.normpath(posixpath.join(path.parent.as_posix(), match[2]))
         if full == "README.md":
             return f"[{match[1]}]({match[2].removesuffix('README.md')}index.md{match[3] or ''})"
-        if full == "docs/solutions":
-            return f"[{match[1]}]({match[2]}README.md{match[3] or ''})"
+        if (REPOSITORY / full).is_dir():
+            # A folder's page is its README, or the first of its pages.
+            page = "README" if full == "docs/solutions" else names[0]
+            return f"[{match[1]}]({match[2].rstrip('/')}/{page}.md)"
         lacks = _is_edition(Path(full)) or (full.startswith("notebooks/") and Path(full).stem not in names)
         return match[1] if lacks else match[0]
 

@@ -36,8 +36,8 @@ def deck(notebook: Path, notes: dict[str, str]) -> str:
         exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True,
         config=Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": ["hide-input"]}),
     )  # fmt: skip
-    title = _heading(lesson.cells[0]) or notebook.stem
-    page, _ = exporter.from_notebook_node(lesson, {"metadata": {"name": title, "path": str(REPOSITORY)}})
+    about = {"name": lesson.cells[0].metadata["deck"]["title"], "path": str(REPOSITORY)}
+    page, _ = exporter.from_notebook_node(lesson, {"metadata": about})
     return str(page)
 
 
@@ -50,10 +50,12 @@ def notes_of(name: str) -> dict[str, str]:
 
 def _shown(cells: list[Any], notes: dict[str, str]) -> Any:
     """The cells of slides, each with what the template asks for: whether a slide begins, its title, and its notes."""
-    heading, first = "", True
+    above, first = "", True
     for cell in cells:
         kind = cell.metadata.get("slideshow", {}).get("slide_type")
-        heading = _heading(cell) or heading
+        headings = re.findall(r"^#+ (.+?) *$", cell.source, re.M) if cell.cell_type == "markdown" else []
+        heading = headings[0] if headings else above
+        above = headings[-1] if headings else above
         if kind not in ("slide", "fragment"):
             continue
         begins = kind == "slide" or first
@@ -68,11 +70,6 @@ def _shown(cells: list[Any], notes: dict[str, str]) -> Any:
                 output.data["text/html"] = re.sub(r"<style.*?</style>", "", output.data["text/html"], flags=re.S)
         first = False
         yield cell
-
-
-def _heading(cell: Any) -> str:
-    found = re.search(r"^#+ (.+)$", cell.source, re.M) if cell.cell_type == "markdown" else None
-    return found[1].strip() if found else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
