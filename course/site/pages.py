@@ -46,10 +46,10 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
     entries = []
     for name in names:
         notebook = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+        title = "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
         # Another edition has the titles of its own headings.
-        number = name[:2] if os.environ.get("RECFUSE_EDITION", "en") == "en" else ""
-        heading = "".join(notebook["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
-        entries.append(f"{number} {heading} <notebooks/{name}>" if number else f"notebooks/{name}")
+        english = os.environ.get("RECFUSE_EDITION", "en") == "en"
+        entries.append(f"{name[:2]} {title} <notebooks/{name}>" if english else f"notebooks/{name}")
         if extras:
             notebook["cells"] = list(with_answers(name, notebook["cells"]))
             for number, cell in enumerate(notebook["cells"]):
