@@ -62,6 +62,7 @@ html_theme = "sphinx_book_theme"
 html_title = "RecFuse"
 html_static_path = [str(HERE / "static")]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
