@@ -40,12 +40,10 @@ extensions = [
 ]
 root_doc = "index"
 default_role = "code"
-nitpicky = False
 
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
-nb_number_source_lines = False
 if language == "zh_CN":
     nb_code_prompt_show, nb_code_prompt_hide = "显示代码", "隐藏代码"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "attrs_inline"]

@@ -81,12 +81,7 @@ def write(folder: Path, lessons: Iterable[str] | None = None, *, api: bool = Tru
 
 
 def with_answers(name: str, cells: list[Cell]) -> Iterator[Cell]:
-    """A lesson's cells; after each exercise its hint and its solution, folded, and at the end the quiz.
-
-    Args:
-        name: The notebook's name without its ending.
-        cells: The notebook's cells.
-    """
+    """A lesson's cells; after each exercise its hint and its solution, folded, and at the end the quiz."""
     checks = _checks(name)
     source = (REPOSITORY / "docs" / "solutions" / f"{name}.py").read_text("utf-8")
     for cell in cells:
@@ -99,21 +94,16 @@ def with_answers(name: str, cells: list[Cell]) -> Iterator[Cell]:
         # What an untouched cell prints is the hint.
         yield {**cell, "outputs": []}
         code = solution(number[1], source)
-        yield _markdown(
-            f"::::{{dropdown}} Hint\n{start}\n::::\n\n"
-            f"::::{{dropdown}} Solution\n{right}\n\n```python\n{code}\n```\n::::"
-        )
+        hint = f"::::{{dropdown}} Hint\n{start}\n::::\n\n"
+        hint += f"::::{{dropdown}} Solution\n{right}\n\n```python\n{code}\n```\n::::"
+        yield {"cell_type": "markdown", "metadata": {}, "source": hint}
     if (REPOSITORY / QUIZZES / f"{name}.toml").exists():
-        yield _markdown(f"## Quiz\n\n[Five questions](../{QUIZZES}/{name}.md) on this lesson, with explained answers.")
+        text = f"## Quiz\n\n[Five questions](../{QUIZZES}/{name}.md) on this lesson, with explained answers."
+        yield {"cell_type": "markdown", "metadata": {}, "source": text}
 
 
 def solution(number: str, source: str) -> str:
-    """The solution of one exercise as code: its definition, with the definitions and imports that it needs.
-
-    Args:
-        number: The exercise, ``"05.2"``.
-        source: The file of solutions.
-    """
+    """The solution of one exercise as code: its definition, with the definitions and imports that it needs."""
     defined: dict[str, ast.stmt] = {}
     answers: dict[str, ast.expr] = {}
     for node in ast.parse(source).body:
@@ -135,8 +125,10 @@ def solution(number: str, source: str) -> str:
                 asked.append(defined[name])
     nodes = {id(defined[name]): defined[name] for name in needed}
     parts = sorted(nodes.values(), key=lambda node: node.lineno)
-    lines = source.splitlines()
-    texts = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in parts]
+    lines, texts = source.splitlines(), []
+    for node in parts:
+        first = min([node.lineno] + [one.lineno for one in _decorators(node)])
+        texts.append("\n".join(lines[first - 1 : node.end_lineno]))
     answer = ast.get_source_segment(source, answers[number]) or ""
     if not isinstance(answers[number], ast.Name):
         texts.append(f"answer = {answer}")
@@ -228,15 +220,6 @@ def _is_edition(path: Path) -> bool:
 
 def _tree(title: str, pages: list[str]) -> str:
     return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```", ""]) if pages else ""
-
-
-def _markdown(text: str) -> Cell:
-    return {"cell_type": "markdown", "metadata": {}, "source": text}
-
-
-def _first(node: ast.stmt) -> int:
-    """A definition's first line, its decorators counted."""
-    return min([node.lineno] + [one.lineno for one in _decorators(node)])
 
 
 def _write(path: Path, text: str) -> None:

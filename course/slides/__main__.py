@@ -23,12 +23,7 @@ NOTE = re.compile(r"^- \*\*(.+?)\*\*: (.+?)(?=^- \*\*|\Z)", re.M | re.S)
 
 
 def deck(notebook: Path, notes: dict[str, str]) -> str:
-    """Return a lesson's deck as HTML.
-
-    Args:
-        notebook: The executed lesson.
-        notes: What the speaker says, by heading.
-    """
+    """Return an executed lesson's deck as HTML, with what the speaker says, by heading."""
     lesson = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     lesson.cells = list(_shown(lesson.cells, dict(notes)))
     exporter = HTMLExporter(
