@@ -86,6 +86,7 @@ JUDGED_TWICE = ("index", "00_tour", "05_deep_tower", "leaderboard", "models", "s
 def look(browser, axe, path: Path, scheme: str, width: int) -> list[str]:
     """What is wrong with a page: errors, what cannot be loaded, formulas, its width, what axe calls serious."""
     context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 900})
+    context.set_default_timeout(300_000)  # a busy machine is no fault of the page
     page, found = context.new_page(), []
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on("console", lambda said: found.append(said.text) if said.type == "error" else None)

@@ -77,15 +77,14 @@ def test_all_decks_without_a_network(tmp_path: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context(offline=True, viewport={"width": 1280, "height": 720})
+        context.set_default_timeout(300_000)  # a busy machine is no fault of the deck
         for path in sorted((tmp_path / "slides").glob("*.html")):
             page, wrong = context.new_page(), []
             page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
             page.on("console", lambda said, wrong=wrong: wrong.append(said.text) if said.type == "error" else None)
             page.on("requestfailed", lambda asked, wrong=wrong: wrong.append(f"cannot load {asked.url}"))
             page.goto(path.as_uri())
-            page.wait_for_function(
-                "document.documentElement.classList.contains('laid-out') && Reveal.isReady()", timeout=120_000
-            )
+            page.wait_for_function("document.documentElement.classList.contains('laid-out') && Reveal.isReady()")
             wrong += page.evaluate(look)
             page.evaluate("Reveal.slide(1)")
             result = axe.run(page, options={"resultTypes": ["violations"], "preload": False})

@@ -63,7 +63,12 @@ window.addEventListener("load", async () => {
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
   for (const wide of document.querySelectorAll("pre, .output_html table, mjx-container[display]")) {
-    shrink(wide, () => Math.max(wide.scrollWidth, wide.offsetWidth) > wide.parentElement.clientWidth + 1);
+    const overflows = () => Math.max(wide.scrollWidth, wide.offsetWidth) > wide.parentElement.clientWidth + 1;
+    shrink(wide, overflows);
+    if (wide.tagName === "PRE" && overflows()) {
+      wide.style.whiteSpace = "pre-wrap";
+      wide.style.setProperty("--scale", 0.9);
+    }
   }
   document.querySelectorAll(".slides > section").forEach(layOut);
   document.documentElement.classList.add("laid-out");
