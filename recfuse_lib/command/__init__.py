@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_data_arguments(fitting)
     fitting.add_argument("--out", type=Path, default=Path("model"), help="folder of the model and its report: model/")
     fitting.add_argument("--budget", type=float, default=15.0, metavar="MINUTES", help="by default 15")
+    encoded_there = "a Ray cluster, HOST:PORT or auto, that encodes the texts; the rest runs here, to the same model"
+    fitting.add_argument("--ray", metavar="ADDRESS", help=encoded_there)
     answering = commands.add_parser("recommend", help="recommend to a person with what fit wrote")
     answering.add_argument("model", type=Path, help="the folder that fit wrote")
     answering.add_argument("--user", metavar="ID", help="a person of the data")
@@ -61,14 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _learn(command: str, options: dict[str, Any]) -> int:
     """Reads data, and fits where that is asked for."""
-    out, minutes = options.pop("out", None), options.pop("budget", None)
+    out, minutes, ray = (options.pop(name, None) for name in ("out", "budget", "ray"))
     for name in {"columns", "roles"} & set(options):
         options[name] = options[name] and dict(options[name])
     dataset = _dataset(options)
     if command == "fit":
         from recfuse_lib.command.fit import fit
 
-        fit(dataset, out, minutes, say=lambda line: print(line, flush=True))
+        fit(dataset, out, minutes, say=lambda line: print(line, flush=True), ray=ray)
     return 0
 
 

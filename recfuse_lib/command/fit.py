@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from recfuse_lib import scale
 from recfuse_lib.command import baselines, report
 from recfuse_lib.command.work import Say, Work
 from recfuse_lib.data import splits
@@ -21,6 +22,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import TEXT
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Split
+from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.models import saved
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
@@ -43,7 +45,7 @@ SHOWN = 200
 """People whose recommendations show which dimension contributes most."""
 
 
-def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> dict[str, Any]:
+def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print, ray: str | None = None) -> dict[str, Any]:
     """Fits a recommender to a data set, and says whether it is worth it; returns what the report says, as numbers.
 
     Each person's last likes are held out (random ones where no times are known). Baselines are tuned on the likes
@@ -66,7 +68,7 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
     order = "each person's last likes" if dataset.has_times else "likes drawn at random, since no times are known,"
     say(f"{order} are held out: {split.test.targets.nnz:,} of {len(split.test.queries):,} people")
     trials, skipped = baselines.tune(split, work)
-    items = _encoded(dataset, work)
+    items = _encoded(dataset, work, ray)
     tried = dict.fromkeys(trial["baseline"] for trial in trials)
     scores = {name: baselines.tested(name, trials, split, work) for name in tried}
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
@@ -100,9 +102,12 @@ def fit(dataset: Dataset, out: Path, minutes: float = 15, say: Say = print) -> d
     return found
 
 
-def _encoded(dataset: Dataset, work: Work) -> Items:
+def _encoded(dataset: Dataset, work: Work, ray: str | None) -> Items:
     if dataset.columns(TEXT):
         quiet_import("keras")
+        if ray:
+            work.tell(f"encoding {dataset.n_items:,} texts on the cluster at {ray}, if they are not in the cache")
+            encode_texts(dataset.texts(), encode=scale.encoder_on(ray))
         work.tell(f"encoding {dataset.n_items:,} texts, or taking their encodings from the cache")
     return training.encoded(dataset)
 
