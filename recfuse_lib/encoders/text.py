@@ -149,7 +149,7 @@ def encode_texts(
     texts: Iterable[str], model: str = "minilm", encode: Callable[[list[str]], Encodings] | None = None
 ) -> Encodings:
     """Encode N texts with a `pretrained.MODELS` encoder: float32 (N, D), rows of norm 1, cached by texts and weights.
-    `encode`, as of `recfuse_lib.scale.encoder_on`, does it elsewhere. Raises `PretrainedError`: the weights cannot be had.
+    `encode`, as of `scale.encoder_on`, does it elsewhere. Raises `PretrainedError`: the weights cannot be had.
     """
     texts = listed(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}
