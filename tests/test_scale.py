@@ -20,7 +20,6 @@ from recfuse_lib.command.work import Work
 from recfuse_lib.data import movielens, splits
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.schema import Dataset
-from recfuse_lib.pretrained import store
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", (ROOT / "docs" / "scale.md").read_text("utf-8"), re.S))
@@ -105,8 +104,7 @@ def test_hashes_are_repeatable_and_a_filter_counts(lesson: ModuleType) -> None:
     assert lesson.frequent(history, 5, 2).ravel().tolist() == [0, -1, -1, 1, -1]
 
 
-def test_fit_takes_from_the_cache_what_the_cluster_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "cache_dir", lambda: tmp_path)
+def test_fit_has_the_texts_encoded_on_the_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, list[str]]] = []
 
     def encoder_on(address: str) -> Callable[[list[str]], np.ndarray]:
@@ -121,7 +119,6 @@ def test_fit_takes_from_the_cache_what_the_cluster_encoded(tmp_path: Path, monke
     log = pd.DataFrame({"user_id": [1, 1], "item_id": ["a", "b"], "signal": "purchase"})
     dataset = Dataset.of("two", log, items, roles={"title": "text"})
     work = Work.of(tmp_path / "model", dataset, 1, lambda line: None)
-    for _ in range(2):
-        encoded = fit._encoded(dataset, work, "auto").encodings["text"]
-        np.testing.assert_array_equal(encoded, np.eye(2, 384, dtype="float32"))
-    assert asked == [("auto", dataset.texts())], "a second fit asks the cluster for nothing"
+    encoded = fit._encoded(dataset, work, "auto").encodings["text"]
+    np.testing.assert_array_equal(encoded, np.eye(2, 384, dtype="float32"))
+    assert asked == [("auto", dataset.texts())]

@@ -22,7 +22,6 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.roles import TEXT
 from recfuse_lib.data.schema import Dataset
 from recfuse_lib.data.splits import Fold, Split
-from recfuse_lib.encoders.text import encode_texts
 from recfuse_lib.evaluation.metrics import evaluate
 from recfuse_lib.models import saved
 from recfuse_lib.models.dimensions import DIMENSIONS, Dimension
@@ -106,8 +105,8 @@ def _encoded(dataset: Dataset, work: Work, ray: str | None) -> Items:
     if dataset.columns(TEXT):
         quiet_import("keras")
         if ray:
-            work.tell(f"encoding {dataset.n_items:,} texts on the cluster at {ray}, if they are not in the cache")
-            encode_texts(dataset.texts(), encode=scale.encoder_on(ray))
+            work.tell(f"encoding {dataset.n_items:,} texts on the cluster at {ray}")
+            return dataset.items.encoded(text=scale.encoder_on(ray)(dataset.texts()))
         work.tell(f"encoding {dataset.n_items:,} texts, or taking their encodings from the cache")
     return training.encoded(dataset)
 

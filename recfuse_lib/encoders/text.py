@@ -7,7 +7,7 @@ Taught in notebook 02.
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -145,11 +145,9 @@ def masked_mean(states: Any, mask: Any = None) -> Any:
     return ops.sum(states * weights, axis=1) / ops.sum(weights, axis=1)
 
 
-def encode_texts(
-    texts: Iterable[str], model: str = "minilm", encode: Callable[[list[str]], Encodings] | None = None
-) -> Encodings:
+def encode_texts(texts: Iterable[str], model: str = "minilm") -> Encodings:
     """Encode N texts with a `pretrained.MODELS` encoder: float32 (N, D), rows of norm 1, cached by texts and weights.
-    `encode`, as of `scale.encoder_on`, does it elsewhere. Raises `PretrainedError`: the weights cannot be had.
+    Raises `PretrainedError`: the weights cannot be had.
     """
     texts = listed(texts)
     files = pretrained.MODELS[model].files if model in pretrained.MODELS else {}
@@ -164,7 +162,7 @@ def encode_texts(
     )
     encodings = store.fetch(key) if files else None
     if encodings is None:
-        encodings = (encode or TextEncoder.from_pretrained(model).encode)(texts)
+        encodings = TextEncoder.from_pretrained(model).encode(texts)
         store.keep(key, encodings)
     return encodings
 
