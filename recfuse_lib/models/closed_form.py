@@ -77,10 +77,16 @@ class Transitions(Recommender):
         return larger
 
     def _score(self, queries: Queries) -> np.ndarray:
+        return np.asarray(queries.product(self._weights(queries), self.pairs), "float32")
+
+    def touched(self, query: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the items that one query's scores are not 0 of, and these."""
+        return query.entries(self._weights(query), self.pairs)
+
+    def _weights(self, queries: Queries) -> np.ndarray:
         back = queries.steps_back
         # What lies five τ back weighs less than 1 %; without it a long history costs no more than a short one.
-        weight = np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
-        return np.asarray(queries.product(weight, self.pairs), "float32")
+        return np.where(back < 5 * self.tau, _liked(queries.rating) * np.exp(-back / self.tau), 0)
 
 
 class TemporalPopularity(Recommender):
@@ -104,18 +110,27 @@ class TemporalPopularity(Recommender):
     def _score(self, queries: Queries) -> np.ndarray:
         """Zeros for an empty history, whose time is not known."""
         scores = np.zeros((len(queries), self.past.n_items), "float32")
-        moments = last_moment(queries) / DAY
-        reach = REACH * self.days
-        for row in np.flatnonzero(np.isfinite(moments)):
-            moment = moments[row]
-            ends = np.searchsorted(self.day, moment - reach), np.searchsorted(self.day, moment + reach, "right")
-            near = slice(*ends)
-            weight = self._nearness(self.day[near] - moment) * self.weight[near]
-            scores[row] = np.bincount(self.item[near], weight, self.past.n_items)
-            own = self.past.span(int(queries.user[row]))
-            weight = self._nearness(self.past.timestamp[own] / DAY - moment) * _liked(self.past.rating[own])
-            np.subtract.at(scores[row], self.past.item[own], weight)
+        for row, moment in enumerate(last_moment(queries) / DAY):
+            if np.isfinite(moment):
+                self._sum(scores[row], int(queries.user[row]), moment)
         return np.asarray(np.log(1 + np.maximum(scores, 0)))
+
+    def touched(self, query: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the items that one query's scores are not 0 of, and these."""
+        scores, moment = np.zeros(self.past.n_items, "float32"), last_moment(query)[0] / DAY
+        if np.isfinite(moment):
+            self._sum(scores, int(query.user[0]), moment)
+        codes = np.flatnonzero(scores > 0)
+        return codes, np.log(1 + scores[codes])
+
+    def _sum(self, scores: np.ndarray, user: int, moment: float) -> None:
+        reach = REACH * self.days
+        ends = np.searchsorted(self.day, moment - reach), np.searchsorted(self.day, moment + reach, "right")
+        near, own = slice(*ends), self.past.span(user)
+        weight = self._nearness(self.day[near] - moment) * self.weight[near]
+        scores[:] = np.bincount(self.item[near], weight, len(scores))
+        weight = self._nearness(self.past.timestamp[own] / DAY - moment) * _liked(self.past.rating[own])
+        np.subtract.at(scores, self.past.item[own], weight)
 
     def _nearness(self, away: np.ndarray) -> np.ndarray:
         """e^(−|t| / τ) for t in days, 0 from 4 τ on; an own rating is taken out exactly as it was counted."""
@@ -231,9 +246,13 @@ class Era(Recommender):
         self.kernel = np.exp(-np.abs(span[:, None] - span) / self.tau).astype("float32")
         return self
 
-    def _score(self, queries: Queries) -> np.ndarray:
+    def score(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
+        """Scores items for each query; see `Recommender.score`."""
         weights = _liked(queries.rating) * (0.1 + 0.9 * np.exp2(-queries.steps_back / 8))
-        return np.asarray(np.log1p(queries.product(weights, self.of_year) @ self.kernel)[:, self.place], "float32")
+        of_year = np.log1p(queries.product(weights, self.of_year) @ self.kernel)
+        if candidates is None:
+            return np.asarray(of_year[:, self.place], "float32")
+        return np.take_along_axis(of_year, self.place[candidates], axis=1).astype("float32")
 
 
 class FutureItems(Recommender):
@@ -246,9 +265,11 @@ class FutureItems(Recommender):
         self.years = items.years()
         return self
 
-    def _score(self, queries: Queries) -> np.ndarray:
+    def score(self, queries: Queries, candidates: np.ndarray | None = None) -> np.ndarray:
+        """Scores items for each query; see `Recommender.score`."""
         year = 1970 + last_moment(queries) / (365.25 * DAY)
-        return np.asarray(self.years[None] > year[:, None] + 0.3, "float32")
+        years = self.years[None] if candidates is None else self.years[candidates]
+        return np.asarray(years > year[:, None] + 0.3, "float32")
 
 
 def last_moment(queries: Queries) -> np.ndarray:

@@ -48,14 +48,16 @@ class InnerProduct(Recommender):
             return super().standardised(queries)
         return self.standardise(self.interest(queries), candidates)
 
-    def standardise(self, interest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Compute z of the candidates, (Q, C), for interests, (Q, D), wherever they come from."""
+    def standardise(self, interest: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
+        """Compute z of the candidates, (Q, C), or of all items, for interests, (Q, D), wherever they come from."""
         mean, covariance = self.moments
         deviation = np.sqrt(np.maximum(np.einsum("qd,qd->q", interest @ covariance, interest), 0))
         scores = self._products(interest, candidates) - (interest @ mean)[:, None]
         return clip(scores / (deviation[:, None] + 1e-6))
 
-    def _products(self, interest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def _products(self, interest: np.ndarray, candidates: np.ndarray | None) -> np.ndarray:
+        if candidates is None:
+            return np.asarray((self.vectors @ interest.T).T)
         if len(interest) == 1:  # the usual case when serving, and one product instead of many
             return np.asarray(self.vectors[candidates[0]] @ interest[0])[None]
         return np.asarray((self.vectors[candidates] @ interest[:, :, None])[..., 0])

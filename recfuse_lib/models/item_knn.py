@@ -65,6 +65,10 @@ class ItemKNN(Recommender):
     def _score(self, queries: Queries) -> np.ndarray:
         return np.asarray(queries.product(self.weighting.weights(queries), self.similarity), "float32")
 
+    def touched(self, query: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the items that one query's scores are not 0 of, and these."""
+        return query.entries(self.weighting.weights(query), self.similarity)
+
 
 def _largest_of_rows(matrix: scipy.sparse.csr_array, count: int) -> np.ndarray:
     """Positions of each row's `count` largest entries, or of all where it has no more."""

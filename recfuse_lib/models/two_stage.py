@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.models import index
 from recfuse_lib.models.contract import Asked, Recommender, standardise
+from recfuse_lib.models.first_stage import FirstStage
 from recfuse_lib.models.fused import FusedModel, one_thread
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_towers import TwoTowers
@@ -28,6 +29,9 @@ RETRIEVED, ROUGH = 100, 100
 
 FEW_NEW = 1_000
 """Items that nobody has chosen yet are all candidates up to so many: what finds them best is content, not behaviour."""
+
+LARGE = 50_000
+"""Items from which on the first stage touches only what it must; below, plain passes over all items are faster."""
 
 ENOUGH = 2.5
 """Standard deviations above the average item from which on a part of a wish is met."""
@@ -117,6 +121,13 @@ class TwoStage(Recommender):
         whole = [place for place, tower in enumerate(towers) if not isinstance(tower, InnerProduct)]
         self.whole = sorted(whole, key=lambda place: towers[place].is_flag)  # those that keep their scale at the end
         self.n_scaled = sum(not towers[place].is_flag for place in whole)
+        some = [towers[place] for place in self.whole], self.by_item[self.whole], self.level
+        self.first_stage = FirstStage(model, *some) if len(self.level) > LARGE else None
+        vectors = self.retriever.vectors[:, :-1]
+        self.lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
+        unit = vectors / self.lengths[:, None]
+        self.middle = unit.mean(axis=0)
+        self.spread = unit.T @ unit / len(unit) - np.outer(self.middle, self.middle)
         return self
 
     def extended(self, history: pd.DataFrame, items: Items) -> TwoStage:
@@ -150,16 +161,12 @@ class TwoStage(Recommender):
         gate = model.gate
         user = model.evidence(query)[0]
         by_user = gate.bias + user @ gate.of_user
-        z = np.empty((len(self.whole), self.items.n_items), "float32")
-        for row, place in enumerate(self.whole):
-            z[row] = towers[place].score(query)[0]
-        standardise(z[: self.n_scaled])
-        rough = by_user[self.whole] @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
+        rough, z_of = (self.first_stage or self._plainly)(query, by_user[self.whole])
         allowed = np.ones(self.items.n_items, bool) if allowed is None else allowed
         said = None if wish is None else self._said(wish)
         codes = self._candidates(query, rough, allowed, said)
         scores = np.empty((len(towers), len(codes)), "float32")
-        scores[self.whole] = z[:, codes]
+        scores[self.whole] = z_of(codes)
         for place, tower in enumerate(towers):
             if isinstance(tower, InnerProduct):
                 scores[place] = tower.standardised(query, codes[None])[0]
@@ -176,18 +183,39 @@ class TwoStage(Recommender):
         contributions = dict(zip(names, rows[:, order], strict=True))
         return Ranked(codes[order], score[order], contributions, scores[:, order])
 
+    def _plainly(self, query: Queries, by_user: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Does what `FirstStage` does, with a pass over all items for each dimension."""
+        towers = list(self.ranking.towers.values())
+        z = np.empty((len(self.whole), self.items.n_items), "float32")
+        for row, place in enumerate(self.whole):
+            z[row] = towers[place].score(query)[0]
+        standardise(z[: self.n_scaled])
+        rough = by_user @ z + np.einsum("di,di->i", self.by_item[self.whole], z) + self.level
+        return rough, lambda codes: z[:, codes]
+
+    def likeness(self, to: np.ndarray) -> np.ndarray:
+        """Computes the cosines in the retriever of all items with the mean of unit vectors of some, (I,)."""
+        vectors = self.retriever.vectors
+        mean = (vectors[to, :-1] / self.lengths[to, None]).mean(axis=0)
+        return np.asarray(vectors @ np.append(mean, np.float32(0))) / self.lengths
+
+    def deviations(self, codes: np.ndarray, to: np.ndarray) -> np.ndarray:
+        """Computes how many standard deviations above the average item's the cosines of items with others are, (C, O)."""
+        vectors, lengths = self.retriever.vectors[:, :-1], self.lengths
+        units, others = vectors[codes] / lengths[codes, None], vectors[to] / lengths[to, None]
+        spread = np.sqrt(np.maximum(np.einsum("od,od->o", others @ self.spread, others), 0))
+        return np.asarray((units - self.middle) @ others.T / np.maximum(spread, 1e-6))
+
     def _said(self, wish: Stated) -> np.ndarray:
         """z_stated of every item, (I,): of the words by what the texts mean, of a likeness by who chose both, and why.
 
         Where a wish has both, neither may win alone: each counts up to `ENOUGH`.
         """
-        everything, found = np.arange(self.items.n_items)[None], []
+        found = []
         if wish.direction is not None:
-            found.append(self.texts.standardise(wish.direction[None], everything)[0])
+            found.append(self.texts.standardise(wish.direction[None])[0])
         if wish.like:
-            vectors = self.retriever.vectors[:, :-1]
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-            likeness = vectors @ vectors[list(wish.like)].mean(axis=0)
+            likeness = self.likeness(np.array(wish.like))
             found.append((likeness - likeness.mean()) / max(float(likeness.std()), 1e-6))
         return np.asarray(found[0] if len(found) == 1 else np.minimum(found, ENOUGH).mean(axis=0))
 
@@ -199,9 +227,9 @@ class TwoStage(Recommender):
             if np.count_nonzero(group) <= few:
                 found.append(np.flatnonzero(group))
                 continue
-            chosen = [index.search(self.index, interest, RETRIEVED, group)[0], _top(rough, group, ROUGH)]
+            chosen = [index.search(self.index, interest, RETRIEVED, group)[0], top(rough, group, ROUGH)]
             if said is not None:
-                chosen.append(_top(said, group, RETRIEVED))
+                chosen.append(top(said, group, RETRIEVED))
             either = np.zeros(len(group), bool)
             either[np.concatenate(chosen)] = True
             found.append(np.flatnonzero(either))
@@ -229,6 +257,13 @@ def _lead(scores: np.ndarray) -> float:
     return max(float(scores.max(initial=0) - scores.mean()), 1e-6) if len(scores) else 1.0
 
 
-def _top(scores: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
-    """Codes of the largest scores in a group, of more items than `count`."""
-    return np.argpartition(np.where(group, scores, -np.inf), -count)[-count:]
+def top(scores: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """Finds the codes of the largest scores in a group, of more items than `count`, in no order."""
+    scores = np.where(group, scores, -np.inf)
+    if len(scores) <= LARGE:
+        return np.argpartition(scores, -count)[-count:]
+    # As many blocks as are wanted have an item of at least so much, so the largest are among those that have.
+    width = len(scores) // (8 * count)
+    blocks = np.maximum.reduceat(scores, np.arange(0, len(scores), width))
+    some = np.flatnonzero(scores >= np.partition(blocks, -count)[-count])
+    return some[np.argpartition(scores[some], -count)[-count:]]

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.models.two_stage import ENOUGH, LEVEL, STATED, TOGETHER, Ranked, Stated
+from recfuse_lib.models.two_stage import ENOUGH, LEVEL, STATED, TOGETHER, Ranked, Stated, top
 from recfuse_lib.serving import explanation
 from recfuse_lib.serving.bundle import Bundle
 from recfuse_lib.serving.catalogue import Catalogue
@@ -219,11 +219,11 @@ class Recommender:
         notes += [f"no item has {name!r}" for name in self.catalogue.unknown(limits)]
         ranked = self._best(history, allowed, stated, k)
         allowed[ranked.codes[:-1]] = False
-        drawable = np.flatnonzero(allowed) if 1 < k == len(ranked.codes) and stated is None else np.zeros(0, int)
+        drawable = np.count_nonzero(allowed) if 1 < k == len(ranked.codes) and stated is None else 0
         parts = [ranked]
-        if exploration is not None and len(drawable) > 1:
+        if exploration is not None and drawable > 1:
             one = np.zeros(len(allowed), bool)
-            one[exploration.choice(drawable)] = True
+            one[exploration.choice(np.flatnonzero(allowed))] = True
             parts = [ranked.top(k - 1), self._rank(history, one)]
         if not len(ranked.codes):
             notes.append("no item is left that satisfies everything")
@@ -233,7 +233,7 @@ class Recommender:
         items = [{**one, "exploration": False} for one in shown]
         if len(parts) > 1:
             items[-1] |= {"exploration": True} | ({"reason": BY_CHANCE} if reasons else {})
-        drew = {"drawn_from": max(len(drawable), 1), "own": parts[-1].codes[-1] == ranked.codes[-1]}
+        drew = {"drawn_from": max(drawable, 1), "own": parts[-1].codes[-1] == ranked.codes[-1]}
         return {"items": items, "fallbacks": fallbacks, "notes": notes, **drew}
 
     def _best(self, history: History, allowed: np.ndarray, stated: Stated | None, k: int) -> Ranked:
@@ -253,10 +253,7 @@ class Recommender:
         ranked = self.model.rank(history.query, allowed, stated)
         if not len(history.dismissed):
             return ranked
-        vectors = self.model.retriever.vectors[:, :-1]
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        likeness = unit @ unit[history.dismissed].T
-        deviations = (likeness[ranked.codes] - likeness.mean(axis=0)) / np.maximum(likeness.std(axis=0), 1e-6)
+        deviations = self.model.deviations(ranked.codes, history.dismissed)
         alike = np.clip((deviations.max(axis=1) - ALIKE) / (ENOUGH - ALIKE), 0, 1)
         part = -alike * (LOWERED if stated is None else LOWERED_LEADS)
         score = ranked.score + part
@@ -266,10 +263,10 @@ class Recommender:
 
     def similar(self, item_id: str, k: int = 10) -> list[dict[str, Any]]:
         """Finds the items whose vectors in the retriever have the largest cosine with that of an item."""
-        code, vectors = self.catalogue.codes[item_id], self.model.retriever.vectors[:, :-1]
-        norms = np.linalg.norm(vectors, axis=1)
-        cosine = vectors @ vectors[code] / np.maximum(norms * norms[code], 1e-9)
-        best = self.catalogue.there(np.argsort(-cosine, kind="stable").tolist(), but=code)[:k]
+        code, others = self.catalogue.codes[item_id], ~self.catalogue.removed
+        cosine, others[code] = self.model.likeness(np.array([code])), False
+        some = top(cosine, others, k) if np.count_nonzero(others) > k else np.flatnonzero(others)
+        best = some[np.lexsort((some, -cosine[some]))].tolist()
         return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best]
 
     def explain(
