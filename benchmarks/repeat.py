@@ -44,6 +44,7 @@ SCRIPTS = (
     "do_no_harm",
     "your_domain",
     "hashing",
+    "growth",
 )
 """The scripts with ``TABLES`` and ``repeat``."""
 

@@ -107,14 +107,6 @@ class Queries:
         summed = np.bincount(matrix.indices[taken], values, matrix.shape[1])
         return summed.astype(values.dtype)[None]
 
-    def entries(self, weights: np.ndarray, matrix: scipy.sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Finds where one query's `product` with a sparse matrix is not 0, sorted codes, and its values there."""
-        some = np.flatnonzero(weights)
-        lengths, taken = entries_of(matrix, self.item[some])
-        values = np.repeat(weights[some], lengths) * matrix.data[taken]
-        codes, place = np.unique(matrix.indices[taken], return_inverse=True)
-        return codes, np.bincount(place, values, len(codes))
-
     @functools.cached_property
     def steps_back(self) -> np.ndarray:
         """Counts the interactions of the same history after each one, (H,); 0 where no times are known."""

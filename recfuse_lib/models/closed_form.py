@@ -15,7 +15,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import content
-from recfuse_lib.models.contract import Recommender, resized, strongest_of_rows
+from recfuse_lib.models.contract import Recommender, entries, resized, strongest_of_rows
 from recfuse_lib.models.ease import solve
 from recfuse_lib.models.inner_product import InnerProduct
 
@@ -81,7 +81,7 @@ class Transitions(Recommender):
 
     def touched(self, query: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Finds the items that one query's scores are not 0 of, and these."""
-        return query.entries(self._weights(query), self.pairs)
+        return entries(query, self._weights(query), self.pairs)
 
     def _weights(self, queries: Queries) -> np.ndarray:
         back = queries.steps_back

@@ -15,6 +15,7 @@ import pandas as pd
 import scipy.sparse
 
 from recfuse_lib.data.items import Items
+from recfuse_lib.data.sparse_rows import entries_of
 from recfuse_lib.data.splits import Queries
 
 
@@ -104,6 +105,14 @@ def rows_of(queries: Queries, asked: Asked) -> np.ndarray:
     if len(queries) == 1:
         return np.zeros(len(asked["item"]), "int64")
     return np.searchsorted(queries.user, asked["user"])
+
+
+def entries(query: Queries, weights: np.ndarray, matrix: scipy.sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Find where one query's `Queries.product` with a matrix is not 0, sorted codes, and its values there."""
+    some = np.flatnonzero(weights)
+    lengths, taken = entries_of(matrix, query.item[some])
+    codes, place = np.unique(matrix.indices[taken], return_inverse=True)
+    return codes, np.bincount(place, np.repeat(weights[some], lengths) * matrix.data[taken], len(codes))
 
 
 def resized(matrix: scipy.sparse.csr_array, n_items: int, rows: bool = True) -> scipy.sparse.csr_array:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from recfuse_lib.data.splits import Queries
-from recfuse_lib.models.closed_form import ContentPopularity, Era, FutureItems
+from recfuse_lib.models.closed_form import ContentPopularity, Era, FutureItems, TemporalPopularity, Transitions
 from recfuse_lib.models.contract import Recommender, clip
 from recfuse_lib.models.ease import EASE
 from recfuse_lib.models.fused import FusedModel
+from recfuse_lib.models.item_knn import ItemKNN
 
 
 class FirstStage:
@@ -44,7 +45,7 @@ class FirstStage:
     def __call__(self, query: Queries, by_user: np.ndarray) -> tuple[np.ndarray, Any]:
         """Returns the rough scores, (I,), and a function from item codes (C,) to z, (dimensions, C)."""
         rough = np.append(np.float32(1), by_user[[*self.fixed]]).astype("float32") @ self.rows
-        of_group, found = np.zeros(len(self.first)), []
+        of_group, found = np.zeros(len(self.first)), list[tuple[Any, Any, float]]()
         for place, tower in enumerate(self.towers):
             gate, width = by_user[place], self.by_item[place]
             if place in self.fixed:
@@ -59,6 +60,7 @@ class FirstStage:
                 rough += (width + gate) * z
                 found.append((None, z, 0.0))
             else:
+                assert isinstance(tower, ItemKNN | TemporalPopularity | Transitions)
                 codes, scores = tower.touched(query)
                 mean, deviation = self._moments(scores)
                 z, least = clip((scores - mean) / deviation), max(-mean / deviation, -4.0)

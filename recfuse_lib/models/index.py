@@ -32,6 +32,16 @@ def build(vectors: np.ndarray, exact_below: int = EXACT_BELOW, share: float = 1 
     return index
 
 
+def packed(index: Any) -> np.ndarray | None:
+    """Returns an index that takes long to build as bytes, uint8; None for an exhaustive one."""
+    return faiss.serialize_index(index) if isinstance(index, faiss.IndexIVF) else None
+
+
+def unpacked(content: np.ndarray) -> Any:
+    """Reads an index that was `packed`."""
+    return faiss.deserialize_index(np.ascontiguousarray(content))
+
+
 def search(index: Any, query: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Finds the k items with the largest inner product with a query (D,), among the allowed ones, bool (I,)."""
     parameters: Any = None

@@ -12,7 +12,7 @@ from recfuse_lib.data.items import Items
 from recfuse_lib.data.splits import Queries
 from recfuse_lib.data.weighting import Weighting, by_user
 from recfuse_lib.models import memory
-from recfuse_lib.models.contract import Recommender, resized
+from recfuse_lib.models.contract import Recommender, entries, resized
 
 BLOCK = 1_024
 
@@ -67,7 +67,7 @@ class ItemKNN(Recommender):
 
     def touched(self, query: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Finds the items that one query's scores are not 0 of, and these."""
-        return query.entries(self.weighting.weights(query), self.similarity)
+        return entries(query, self.weighting.weights(query), self.similarity)
 
 
 def _largest_of_rows(matrix: scipy.sparse.csr_array, count: int) -> np.ndarray:

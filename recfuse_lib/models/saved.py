@@ -15,6 +15,7 @@ import scipy.sparse
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
+from recfuse_lib.models import array_file, index
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.inner_product import InnerProduct
 from recfuse_lib.models.two_stage import TwoStage
@@ -22,8 +23,9 @@ from recfuse_lib.pretrained import store
 
 LIBRARY = "recfuse_lib."
 SPARSE = ("data", "indices", "indptr")
-LEFT_OUT = ("items", "index", "training")
+LEFT_OUT = ("items", "index", "training", "first_stage", "cosines")
 """Attributes that are not written: given when the file is read, made again then, or Keras's log of training."""
+SMALLER = np.iinfo("int32").max
 
 
 def save(model: FusedModel | TwoStage, path: Path | str) -> None:
@@ -33,7 +35,7 @@ def save(model: FusedModel | TwoStage, path: Path | str) -> None:
     arrays: dict[str, np.ndarray] = {}
     written = {"checksum": _checksum(model.items), "model": _described(model, "model", arrays, {})}
     with store.replacing(path) as file:
-        np.savez(file, _=np.array(json.dumps(written)), **arrays)  # type: ignore[arg-type]
+        array_file.write(file, {"_": np.array(json.dumps(written)), **arrays})
 
 
 def load(path: Path | str, items: Items) -> Any:
@@ -43,8 +45,7 @@ def load(path: Path | str, items: Items) -> Any:
     Raises `DataError`: the file is no saved model, or the catalogue or the encodings differ.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = array_file.read(path)
         written = json.loads(str(arrays.pop("_")))
         if written["checksum"] != _checksum(items):
             raise DataError(f"{path} learned from another catalogue, other roles or other encodings than those given")
@@ -65,7 +66,11 @@ def _described(value: Any, name: str, arrays: dict[str, np.ndarray], there: dict
             arrays[name] = value
         return {"array": there[id(value)]}
     if isinstance(value, scipy.sparse.csr_array):
-        parts = {part: _described(getattr(value, part), f"{name}/{part}", arrays, there) for part in SPARSE}
+        places = "int32" if max(value.nnz, *value.shape) <= SMALLER else "int64"
+        stored = [value.data, *(part.astype(places, copy=False) for part in (value.indices, value.indptr))]
+        parts = {
+            part: _described(one, f"{name}/{part}", arrays, there) for part, one in zip(SPARSE, stored, strict=True)
+        }
         return {"sparse": parts, "shape": list(value.shape)}
     if isinstance(value, pd.DataFrame):
         columns = {
@@ -85,6 +90,8 @@ def _described(value: Any, name: str, arrays: dict[str, np.ndarray], there: dict
         what = getattr(value, "__name__", kind.__name__)
         raise ValueError(f"{name} is {what}, which cannot be saved: it is not of this library")
     kept = {field: one for field, one in fields.items() if field not in LEFT_OUT}
+    if isinstance(value, TwoStage):
+        kept["cells"] = index.packed(value.index)
     described = {field: _described(one, f"{name}/{field}", arrays, there) for field, one in kept.items()}
     return {"object": f"{kind.__module__}:{kind.__qualname__}", "fields": described}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,14 @@ ENOUGH = 2.5
 
 STATED, TOGETHER, LEVEL = "stated", "together", "popularity level"
 """Contributions beside those of the dimensions: of a wish, of m, and of vᵀf_i (see `gates.EvidenceGate`)."""
+
+
+class Cosines(NamedTuple):
+    """What cosines in the retriever need: its vectors' `lengths`, (I,), and mean and covariance of the unit vectors."""
+
+    lengths: np.ndarray
+    middle: np.ndarray
+    spread: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +125,8 @@ class TwoStage(Recommender):
         self.by_item = np.ascontiguousarray((evidence @ gate.of_item).T)
         self.level = evidence @ gate.level
         self.new = model.count == 0
-        self.index = index.build(self.retriever.vectors)
+        cells = self.__dict__.pop("cells", None)
+        self.index = index.build(self.retriever.vectors) if cells is None else index.unpacked(cells)
         towers = list(model.towers.values())
         whole = [place for place, tower in enumerate(towers) if not isinstance(tower, InnerProduct)]
         self.whole = sorted(whole, key=lambda place: towers[place].is_flag)  # those that keep their scale at the end
@@ -124,10 +134,10 @@ class TwoStage(Recommender):
         some = [towers[place] for place in self.whole], self.by_item[self.whole], self.level
         self.first_stage = FirstStage(model, *some) if len(self.level) > LARGE else None
         vectors = self.retriever.vectors[:, :-1]
-        self.lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
-        unit = vectors / self.lengths[:, None]
-        self.middle = unit.mean(axis=0)
-        self.spread = unit.T @ unit / len(unit) - np.outer(self.middle, self.middle)
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-9)
+        unit = vectors / lengths[:, None]
+        middle = unit.mean(axis=0)
+        self.cosines = Cosines(lengths, middle, unit.T @ unit / len(unit) - np.outer(middle, middle))
         return self
 
     def extended(self, history: pd.DataFrame, items: Items) -> TwoStage:
@@ -195,16 +205,16 @@ class TwoStage(Recommender):
 
     def likeness(self, to: np.ndarray) -> np.ndarray:
         """Computes the cosines in the retriever of all items with the mean of unit vectors of some, (I,)."""
-        vectors = self.retriever.vectors
-        mean = (vectors[to, :-1] / self.lengths[to, None]).mean(axis=0)
-        return np.asarray(vectors @ np.append(mean, np.float32(0))) / self.lengths
+        vectors, lengths = self.retriever.vectors, self.cosines.lengths
+        mean = (vectors[to, :-1] / lengths[to, None]).mean(axis=0)
+        return np.asarray(vectors @ np.append(mean, np.float32(0)) / lengths)
 
     def deviations(self, codes: np.ndarray, to: np.ndarray) -> np.ndarray:
-        """Computes how many standard deviations above the average item's the cosines of items with others are, (C, O)."""
-        vectors, lengths = self.retriever.vectors[:, :-1], self.lengths
+        """Computes by how many standard deviations the cosines of items with others are above the average, (C, O)."""
+        vectors, (lengths, middle, spread) = self.retriever.vectors[:, :-1], self.cosines
         units, others = vectors[codes] / lengths[codes, None], vectors[to] / lengths[to, None]
-        spread = np.sqrt(np.maximum(np.einsum("od,od->o", others @ self.spread, others), 0))
-        return np.asarray((units - self.middle) @ others.T / np.maximum(spread, 1e-6))
+        deviation = np.sqrt(np.maximum(np.einsum("od,od->o", others @ spread, others), 0))
+        return np.asarray((units - middle) @ others.T / np.maximum(deviation, 1e-6))
 
     def _said(self, wish: Stated) -> np.ndarray:
         """z_stated of every item, (I,): of the words by what the texts mean, of a likeness by who chose both, and why.

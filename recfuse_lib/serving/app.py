@@ -163,7 +163,8 @@ async def explain(body: messages.ExplainRequest, service: Serving, _: Ready, req
 async def similar(recommender: Ready, item_id: messages.Id, k: messages.K = 10) -> Response:
     """Returns the items that are most similar to an item, by content and behaviour."""
     _check_known(recommender, item_id)
-    return JSONResponse({"version": recommender.version, "items": recommender.similar(item_id, k)})
+    found = await asyncio.to_thread(recommender.similar, item_id, k)
+    return JSONResponse({"version": recommender.version, "items": found})
 
 
 @routes.get("/items", response_model=messages.Answer[messages.Described])

@@ -4,6 +4,7 @@
     model.npz            the fitted `TwoStage` model: gates, closed forms, vectors, and the history that it knows
     catalogue.parquet    one item a row, in the order of item codes; roles.json says what each column is
     encodings.npz        raw encodings of the items, by dimension
+    words.npz            what wishes are read by: names, labels and words with the items that have them
     users.json           one id a person, in the order of person codes
     text_encoder.onnx    and tokenizer.json, where there are texts
 Taught in notebook 18.
@@ -22,14 +23,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 
 from recfuse_lib.data.faults import DataError
 from recfuse_lib.data.items import Items
-from recfuse_lib.models import saved
+from recfuse_lib.models import array_file, saved
 from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained.store import sha256, sync
+from recfuse_lib.stated.gazetteer import Gazetteer
 
 FORMAT = 3  # incremented when earlier bundles can no longer be read
 BUILD_AGAIN = "build it again: recfuse fit … --out"
@@ -71,10 +72,12 @@ class Bundle:
     @functools.cached_property
     def items(self) -> Items:
         """Catalogue, roles and encodings of the items."""
-        with np.load(self.folder / "encodings.npz", allow_pickle=False) as encodings:
-            roles = json.loads((self.folder / "roles.json").read_text("utf-8"))
-            catalogue = pd.read_parquet(self.folder / "catalogue.parquet")
-            return Items(catalogue=catalogue, roles=roles, encodings=dict(encodings))
+        roles = json.loads((self.folder / "roles.json").read_text("utf-8"))
+        catalogue = pd.read_parquet(self.folder / "catalogue.parquet")
+        items = Items(catalogue=catalogue, roles=roles, encodings=array_file.read(self.folder / "encodings.npz"))
+        if (words := self.folder / "words.npz").exists():
+            Gazetteer.of(items, array_file.read(words))
+        return items
 
     def model(self) -> TwoStage:
         """Loads the fitted system; raises BundleError where it does not belong to the items."""
@@ -92,6 +95,15 @@ class Bundle:
     def text_encoder(self) -> Path | None:
         """ONNX file of the text encoder, where there is one."""
         return path if (path := self.folder / "text_encoder.onnx").exists() else None
+
+
+def write_items(items: Items, folder: Path) -> None:
+    """Writes the files of the items."""
+    items.catalogue.to_parquet(folder / "catalogue.parquet")
+    (folder / "roles.json").write_text(json.dumps(dict(items.roles)), "utf-8")
+    for name, arrays in (("encodings", items.encodings), ("words", Gazetteer.of(items).arrays())):
+        with (folder / f"{name}.npz").open("wb") as file:
+            array_file.write(file, arrays)
 
 
 def seal(folder: Path, version: str, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> Bundle:

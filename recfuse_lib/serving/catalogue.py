@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import collections
 import copy
 import dataclasses
-import functools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from rapidfuzz import fuzz, process
 
 from recfuse_lib.data.items import Items, natural_title
 from recfuse_lib.data.roles import CATEGORIES, CATEGORY, DATE, LABEL_SEPARATOR, NUMBER, OLDEST
 from recfuse_lib.data.times import LATEST
-
-SAME_WORD, SAME_TITLE, MOST_SPELT = 70, 75, 10
-"""Least similarity, of 100, of a misspelt word to that of a title, and of a title to another; most words read so."""
+from recfuse_lib.stated.title_search import TitleSearch
 
 
 class ItemError(ValueError):
@@ -37,7 +31,6 @@ class Catalogue:
     Attributes:
         ids, codes: Item ids by code, and codes by id.
         titles: With the article in front.
-        shown: What an answer says of each item.
         categories: All labels, the most frequent first.
         numbers: Column → its values, float64 (I,), NaN where unknown.
         removed: Items that are never named, bool (I,).
@@ -49,31 +42,38 @@ class Catalogue:
         self.items, self.ids = items, table["item_id"].astype("str").tolist()
         self.codes = {item_id: code for code, item_id in enumerate(self.ids)}
         self.titles = [natural_title(title) for title in items.titles()]
-        self.folded = [title.casefold() for title in self.titles]
+        self._search = TitleSearch(self.titles)
         several, single = items.columns(CATEGORIES), items.columns(CATEGORY)
-        columns: dict[str, list[Any]] = {name: [_labels(cell) for cell in table[name]] for name in several}
-        columns |= {name: [None if pd.isna(cell) else str(cell) for cell in table[name]] for name in single}
-        self._holding: dict[str, list[int]] = {}
+        self._cells: dict[str, tuple[np.ndarray, list[Any]]] = {}
+        holding: dict[str, list[np.ndarray]] = {}
         for name in (*several, *single):
-            for code, cell in enumerate(columns[name]):
-                for label in [cell] if isinstance(cell, str) else cell or ():
-                    self._holding.setdefault(label, []).append(code)
+            # Few cells differ, so each of these is read once.
+            which, cells = pd.factorize(table[name])
+            read = [_labels(cell) or None if name in several else str(cell) for cell in cells]
+            self._cells[name] = which, read
+            there = np.split(
+                np.argsort(which, kind="stable"), np.cumsum(np.bincount(which + 1, minlength=len(read) + 1))
+            )
+            for labels, codes in zip(read, there[1:], strict=False):
+                for label in [labels] if isinstance(labels, str) else labels or ():
+                    holding.setdefault(label, []).append(codes)
+        self._holding = {label: np.concatenate(codes) for label, codes in holding.items()}
         self.categories = sorted(self._holding, key=lambda label: (-len(self._holding[label]), label))
-        named = items.columns(NUMBER, DATE)
+        named, self._dates = items.columns(NUMBER, DATE), items.columns(DATE)
         self.numbers = {name: table[name].to_numpy("float64", na_value=np.nan) for name in named}
-        dates = items.columns(DATE)
-        for name, values in self.numbers.items():
-            shown = _day if name in dates else _plain
-            columns[name] = [None if math.isnan(value) else shown(value) for value in values.tolist()]
-        cells = zip(*columns.values(), strict=True) if columns else [()] * len(self.ids)
-        known = [{name: one for name, one in zip(columns, row, strict=True) if one not in (None, [])} for row in cells]
-        self.shown = [
-            {"item_id": item_id, "title": title, "attributes": attributes, "new": code >= n_trained}
-            for code, (item_id, title, attributes) in enumerate(zip(self.ids, self.titles, known, strict=True))
-        ]
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def shown(self, code: int) -> dict[str, Any]:
+        """Returns what an answer says of an item."""
+        known = {name: cells[which[code]] for name, (which, cells) in self._cells.items() if which[code] >= 0}
+        for name, values in self.numbers.items():
+            if not math.isnan(value := float(values[code])):
+                known[name] = _day(value) if name in self._dates else _plain(value)
+        attributes = {name: one for name, one in known.items() if one is not None}
+        new = code >= self.n_trained
+        return {"item_id": self.ids[code], "title": self.titles[code], "attributes": attributes, "new": new}
 
     @property
     def n_there(self) -> int:
@@ -101,22 +101,8 @@ class Catalogue:
         return list(dict.fromkeys([*labels, *(name for name in asked if name not in self.numbers)]))
 
     def search(self, words: str) -> list[int]:
-        """Finds the items whose title has all of the words, or else those most like them, or else is most like all."""
-        wanted, (names, known) = words.casefold().split(), self._names
-        like = functools.partial(process.extractOne, choices=known, scorer=fuzz.ratio, score_cutoff=SAME_WORD)
-        for several in (iter(wanted), (one[0] if one else "\n" for one in map(like, wanted[:MOST_SPELT]))):
-            parts = [*several]
-            if found := self.there(code for code, one in enumerate(self.folded) if all(part in one for part in parts)):
-                return found
-        alike = process.extract(" ".join(wanted), names, scorer=fuzz.ratio, score_cutoff=SAME_TITLE)
-        return self.there(dict.fromkeys(place % len(self) for _, _, place in alike))
-
-    @functools.cached_property
-    def _names(self) -> tuple[list[str], list[str]]:
-        """What titles are called, up to a bracket and then up to a colon, and their words, the most frequent first."""
-        count = collections.Counter(re.findall(r"\w+", "\n".join(self.folded)))
-        names = [re.split(end, one)[0] for end in (r" \(", r" \(|:") for one in self.folded]
-        return names, [word for word, _ in count.most_common()]
+        """Finds the items that are not removed by their titles; see `TitleSearch`."""
+        return self._search.find(words, self.there)
 
     def ranges(self) -> dict[str, list[float]]:
         """Finds the least and largest value of each number that is known."""

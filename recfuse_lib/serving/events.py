@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -203,11 +203,17 @@ class EventStore:
         """Counts the events."""
         return int(self._scalar(sa.select(sa.func.count()).select_from(_EVENTS)))
 
-    def items(self) -> list[Item]:
-        """Returns the catalogue, in the order in which items came."""
+    def item_ids(self) -> list[str]:
+        """Returns the ids of the catalogue, in the order in which items came."""
+        with self._transaction() as connection:
+            return list(connection.scalars(sa.select(_ITEMS.c.item_id).order_by(_ITEMS.c.number)))
+
+    def items(self, only: Container[str] | None = None) -> list[Item]:
+        """Returns the catalogue, or some of its items, in the order in which they came."""
         wanted = sa.select(_ITEMS.c.item_id, _ITEMS.c.attributes).order_by(_ITEMS.c.number)
         with self._transaction() as connection:
-            return [Item(item_id, json.loads(attributes)) for item_id, attributes in connection.execute(wanted)]
+            rows = (row for row in connection.execute(wanted) if only is None or row[0] in only)
+            return [Item(item_id, json.loads(attributes)) for item_id, attributes in rows]
 
     def history(self, user_id: str, limit: int = 1_000) -> list[Event]:
         """Returns a person's newest events that count, oldest first; none for an unknown person."""

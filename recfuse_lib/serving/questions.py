@@ -63,5 +63,5 @@ class Questions:
         worth = np.where(gone[: self.size], -np.inf, (value * chance).sum(axis=1))
         order = np.argsort(-worth, kind="stable")[: min(k, np.isfinite(worth).sum())]
         # Half of what people know was dealt to the half that answered.
-        asked = [(catalogue.shown[self.items[number]], min(2 * float(know[number]), 1.0)) for number in order]
+        asked = [(catalogue.shown(self.items[number]), min(2 * float(know[number]), 1.0)) for number in order]
         return [{**one, "known": known, "reason": WHY.format(max(1, round(10 * known)))} for one, known in asked]

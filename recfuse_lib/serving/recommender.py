@@ -267,7 +267,7 @@ class Recommender:
         cosine, others[code] = self.model.likeness(np.array([code])), False
         some = top(cosine, others, k) if np.count_nonzero(others) > k else np.flatnonzero(others)
         best = some[np.lexsort((some, -cosine[some]))].tolist()
-        return [{**self.catalogue.shown[one], "similarity": round(float(cosine[one]), 4)} for one in best]
+        return [{**self.catalogue.shown(one), "similarity": round(float(cosine[one]), 4)} for one in best]
 
     def explain(
         self, history: History, item_id: str, query: ParsedQuery | None, wish_weight: float = 0.5
@@ -281,7 +281,7 @@ class Recommender:
     def search(self, words: str, k: int = 10) -> list[dict[str, Any]]:
         """Finds the items whose title contains all of the words, most often chosen first."""
         found = sorted(self.catalogue.search(words), key=lambda code: -self.model.ranking.count[code])
-        return [self.catalogue.shown[code] for code in found[:k]]
+        return [self.catalogue.shown(code) for code in found[:k]]
 
     def _stated(self, history: History, query: ParsedQuery | None, weight: float) -> Stated | None:
         share = weight if len(history.codes) else 1.0
@@ -315,7 +315,7 @@ class Recommender:
         if reasons and all(code in told for code in codes):
             return [told[code] for code in codes]
         items = [
-            {**self.catalogue.shown[code], "score": round(score, 6), "predicted_rating": rating}
+            {**self.catalogue.shown(code), "score": round(score, 6), "predicted_rating": rating}
             for code, score, rating in zip(codes, ranked.score.tolist(), self._stars(history, ranked), strict=True)
         ]
         if reasons:

@@ -164,13 +164,14 @@ class Service:
             return None if catalogue.removed[code] else Item.of(row, items.roles).row()
 
         try:
-            found = await asyncio.to_thread(lambda: (store.changes(), store.items(), store.edits()))
-            self._changes, kept, edits = found
-            there = {item.item_id for item in kept}
+            found = await asyncio.to_thread(lambda: (store.changes(), {*store.item_ids()}, store.edits()))
+            self._changes, there, edits = found
             unknown = [code for code, item_id in enumerate(catalogue.ids) if item_id not in there]
             rows: list[Any] = items.catalogue.iloc[unknown].to_dict("records")
             missing = [Item.of(row, items.roles) for row in rows]
             await asyncio.to_thread(store.add_items, missing)
+            news = {one for one in there if one not in catalogue.codes or edits.get(one) is False}
+            kept = await asyncio.to_thread(store.items, news) if news else []
         except StoreUnavailable as error:
             self._unavailable(error)
             self._items_known = False

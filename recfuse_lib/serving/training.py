@@ -22,7 +22,7 @@ from recfuse_lib.models.dimensions import usable
 from recfuse_lib.models.fused import FusedModel
 from recfuse_lib.models.two_stage import TwoStage
 from recfuse_lib.pretrained.store import sha256
-from recfuse_lib.serving.bundle import Bundle, write_bundle
+from recfuse_lib.serving.bundle import Bundle, write_bundle, write_items
 from recfuse_lib.serving.text_encoder import export_text_encoder
 
 MINILM = pretrained.MODELS["minilm"]
@@ -67,9 +67,7 @@ def fill(folder: Path, model: TwoStage, dataset: Dataset, text_encoder: TextEnco
     """Writes the files of a bundle, see `bundle`, for a model that was fitted on all of a data set."""
     items = model.items
     saved.save(model, folder / "model.npz")
-    np.savez(folder / "encodings.npz", **items.encodings)  # type: ignore[arg-type]
-    items.catalogue.to_parquet(folder / "catalogue.parquet")
-    (folder / "roles.json").write_text(json.dumps(dict(items.roles)), "utf-8")
+    write_items(items, folder)
     users = [str(one) for one in dataset.user_ids]
     (folder / "users.json").write_text(json.dumps(users, ensure_ascii=False), "utf-8")
     if "text" in items.encodings:

@@ -4,12 +4,13 @@ catalogue, so that a wish is read in less than a millisecond. Taught in notebook
 
 from __future__ import annotations
 
+import bisect
 import collections
 import functools
 import itertools
 import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from rapidfuzz import fuzz, process
 from recfuse_lib.data.items import Items, natural_title
 from recfuse_lib.data.roles import CATEGORY, NUMBER
 from recfuse_lib.encoders.attributes import is_money
+from recfuse_lib.stated.postings import Postings, packed, unpacked
 from recfuse_lib.stated.vocabulary import DECADES, WORDS, normal, title_index, with_plural
 
 LONGEST_TITLE, LONGEST_LABEL = 24, 8
@@ -45,6 +47,7 @@ def pattern(phrase: str, number: str = "") -> re.Pattern[str]:
     return re.compile(phrase.replace(" ", r"\s+").replace(")*", "){0,6}"), re.I)
 
 
+PARTS = ("titles", "labels", "words")
 _THINGS, _ARTICLE = pattern("{things}"), pattern("(?:the|an?) ")
 _TOKEN, _CLAUSE, _FOLLOWS = re.compile(r"[^\W_]+"), re.compile(r"[^,;:!?()]*"), re.compile(r"\s*\(?(\w*)")
 _YEAR = re.compile(r"\s*\(?((?:18|19|20)\d\d)\b\)?")
@@ -74,52 +77,54 @@ class Gazetteer:
     """
 
     @classmethod
-    def of(cls, items: Items) -> Gazetteer:
-        """Returns the gazetteer of a catalogue, the same as long as the object lives."""
+    def of(cls, items: Items, written: Mapping[str, np.ndarray] | None = None) -> Gazetteer:
+        """Returns the gazetteer of a catalogue, the same as long as the object lives; made of what `arrays` wrote of
+        it, where that is given.
+        """
         known = _KNOWN.get(items)
         if known is None:
-            known = _KNOWN[items] = cls(items)
+            known = _KNOWN[items] = cls(items, written)
         return known
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, written: Mapping[str, np.ndarray] | None = None) -> None:
         numbers = {name: items.catalogue[name].to_numpy("float64", na_value=np.nan) for name in items.columns(NUMBER)}
         sums = [name for name, values in numbers.items() if is_money(name) and not np.isnan(values).all()]
         self.money = next((name for name in sums if not NOT_ASKED_FOR.search(name)), None)
         lengths = [name for name in numbers if LENGTHS.search(name) and not np.isnan(numbers[name]).all()]
         self.length = next(iter(lengths), None)
         self.minutes = next((one for unit, one in MINUTES.items() if self.length and unit in self.length.lower()), 1.0)
-        self.numbers = {**numbers, "year": items.years()}
-        self._titles = items.titles()
-        self._names, longest = title_index(tuple(self._titles))
-        self._longest = min(longest + 3, LONGEST_TITLE)
-        self._by_letter = {one: [*names] for one, names in itertools.groupby(sorted(self._names), lambda name: name[0])}
-        labels, texts = items.labels(), items.texts()
-        for column in items.columns(CATEGORY):
-            for code, cell in enumerate(items.catalogue[column].fillna("").astype("str")):
-                labels[code] += [cell] if cell.strip() else []
-                texts[code] += f" {cell}"
-        self._codes: dict[str, list[int]] = collections.defaultdict(list)
+        self.numbers, self._titles = {**numbers, "year": items.years()}, items.titles()
+        self._written = written if written is not None else _arrays_of(items, self._titles)
+        names, labels, words = (Postings.read(self._written, name) for name in PARTS)
+        self._names, self._codes, self._words_of = names, labels, words
+        self._longest = min(int(self._written["longest"]) + 3, LONGEST_TITLE)
+        self._sorted = [*names.rows]
         self._labels: dict[str, list[str]] = collections.defaultdict(list)
-        for code, label in ((code, label) for code, some in enumerate(labels) for label in some):
-            if squashed(label) not in self._codes:
-                for form in forms(label):
-                    self._labels[form].append(label)
-            self._codes[squashed(label)].append(code)
-        folded = [text.casefold() for text in texts]
-        self._start, self._text = np.cumsum([0, *(len(text) + 1 for text in folded)]), "\n".join(folded)
-        self._words = set(_TOKEN.findall(self._text))
+        for label in unpacked(self._written["spelt"]):
+            for form in forms(label):
+                self._labels[form].append(label)
+        self._words = set(_TOKEN.findall("\n".join(words.rows)))
 
-    def with_label(self, label: str) -> list[int]:
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns what took long to find, to be written."""
+        return dict(self._written)
+
+    def with_label(self, label: str) -> np.ndarray:
         """Finds the items that have a label."""
-        return self._codes.get(squashed(label), [])
+        return self._codes[squashed(label)]
 
     def says(self, word: str) -> list[int]:
         """Finds the items whose text or labels contain a word or its plural."""
-        stem = re.escape(re.sub(r"(?<=\w\w[^s])s$", "", word.casefold()))
-        # With the letters first and the boundary behind them, `re` skips quickly to where the letters are.
-        places = [match.start() for match in re.finditer(rf"{stem}(?<=\b{stem})(?:s|es)?\b", self._text)]
-        codes: list[int] = (np.searchsorted(self._start, places, "right") - 1).tolist()
-        return codes
+        stem = re.sub(r"(?<=\w\w[^s])s$", "", word.casefold())
+        if re.fullmatch(r"\w+", stem):
+            codes: list[int] = np.unique(
+                np.concatenate([self._words_of[stem + end] for end in ("", "s", "es")])
+            ).tolist()
+            return codes
+        first, escaped = self._words_of[next(iter(re.findall(r"\w+", stem)), "")].tolist(), re.escape(stem)
+        there, start, text = re.compile(rf"\b{escaped}(?:s|es)?\b"), self._written["start"], self._written["text"]
+        texts = (text[start[code] : start[code + 1]].tobytes().decode("utf-8", "surrogatepass") for code in first)
+        return [code for code, one in zip(first, texts, strict=True) if there.search(one)]
 
     def label_at(self, text: str, start: int) -> tuple[list[str], int] | None:
         """Reads the longest label that begins at `start`: the labels called so, and where it ends."""
@@ -134,7 +139,7 @@ class Gazetteer:
         """Reads the longest title that begins at `start` and ends where a phrase may end."""
         for words, end in _phrases(text, start, self._longest):
             name = normal(words)
-            codes = {code for article in ("", "the ", "a ", "an ") for code in self._names.get(article + name, ())}
+            codes = {code for one in ("", "the ", "a ", "an ") for code in self._names[one + name].tolist()}
             if codes and (words[0].isupper() or words.casefold() not in WORDS["pronouns"]):
                 year = _YEAR.match(text, end)
                 of_year = {code for code in codes if year and self.numbers["year"][code] == int(year[1])}
@@ -149,16 +154,42 @@ class Gazetteer:
             name = normal(words)
             if self._words.issuperset(name.split()):
                 continue
-            others = self._by_letter.get(name[0], ())
+            ends = (bisect.bisect_left(self._sorted, end) for end in (name[0], chr(ord(name[0]) + 1)))
+            others = self._sorted[slice(*ends)]
             for other, score, _ in process.extract(name, others, scorer=fuzz.ratio, score_cutoff=SAME_TITLE):
                 # Letters in another order are the likelier slip: "Alein" is Alien before it is Alain.
                 score += 10 * (sorted(name) == sorted(other))
                 if score > best:
-                    best, found = score, self._title(other, end, self._names[other])
+                    best, found = score, self._title(other, end, tuple(self._names[other].tolist()))
         return found
 
     def _title(self, words: str, end: int, codes: tuple[int, ...]) -> Title:
         return Title(natural_title(self._titles[codes[0]]) if len(codes) == 1 else words, end, codes)
+
+
+def _arrays_of(items: Items, called: list[str]) -> dict[str, np.ndarray]:
+    """All that a gazetteer looks up: names of titles, labels and words with their items, and the texts."""
+    titles, longest = title_index(tuple(called))
+    labels, texts = items.labels(), items.texts()
+    for column in items.columns(CATEGORY):
+        for code, cell in enumerate(items.catalogue[column].fillna("").astype("str")):
+            labels[code] += [cell] if cell.strip() else []
+            texts[code] += f" {cell}"
+    spelt: dict[str, str] = {}
+    for label in itertools.chain.from_iterable(labels):
+        spelt.setdefault(squashed(label), label)
+    folded = [text.casefold() for text in texts]
+    content = [text.encode("utf-8", "surrogatepass") for text in folded]
+    parts = (
+        ((name, code) for name in sorted(titles) for code in titles[name]),
+        ((squashed(label), code) for code, some in enumerate(labels) for label in some),
+        ((word, code) for code, text in enumerate(folded) for word in dict.fromkeys(re.findall(r"\w+", text))),
+    )
+    found = {"longest": np.array(longest), "spelt": packed(spelt.values())}
+    found |= {"start": np.cumsum([0, *map(len, content)]), "text": np.frombuffer(b"".join(content), "uint8")}
+    for name, pairs in zip(PARTS, parts, strict=True):
+        found |= Postings.of(pairs).arrays(name)
+    return found
 
 
 _KNOWN: weakref.WeakKeyDictionary[Items, Gazetteer] = weakref.WeakKeyDictionary()

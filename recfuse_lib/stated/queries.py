@@ -85,7 +85,7 @@ class Constraint:
         if self.field == "word":
             met[[code for word in self.value.split("|") for code in known.says(word)]] = False
         else:
-            met[list(self.codes) or known.with_label(self.value)] = False
+            met[list(self.codes) if self.codes else known.with_label(self.value)] = False
         return met
 
 
