@@ -72,7 +72,7 @@ class Catalogue:
             if not math.isnan(value := float(values[code])):
                 known[name] = _day(value) if name in self._dates else _plain(value)
         attributes = {name: one for name, one in known.items() if one is not None}
-        new = code >= self.n_trained
+        new = bool(code >= self.n_trained)
         return {"item_id": self.ids[code], "title": self.titles[code], "attributes": attributes, "new": new}
 
     @property
