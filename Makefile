@@ -4,6 +4,9 @@
 # make check    lint, types, fast tests, notebook skeleton: about a minute
 # make serve    fit a model to MovieLens when there is none, and answer over HTTP with a page: http://127.0.0.1:8000/
 # make course   run all notebooks headless: build/course/ gets copies, HTML and the leaderboard
+# make room     check this machine for a class, the tour included, and write its line (SEAT=12); COLLECT=FOLDER
+#               reads the lines of many into a table
+# make stick    a folder that holds wheels, weights and the course for a room without a network; STICK=FOLDER uses it
 # make site     the course as web pages in build/site/, from the outputs that the notebooks hold
 # make slides   one deck a lesson in build/slides/, with notes for the speaker
 # make translation EDITION=zh  check the catalogues of an edition and write it: notebooks/zh/, README.zh.md; then make site EDITION=zh
@@ -28,6 +31,9 @@ NOTEBOOKS ?=
 VERSIONS ?= tested
 CONSTRAINTS := $(if $(filter tested,$(VERSIONS)),constraints.txt,build/$(VERSIONS).txt)
 LAB_FLAGS ?=
+SEAT ?=
+COLLECT ?=
+STICK_FLAGS ?=
 MODEL ?= build/movielens
 SERVE_FLAGS ?=
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -43,7 +49,16 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export JUPYTER_PREFER_ENV_PATH = 1
 
-.PHONY: lab test soak check serve course site slides translation tables machine figures notebooks lint types weights clean
+# A folder or an address that `make stick` filled: what is installed comes from it alone, each wheel with its checksum.
+STICK ?=
+ifneq ($(STICK),)
+export PIP_NO_INDEX := 1
+export PIP_CONFIG_FILE := /dev/null
+export PIP_FIND_LINKS := $(STICK)/wheels/index.html
+export PIP_TRUSTED_HOST := $(firstword $(subst :, ,$(subst /, ,$(patsubst http://%,%,$(STICK)))))
+endif
+
+.PHONY: lab room stick test soak check serve course site slides translation tables machine figures notebooks lint types weights clean
 
 # The course's defaults and layout; the reader's own settings stay where they are and win.
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/course/jupyter$(if $(JUPYTER_CONFIG_PATH),:$(JUPYTER_CONFIG_PATH))
@@ -51,6 +66,12 @@ lab: export JUPYTERLAB_WORKSPACES_DIR := $(CURDIR)/build/lab
 lab: $(READY) weights build/lab/course-a908.jupyterlab-workspace
 	$(BIN)/python -m course.environment
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/workspaces/course/tree/notebooks/00_tour.ipynb $(LAB_FLAGS)
+
+room: $(READY) weights
+	$(BIN)/python -m course.room $(if $(SEAT),--name "$(SEAT)") $(COLLECT)
+
+stick: $(READY)
+	$(BIN)/python -m course.stick $(STICK_FLAGS)
 
 build/lab/%: course/jupyter/%
 	@mkdir -p $(@D) && cp $< $@
@@ -100,7 +121,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 weights: $(READY)
-	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2 ml-100k
+	$(BIN)/python -m recfuse_lib.pretrained minilm smollm2
+	@$(BIN)/python -m recfuse_lib.pretrained ml-100k || echo "Lessons 16, 17 and 21 will not run without ml-100k; the others do."
 
 build/oldest.txt: pyproject.toml
 	@mkdir -p build && "$(PYTHON)" -m venv build/resolver && build/resolver/bin/pip install --quiet uv

@@ -31,22 +31,28 @@ class Finding(NamedTuple):
 
 def main() -> int:
     """Look at everything that the course needs and print a report; return 1 when something is wrong."""
+    return 1 if any(finding.state == "wrong" for finding in report(CHECKS).values()) else 0
+
+
+def report(checks: dict[str, Callable[[], Finding]]) -> dict[str, Finding]:
+    """Run checks and print what each finds and advises."""
     begun = time.perf_counter()
     print("RecFuse environment check")
-    states = []
-    for subject, check in CHECKS.items():
+    findings = {}
+    for subject, check in checks.items():
         try:
             finding = check()
         except Exception as error:  # a check that fails in an unforeseen way is itself a finding
             finding = Finding("wrong", f"{type(error).__name__}: {error}", "send this report with a bug report")
-        states.append(finding.state)
+        findings[subject] = finding
         print(f"  {finding.state:<5} {subject:<8} {finding.text}")
         if finding.advice:
             print(f"{'':17}→ {finding.advice}", flush=True)
+    states = [finding.state for finding in findings.values()]
     wrong, notes = states.count("wrong"), states.count("note")
     verdict = f"{wrong} wrong, {notes} to note" if wrong else "ready" + (f", {notes} to note" if notes else "")
     print(f"{verdict} ({time.perf_counter() - begun:.0f} s)")
-    return 1 if wrong else 0
+    return findings
 
 
 def _check_python() -> Finding:
