@@ -29,7 +29,6 @@ SECTIONS = [
 BREAK_IT = {
     "A NaN on the way",
     "A leak, planted",
-    "1.2 A download that went wrong",
     "A planted leak",
     "9.1 Faults that stop the program",
 }
