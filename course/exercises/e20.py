@@ -46,6 +46,8 @@ def worker_of(answer: Callable[..., Any]) -> str | None:
         return "Python's hash of a text is another one in every process: see what PYTHONHASHSEED is for."
     if np.bincount(found, minlength=4).min() < 900 / 8:
         return "One worker has less than half of its share; how evenly does what you compute spread over the ids?"
+    if len(np.unique(np.asarray(answer(ids, 7)))) != 7:
+        return "With seven workers, not all seven get people."
     return None
 
 
@@ -74,7 +76,7 @@ def over_all(answer: Callable[..., Any]) -> str | None:
 
 @exercise(
     "20.4",
-    start="Fix one item with rows a and b. In how many ways can another item's two draws be the same pair?",
+    start="Begin with two items only: how likely are they to look alike?",
     right="Collisions go from one in m to two in m²: that is what a second hash buys for the price of a sum.",
 )
 def alike(answer: Callable[..., Any]) -> str | None:
@@ -90,5 +92,7 @@ def alike(answer: Callable[..., Any]) -> str | None:
         if np.isclose(found, 1 - (1 - 1 / m**2) ** (n - 1), rtol=1e-2):
             return "A sum does not know which row came first: (a, b) and (b, a) look alike."
         if not np.isclose(found, 1 - (1 - 2 / m**2) ** (n - 1), rtol=1e-2):
+            if np.isclose(found, 2 * n / m**2, rtol=1e-2):
+                return "That counts an item twice that looks like two others; at least one is what is asked."
             return f"For n = {n:,} and m = {m:,} it is another number: how likely is one given item the same pair?"
     return None

@@ -60,6 +60,7 @@ wrong = {
         (by_hash, "PYTHONHASHSEED"),
         (by_length, "how evenly"),
         (lambda ids, workers: worker_of(ids, workers) + 1, "count from 0"),
+        (lambda ids, workers: worker_of(ids, 4), "seven workers"),
         (lambda ids, workers: worker_of(ids, workers) / 2, "one integer"),
     ],
     "20.3": [
@@ -75,6 +76,7 @@ wrong = {
         (lambda n, m: one_hash(n, m) ** 2, "each with somebody else"),
         (lambda n, m: 1 - (1 - 1 / m**2) ** (n - 1), "which row came first"),
         (lambda n, m: n / m**2 / 3, "another number"),
+        (lambda n, m: 2 * (n - 1) / m**2, "at least one"),
         (lambda n, m: None, "one number"),
     ],
 }
