@@ -16,7 +16,7 @@ from recfuse_lib.data.splits import POSITIVE, Queries
 from recfuse_lib.models import memory
 from recfuse_lib.models.contract import Recommender
 from recfuse_lib.models.sequential import full_softmax
-from recfuse_lib.training.pipelines import fit
+from recfuse_lib.training.pipelines import untuned
 
 one_negative = definitions("05_deep_tower").one_negative
 
@@ -120,7 +120,8 @@ class SASRec(Recommender):
         inputs = {name: np.resize(values, (steps * size, self.length)) for name, values in inputs.items()}
         # Not with XLA: on a CPU it draws the random numbers of dropout, of which there are many here, far more slowly.
         self.model.compile(keras.optimizers.Adam(self.learning_rate, beta_2=0.98), jit_compile=False)
-        fit(self.model, inputs, epochs=self.epochs, batch_size=size, callbacks=callbacks)
+        with untuned():
+            self.model.fit(inputs, epochs=self.epochs, batch_size=size, verbose=0, callbacks=callbacks)
         return self
 
     def _score(self, queries: Queries) -> np.ndarray:
