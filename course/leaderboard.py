@@ -62,12 +62,6 @@ def render(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def committed_tables() -> dict[str, pd.DataFrame]:
-    """Returns protocol → the rows that the course publishes, best first."""
-    tables = {protocol: leaderboard.committed(protocol) for protocol in leaderboard.PROTOCOLS}
-    return {protocol: rows.set_index("model") for protocol, rows in tables.items() if len(rows)}
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Render ``docs/leaderboard.md`` from the committed rows."""
     parser = argparse.ArgumentParser(prog="python -m course.leaderboard", description=main.__doc__)
@@ -75,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     if parser.parse_args(arguments).accept:
         os.environ.setdefault("RECFUSE_LEADERBOARD", str(leaderboard.REPOSITORY / "build" / "course" / "leaderboard"))
         print("taken over: " + (", ".join(accept()) or f"nothing; there are no rows in {leaderboard.own_folder()}"))
-    store.write(PAGE, render(committed_tables()))
+    store.write(PAGE, render(leaderboard.committed_tables()))
     print(f"written: {PAGE.relative_to(leaderboard.REPOSITORY)}")
     return 0
 

@@ -110,7 +110,7 @@ ROOMS = {
     "training": 185,
     "stated": 1_430,
     "models": 3_300,
-    "teaching": 335,
+    "teaching": 340,
     "serving": 3_760,
     "scale": 80,
     "command": 810,

@@ -134,7 +134,7 @@ def test_own_rows_stand_over_the_committed_ones_and_can_be_accepted(own_rows: Pa
     leaderboard.record("warm", "EASE", {"ndcg@10": 0.5}, seeds=0, command="c")
     leaderboard.record("warm", "Other", {"ndcg@10": 0.4}, seeds=0, command="c")
     assert leaderboard.table("warm")["run"].to_dict() == {"EASE": "yours", "Other": "yours"}
-    page = pages.render(pages.committed_tables())
+    page = pages.render(leaderboard.committed_tables())
     assert "0.130 [0.120, 0.140]" in page and "Other" not in page
 
 
@@ -153,7 +153,7 @@ def test_an_unknown_protocol_and_a_missing_metric_are_named(own_rows: Path) -> N
 
 
 def test_the_committed_page_equals_the_committed_rows() -> None:
-    tables = pages.committed_tables()
+    tables = leaderboard.committed_tables()
     if not tables:
         pytest.skip("no rows have been accepted yet")
     assert pages.PAGE.read_text("utf-8") == pages.render(tables), "run: python -m course.leaderboard"

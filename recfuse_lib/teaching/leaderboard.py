@@ -98,6 +98,12 @@ def committed(protocol: str) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"seeds": str}) if path.exists() else pd.DataFrame()
 
 
+def committed_tables() -> dict[str, pd.DataFrame]:
+    """Returns protocol → the rows that the course publishes, best first."""
+    tables = {protocol: committed(protocol) for protocol in PROTOCOLS}
+    return {protocol: rows.set_index("model") for protocol, rows in tables.items() if len(rows)}
+
+
 def own(protocol: str) -> pd.DataFrame:
     """Returns the rows of a protocol that this machine recorded."""
     files = sorted((own_folder() / protocol).glob("*.json"))
